@@ -1,0 +1,21 @@
+// How long to wait before trying again.
+#pragma once
+
+#include <chrono>
+
+namespace partbackfill::core {
+
+using Milliseconds = std::chrono::milliseconds;
+
+// Exponential back-off with equal jitter: half of min(cap, base * 2^attempt) is
+// waited for certain, of the other half the share `jitter` in [0, 1). Tries that
+// failed together so do not come back together.
+// `attempt` counts from 0. Source: "Exponential Backoff And Jitter" (AWS
+// Architecture Blog, 2015), "equal jitter".
+Milliseconds backoff(int attempt, double jitter, Milliseconds base, Milliseconds cap);
+
+// The pause before a partition is built again after its worker died: a source
+// that crashes the server must not do so in a loop. `attempts` counts from 1.
+Milliseconds crash_pause(int attempts);
+
+} // namespace partbackfill::core

@@ -1,0 +1,56 @@
+// The states of a job and of a partition, and every step between them.
+//
+// A step that is not in the tables of state.cpp does not exist: asking for it is
+// an error of the program, never a silent update.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace partbackfill::core {
+
+enum class JobState { running, done, failed, canceled };
+enum class JobEvent {
+    finish, // every partition rests, none failed
+    fail,   // all that could be done is done, and at least one partition failed
+    cancel,
+};
+
+enum class PartitionState { pending, running, ready, done, failed, skipped, canceled };
+enum class PartitionEvent {
+    claim,   // a worker takes it up; one left behind by a dead worker too
+    built,   // the shadow is complete
+    swapped, // readers see the new rows
+    retry,   // an attempt failed, another follows
+    fail,    // no further attempt follows
+    skip,    // the partition went away or changed its bounds
+    cancel,
+};
+
+class ImpossibleTransition : public std::logic_error {
+public:
+    using std::logic_error::logic_error;
+};
+
+// The state that follows; throws ImpossibleTransition.
+JobState next(JobState from, JobEvent event);
+PartitionState next(PartitionState from, PartitionEvent event);
+
+// The states in which the event may happen, for statements that move many rows.
+std::vector<std::string> sources(JobEvent event);
+std::vector<std::string> sources(PartitionEvent event);
+
+// A resting job has nothing left for a worker to do.
+bool rests(JobState state);
+
+std::string_view name(JobState state);
+std::string_view name(PartitionState state);
+std::string_view name(JobEvent event);
+std::string_view name(PartitionEvent event);
+// The state of that name; throws std::invalid_argument.
+JobState job_state(std::string_view name);
+PartitionState partition_state(std::string_view name);
+
+} // namespace partbackfill::core

@@ -1,0 +1,23 @@
+// Catalog rows of a table's definition that no documented DDL copies exactly.
+#pragma once
+
+#include "partbackfill/pg/error.hpp"
+
+namespace partbackfill::engine {
+
+// Gives `shadow` a CHECK constraint named partbackfill_bounds that equals the
+// partition constraint of `live`, as an expression tree: text would be parsed
+// into another tree for some keys, and ATTACH would then scan. The table must
+// be empty. ACCESS EXCLUSIVE on the shadow.
+void add_bounds_constraint(Oid live, Oid shadow);
+
+// Copies grants on the table and on its columns as they are, grantors included;
+// whatever default privileges had granted on the shadow goes.
+void copy_privileges(Oid live, Oid shadow);
+
+// Makes the leaf's valid indexes on the shadow under their own names, comments
+// included, unbuilt rows and all: for each index of the parent, in the order in
+// which ATTACH pairs them, its child first; then the leaf's own.
+void clone_indexes(Oid live, Oid shadow);
+
+} // namespace partbackfill::engine

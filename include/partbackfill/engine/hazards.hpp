@@ -1,0 +1,25 @@
+// What the attach method cannot carry over, and what a user should know before.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "partbackfill/engine/partitions.hpp"
+
+namespace partbackfill::engine {
+
+struct Hazard {
+    Oid leaf = kNoOid;
+    std::string text; // "has a row security policy"
+};
+
+// Reasons for which a selected leaf cannot be swapped without losing something
+// of its definition. Refusing is better than losing. Needs a PinnedSettings scope.
+std::vector<Hazard> refusals(const Target &target);
+
+// Raises on what would make the job fail later, as the current role: not the
+// owner of a table, no CREATE on a schema or a tablespace, two leaves of one
+// name, a foreign-table or temporary partition, anything of refusals().
+void check_at_door(const Target &target);
+
+} // namespace partbackfill::engine

@@ -1,0 +1,45 @@
+// Filling a shadow from a query, and building its indexes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "partbackfill/engine/source.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::engine {
+
+struct LoadRequest {
+    Oid shadow = kNoOid;
+    LoadQuery query;
+    pg::Params params;                 // $1 and $2 of the source
+    std::set<std::string> key_columns; // must come out with the keys' types
+};
+
+// Fills the shadow anew with the rows of the query and returns their number.
+// What it held before is gone.
+//
+// A plain heap gets a new file, written only by this transaction: rows go from
+// the executor straight into multi-inserts and are frozen from birth, so every
+// snapshot sees them as soon as the swap shows the table, and no vacuum has to
+// freeze them. Indexes are left stale: build_indexes() must follow in the same
+// transaction. Any other table access method gets an INSERT ... SELECT.
+//
+// Rows are checked as INSERT checks them (types by assignment cast, NOT NULL,
+// CHECK, the partition's bounds); generated columns are computed; no trigger
+// fires. The query is read with the active snapshot, in a transaction that is
+// read-only for it, by parallel workers where the server sees fit. Progress is
+// shown as a COPY in pg_stat_progress_copy.
+// ACCESS EXCLUSIVE on the shadow, which nobody else knows.
+std::uint64_t load(const LoadRequest &request);
+
+// Builds every index of the shadow in bulk, constraints checked; calls
+// `before(k, n)` before the k-th of n. Nothing to do after an INSERT ... SELECT.
+void build_indexes(Oid shadow, const std::function<void(int, int)> &before);
+
+// ANALYZE: a partition without statistics is never shown to readers.
+void analyze(Oid shadow);
+
+} // namespace partbackfill::engine

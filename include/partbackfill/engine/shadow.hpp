@@ -1,0 +1,37 @@
+// The shadow: a table beside the live partition, of the same name and the same
+// definition, in the job's schema backfill_<job>_new.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "partbackfill/engine/partitions.hpp"
+
+namespace partbackfill::engine {
+
+// Name of the CHECK that equals the partition's constraint, so that ATTACH has
+// nothing to scan. It lives from create to the end of the swap.
+inline constexpr const char *kBoundsConstraint = "partbackfill_bounds";
+
+std::string new_schema(std::int64_t job); // not quoted
+std::string old_schema(std::int64_t job);
+
+// Makes the job's two schemas unless they are there, as the extension's owner:
+// the job's owner needs no CREATE on the database. The present role and the
+// owner of the leaf may create in them. No lock that others can feel.
+void ensure_schemas(std::int64_t job, const Leaf &leaf);
+
+// Drops the job's schemas that are empty.
+void drop_empty_schemas(std::int64_t job);
+
+// Makes the shadow, empty, with everything of the leaf's definition that the
+// attach method carries; its OID. Needs a PinnedSettings scope.
+// Lock on the live partition: ACCESS SHARE, to the end of the transaction.
+Oid create_shadow(std::int64_t job, const Leaf &leaf);
+
+// Drops a table of ours, if the OID still is one in a schema of the job. The
+// table is out of everybody's sight but ours; ACCESS EXCLUSIVE on it.
+// False when there was none.
+bool drop_own_table(std::int64_t job, Oid table);
+
+} // namespace partbackfill::engine

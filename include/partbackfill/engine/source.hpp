@@ -1,0 +1,51 @@
+// Where the corrected rows come from: a relation or a query of the caller's.
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "partbackfill/engine/partitions.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::engine {
+
+// A source as it was given and understood at the door.
+struct Source {
+    std::string text;           // as given
+    Oid relation = kNoOid;      // when the text names one
+    std::string query;          // what stands in FROM (...)
+    bool reads_target = false;  // reads the target, or a table above or below it
+};
+
+// Understands and checks a source against the target's columns, as the caller
+// and under his settings: it parses, it is one statement that only reads, its
+// columns match by name and can be assigned, and the columns of the partition
+// keys have exactly the keys' types. Raises what is wrong.
+Source check_source(const std::string &text, const Target &target);
+
+// What a build of this leaf runs: its columns in the order of `columns`, only
+// rows of the leaf. When the source is the target (or the leaf, or a table
+// between) the leaf is read directly: that is the same rows, and no lock on
+// the parent, for which a swap of a sibling would have to wait.
+struct LoadQuery {
+    std::string sql;
+    std::vector<std::string> columns;
+};
+LoadQuery load_query(const std::string &source_text, Oid source_relation, const Leaf &leaf,
+                     const std::string &constraint);
+
+// $1 and $2 of a source: the leaf's bounds in the target's own key. None unless
+// the target is partitioned by RANGE on one column.
+pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf);
+
+// Whether the leaf's filter stays above a part of the source that has to be
+// computed whole (a window, a limit, an aggregate without the key): each
+// partition then costs a read of everything. The planner itself is asked.
+bool reads_everything(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint);
+
+// Columns that a load assigns: those of the table that are not generated.
+std::vector<std::string> assigned_columns(Oid table);
+
+} // namespace partbackfill::engine

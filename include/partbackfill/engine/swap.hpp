@@ -1,0 +1,54 @@
+// The exchange of a live partition and its shadow, whatever the method.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "partbackfill/engine/partitions.hpp"
+
+namespace partbackfill::engine {
+
+// One way to exchange them. A method says what it must hold ACCESS EXCLUSIVE
+// locks on, in the order in which they are taken, and exchanges once all are
+// held, in the same transaction.
+class SwapMethod {
+public:
+    virtual std::vector<Oid> tables_to_lock(const Leaf &leaf, Oid shadow) const = 0;
+    // Returns the OID of the table that holds the old rows from now on.
+    virtual Oid exchange(std::int64_t job, const Leaf &leaf, Oid shadow) const = 0;
+
+protected:
+    ~SwapMethod() = default; // methods are constants, never owned
+};
+
+// attach: DETACH, SET SCHEMA twice, ATTACH; documented DDL only.
+const SwapMethod &attach_method();
+
+enum class SwapOutcome {
+    swapped,
+    locked_out, // a lock was not had in time; the transaction must be aborted
+    gone,       // the live partition is no partition any more, or has other bounds
+};
+
+struct SwapRequest {
+    std::int64_t job = 0;
+    Oid live = kNoOid;
+    Oid shadow = kNoOid;
+    std::string bound; // FOR VALUES ... when the job began
+    std::chrono::milliseconds lock_timeout{0};
+};
+
+struct SwapResult {
+    SwapOutcome outcome = SwapOutcome::locked_out;
+    Oid old_table = kNoOid;
+    std::chrono::microseconds lock_wait{0};                // until the last lock was had, or given up
+    std::chrono::steady_clock::time_point locked_at{};     // when the first lock was had
+    std::vector<Oid> locks;                                // what was asked for
+};
+
+// Locks, looks again whether the partition is still the one that was rebuilt,
+// exchanges. Needs a PinnedSettings scope, and the caller's commit or abort.
+SwapResult swap(const SwapMethod &method, const SwapRequest &request);
+
+} // namespace partbackfill::engine

@@ -1,0 +1,128 @@
+// The control tables: every statement on them is here.
+//
+// An object of this class acts as the extension's owner for its life, with
+// pinned settings; it lives within one transaction, around these statements and
+// nothing else. A change of a partition is fenced by the claim: a worker that
+// lost its claim changes nothing and gets LostClaim.
+#pragma once
+
+#include <stdexcept>
+
+#include "partbackfill/job/job.hpp"
+#include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::job {
+
+// Somebody else (a cancel, another worker) has the partition now.
+class LostClaim : public std::runtime_error {
+public:
+    LostClaim() : std::runtime_error("the partition was taken from this worker") {}
+};
+
+struct NewJob {
+    std::int64_t id = 0; // of next_job_number()
+    Oid target = kNoOid;
+    std::string target_name;
+    std::string source;
+    Oid source_oid = kNoOid;
+    bool reads_target = false;
+    Oid key_type = kNoOid;
+    std::vector<std::string> key_columns;
+    Oid owner = kNoOid;
+    std::optional<std::string> range_start;
+    std::optional<std::string> range_end;
+    Options options;
+    std::vector<pg::Setting> settings;
+};
+
+struct NewPartition {
+    int ordinal = 0;
+    Oid live = kNoOid;
+    std::string name;
+    std::optional<std::string> range_start;
+    std::optional<std::string> range_end;
+    std::string bound;
+    std::int64_t rows_estimate = 0;
+};
+
+// How the partitions of a job stand.
+struct Census {
+    int claimable = 0; // pending, running or ready: a worker's business still
+    int failed = 0;
+};
+
+class ControlTables {
+public:
+    // ----- a job
+    // A number whose schemas do not exist: a restored dump may have brought some.
+    std::int64_t next_job_number();
+    void insert_job(const NewJob &job);
+    void insert_partition(std::int64_t job, const NewPartition &partition);
+    std::optional<Job> find_job(std::int64_t job);
+    // The same as the active snapshot sees it, which may be newer than the
+    // transaction's.
+    std::optional<Job> find_job_now(std::int64_t job);
+    // Whether the current transaction itself inserted the job.
+    bool is_of_this_transaction(std::int64_t job);
+    std::vector<pg::Setting> settings(std::int64_t job);
+    Census census(std::int64_t job);
+    // The job comes to rest; nothing when it is in that state already and only
+    // the time of its end is missing.
+    void end_job(const Job &job, core::JobEvent event);
+    void mark_finished(std::int64_t job);
+    // Job and partitions become canceled. Row locks on both, to the end of the
+    // transaction.
+    void cancel_job(const Job &job);
+    // Which unfinished job has the partition; 0 for none.
+    std::int64_t unfinished_job_of(Oid partition);
+
+    // ----- a partition, by the worker that has it
+    // The next partition to take up and not in `passed`, its row locked: ready
+    // ones first, then in order. One that another worker has is found too: its
+    // session lock tells.
+    std::optional<Partition> next_candidate(const Job &job, const std::vector<int> &passed);
+    // Takes it up under a new claim.
+    void claim(Partition &partition);
+    // An attempt begins: counted before anything of the user's runs.
+    void begin_attempt(Partition &partition);
+    void record_shadow(Partition &partition, Oid shadow, const std::string &constraint);
+    void forget_shadow(Partition &partition);
+    void built(Partition &partition, const BuildFigures &figures);
+    // Locks the row, before any lock that others can feel is taken: a swap must
+    // not wait for a row while it holds tables. Throws LostClaim.
+    void lock_for_swap(const Partition &partition);
+    void swapped(Partition &partition, Oid old_table, double lock_wait_seconds);
+    void record_locked_for(const Partition &partition, double seconds);
+    // A swap did not get its locks: tried again no earlier than in `pause`.
+    // Returns for how long the partition has been trying.
+    std::chrono::duration<double> swap_postponed(Partition &partition, double lock_wait_seconds, Milliseconds pause,
+                                                 const std::string &waiting_on);
+    void attempt_failed(Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
+                        Milliseconds pause);
+    void skip(Partition &partition, const std::string &reason);
+
+    // Columns of backfill_live for the jobs that this role may control.
+    std::vector<std::vector<std::optional<std::string>>> live(Oid role);
+
+    // ----- what is left lying around
+    // Tables of ours by partition: shadows, and old tables when `old` is true.
+    std::vector<Oid> shadows(std::int64_t job);
+    std::vector<Oid> old_tables(std::int64_t job);
+    void forget_shadows(std::int64_t job);
+    void forget_old(std::int64_t job, Oid old_table);
+
+    const std::string &schema() const noexcept { return owner_.extension().schema; }
+
+private:
+    pg::Result run(const std::string &sql, const pg::Params &params = {}, pg::Read read = pg::Read::newest);
+    std::optional<Job> find(std::int64_t job, pg::Read read);
+    // UPDATE with the fence; `more` sets further columns from $6 on.
+    void move(Partition &partition, core::PartitionEvent event, const std::string &more,
+              const pg::Params &more_params = {});
+    void change(const Partition &partition, const std::string &assignments, const pg::Params &more_params = {});
+
+    pg::AsExtensionOwner owner_;
+};
+
+} // namespace partbackfill::job

@@ -1,0 +1,74 @@
+// A job and its partitions as the control tables hold them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "partbackfill/core/state.hpp"
+#include "partbackfill/pg/error.hpp"
+#include "partbackfill/pg/settings.hpp"
+
+namespace partbackfill::job {
+
+using Milliseconds = std::chrono::milliseconds;
+
+// What the caller of backfill_start chose. Intervals stay in the server's text
+// form until a worker reads them.
+struct Options {
+    bool newest_first = false;
+    int workers = 1;
+    std::string delay;
+    int max_attempts = 3;
+    std::string on_error;
+    bool keep_old = true;
+    std::string lock_timeout;
+    std::string swap_patience;
+};
+
+struct Job {
+    std::int64_t id = 0;
+    Oid target = kNoOid;
+    std::string source;
+    Oid source_oid = kNoOid;
+    Oid key_type = kNoOid; // kNoOid: $1 and $2 are not to be had
+    std::set<std::string> key_columns;
+    Oid owner = kNoOid;
+    core::JobState state = core::JobState::running;
+    bool finished = false; // at rest and tidied
+    int workers = 1;
+    Milliseconds delay{0};
+    int max_attempts = 3;
+    bool stop_on_error = false;
+    bool keep_old = true;
+    Milliseconds lock_timeout{0};
+    Milliseconds swap_patience{0};
+};
+
+struct Partition {
+    std::int64_t job = 0;
+    int ordinal = 0;
+    Oid live = kNoOid;
+    std::string name;
+    std::string bound;
+    std::optional<std::string> range_start;
+    std::optional<std::string> range_end;
+    core::PartitionState state = core::PartitionState::pending;
+    std::int64_t claim = 0; // the token of this worker
+    int attempts = 0;
+    int swap_attempts = 0;
+    std::optional<std::string> constraint;
+    Oid shadow = kNoOid;
+};
+
+// What a build cost and gave.
+struct BuildFigures {
+    std::int64_t rows = 0;
+    std::int64_t wal_bytes = 0;
+    std::chrono::duration<double> seconds{0};
+};
+
+} // namespace partbackfill::job

@@ -1,0 +1,63 @@
+// Every difference between the server's versions 15 to 18 that this extension
+// meets. Nothing else tests PG_VERSION_NUM. To be included after server.hpp;
+// the functions report errors by longjmp: call them under guard() or from C-style
+// callbacks.
+#pragma once
+
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/attmap.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "storage/lock.h"
+#include "utils/relcache.h"
+}
+
+#include <cstdint>
+
+#include "partbackfill/pg/latch.hpp"
+
+namespace partbackfill::pg {
+
+// Gives the relation a new, empty file in this transaction.
+void set_new_file(Relation relation);
+
+// Makes an index; `parse_name` of the statement is resolved already.
+Oid define_index(Oid table, IndexStmt *statement);
+
+// Builds the index anew from its table's rows, unique and exclusion
+// constraints checked, progress reported. ACCESS EXCLUSIVE on the index.
+void rebuild_index(Oid index, char persistence);
+
+// Whether the relation got its present file in the present subtransaction:
+// only then may rows be written as frozen.
+bool file_is_of_this_subtransaction(Relation relation);
+
+// For each column of `to` the number of the column of that name in `from`.
+AttrMap *column_map(TupleDesc from, TupleDesc to);
+
+bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode);
+
+// A CHECK constraint that is enforced (18 has others too).
+void mark_enforced(Constraint *constraint);
+
+// A tree walker as the server's walking functions want it.
+#if PG_VERSION_NUM >= 160000
+inline tree_walker_callback as_walker(bool (*walker)(Node *, void *)) { return walker; }
+#else
+using AnyWalker = bool (*)();
+inline AnyWalker as_walker(bool (*walker)(Node *, void *)) {
+    return reinterpret_cast<AnyWalker>(reinterpret_cast<void (*)()>(walker));
+}
+#endif
+
+// What a background worker passes to connect although its role has no LOGIN
+// (0 where the server cannot).
+std::uint32_t bypass_login_flag();
+bool needs_login_role();
+
+// The wait event that a sleep of this kind shows; named on 17 and later.
+std::uint32_t wait_event(Wait why);
+
+} // namespace partbackfill::pg

@@ -1,0 +1,24 @@
+// Waiting without being deaf: every wait serves interrupts and reloads.
+#pragma once
+
+#include <chrono>
+
+namespace partbackfill::pg {
+
+enum class Wait { delay, idle, backoff, result };
+
+// Sleeps on the process's latch for at most that long; comes back early when
+// the latch is set. A cancel or a termination is raised as an error. Reads the
+// configuration files again after a SIGHUP.
+void wait_latch(std::chrono::milliseconds timeout, Wait why);
+
+// Sleeps that long altogether, however often the latch is set.
+void sleep(std::chrono::milliseconds duration, Wait why);
+
+// Serves pending interrupts and reloads.
+void check_interrupts();
+
+// Takes back a cancel that has arrived but was not served yet.
+void forget_cancel() noexcept;
+
+} // namespace partbackfill::pg

@@ -1,0 +1,49 @@
+// Settings (GUCs) for a while.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "partbackfill/pg/error.hpp"
+
+namespace partbackfill::pg {
+
+using Setting = std::pair<std::string, std::string>; // name, value
+
+// Within its life, settings made by set() hold; its end restores what was.
+// Must end within the transaction in which it began.
+class SettingsScope {
+public:
+    SettingsScope();
+    ~SettingsScope();
+    SettingsScope(const SettingsScope &) = delete;
+    SettingsScope &operator=(const SettingsScope &) = delete;
+    // As the current role would: a setting that it may not make is an error.
+    void set(const char *name, const char *value);
+
+private:
+    int level_;
+};
+
+// What the extension's own statements, its DDL and every pg_get_* run under:
+// nothing that a user, a role or a database has set changes what they read or
+// write. Only the user's own query sees the user's settings.
+class PinnedSettings : public SettingsScope {
+public:
+    PinnedSettings();
+};
+
+// The settings that the session itself made and that a role may make: what the
+// caller of backfill_start tried his query under.
+std::vector<Setting> session_settings();
+
+// Makes the settings for the rest of the session, as the current role. One that
+// the server refuses is skipped with a warning in the log.
+void set_for_session(const std::vector<Setting> &settings);
+
+// Makes one setting for the rest of the session, over anything a role or a
+// database has set.
+void override_for_session(const char *name, const char *value);
+
+} // namespace partbackfill::pg

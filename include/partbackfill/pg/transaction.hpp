@@ -1,0 +1,68 @@
+// Transactions of a background worker.
+#pragma once
+
+#include <cstdint>
+
+namespace partbackfill::pg {
+
+// A top-level transaction with an active snapshot. The destructor aborts:
+// commit() is explicit. Nothing of the server's may outlive it.
+class Transaction {
+public:
+    Transaction();
+    ~Transaction();
+    Transaction(const Transaction &) = delete;
+    Transaction &operator=(const Transaction &) = delete;
+    void commit();
+
+private:
+    bool open_ = false;
+};
+
+// Within its life the transaction is read-only for everything that asks:
+// the user's query, and whatever functions it calls.
+class ReadOnlyScope {
+public:
+    ReadOnlyScope();
+    ~ReadOnlyScope();
+    ReadOnlyScope(const ReadOnlyScope &) = delete;
+    ReadOnlyScope &operator=(const ReadOnlyScope &) = delete;
+
+private:
+    bool before_;
+};
+
+// A snapshot taken now, registered and active for its life: everything in it
+// reads the same state of the database.
+class SnapshotScope {
+public:
+    SnapshotScope();
+    ~SnapshotScope();
+    SnapshotScope(const SnapshotScope &) = delete;
+    SnapshotScope &operator=(const SnapshotScope &) = delete;
+};
+
+// Makes what was done so far in this transaction visible to what follows.
+void command_counter_increment();
+
+// The top transaction's id; gives it one if it has none.
+std::uint32_t current_xid();
+
+// Whether that is the current transaction or a live subtransaction of it.
+bool is_of_current_transaction(std::uint32_t xid);
+
+// Waits until the transaction is over, however it ends.
+void wait_for_transaction(std::uint32_t xid);
+
+// True while the server is in recovery (a standby).
+bool in_recovery();
+
+// Whether the transaction may write: a read-only transaction is an error that
+// names the function.
+void prevent_if_read_only(const char *function_name);
+
+// WAL bytes that this process has written since it began, its parallel workers'
+// included once they have ended.
+std::uint64_t wal_bytes_written();
+
+} // namespace partbackfill::pg

@@ -1,0 +1,38 @@
+// The steps of one partition: create, build, swap, tidy. Each is a transaction,
+// or a few, of its own; a worker that dies loses at most the step it was in.
+#pragma once
+
+#include "partbackfill/job/job.hpp"
+
+namespace partbackfill::worker {
+
+enum class StepOutcome {
+    done,      // on to the next step
+    skipped,   // the partition went away or changed bounds; it is marked so
+    postponed, // the swap did not get its locks; the partition is ready and waits
+    failed,    // it waited longer than swap_patience; it is marked so
+};
+
+// Makes the shadow. No lock that others can feel.
+StepOutcome create_step(const job::Job &job, job::Partition &partition);
+
+// Fills, indexes and analyzes it: one transaction. ACCESS SHARE on what the
+// source reads, for as long as it takes.
+void build_step(const job::Job &job, job::Partition &partition);
+
+// Exchanges it with the live partition. ACCESS EXCLUSIVE on the parent, the
+// partition and a DEFAULT sibling for some milliseconds; in their queues for no
+// longer than lock_timeout.
+StepOutcome swap_step(const job::Job &job, job::Partition &partition);
+
+// Drops the old partition unless it is kept. It is out of readers' sight.
+void tidy_step(const job::Job &job, const job::Partition &partition);
+
+// Marks a failed attempt, drops its shadow, and decides whether another follows.
+void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
+                  job::Milliseconds pause);
+
+// Ends a job in which nothing is left to do: drops what lies around and marks it.
+void end_job(const job::Job &job);
+
+} // namespace partbackfill::worker

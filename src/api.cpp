@@ -1,0 +1,247 @@
+// The functions that SQL calls to start, cancel, await and purge jobs.
+#include "partbackfill/pg/server.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/hazards.hpp"
+#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/engine/source.hpp"
+#include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/pg/arguments.hpp"
+#include "partbackfill/pg/at_commit.hpp"
+#include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/entry.hpp"
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/latch.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/worker/registration.hpp"
+
+namespace partbackfill {
+
+namespace {
+
+engine::Selection read_selection(const pg::Arguments &arguments, int first) {
+    engine::Selection selection;
+    selection.range_start = arguments.optional_text(first);
+    selection.range_end = arguments.optional_text(first + 1);
+    selection.partitions = arguments.optional_oids(first + 2);
+    selection.newest_first = arguments.boolean(first + 3, "newest_first");
+    return selection;
+}
+
+job::Options read_options(const pg::Arguments &arguments) {
+    job::Options options;
+    options.newest_first = arguments.boolean(5, "newest_first");
+    options.workers = arguments.integer(6, "workers");
+    options.delay = arguments.interval(7, "delay");
+    options.on_error = arguments.string(8, "on_error");
+    options.max_attempts = arguments.integer(9, "max_attempts");
+    options.keep_old = arguments.boolean(10, "keep_old");
+    options.lock_timeout = arguments.interval(11, "lock_timeout");
+    options.swap_patience = arguments.interval(12, "swap_patience");
+    if (options.workers < 1)
+        pg::raise(pg::sqlcode::kInvalidParameter, "workers must be at least 1");
+    if (options.max_attempts < 1)
+        pg::raise(pg::sqlcode::kInvalidParameter, "max_attempts must be at least 1");
+    if (options.on_error != "continue" && options.on_error != "stop")
+        pg::raise(pg::sqlcode::kInvalidParameter,
+                  fmt::format("invalid value for on_error: \"{}\"", options.on_error), "",
+                  "Valid values are \"continue\" and \"stop\".");
+    return options;
+}
+
+void check_may_log_in() {
+    if (!pg::needs_login_role())
+        return;
+    if (!pg::query_row("SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE oid = $1", {pg::current_role()}).boolean(0))
+        pg::raise(pg::sqlcode::kInsufficientPrivilege,
+                  fmt::format("role \"{}\" cannot log in", pg::role_name(pg::current_role())),
+                  "The job's workers connect as the role that starts it.",
+                  "Start it as a role with LOGIN that is a member of this one.");
+}
+
+void raise_busy(const std::string &partition, std::int64_t job) {
+    pg::raise(pg::sqlcode::kObjectInUse, fmt::format("partition \"{}\" already belongs to an unfinished job", partition),
+              job != 0 ? fmt::format("It is job {}.", job) : "Another session has just started a job on it.",
+              job != 0 ? fmt::format("Wait for it with backfill_wait({0}), or end it with backfill_cancel({0}).", job)
+                       : "");
+}
+
+void insert_partitions(job::ControlTables &control, std::int64_t id, const engine::Target &target) {
+    int ordinal = 0;
+    for (const engine::Leaf &leaf : target.leaves) {
+        if (!leaf.selected)
+            continue;
+        try {
+            control.insert_partition(id, {++ordinal, leaf.oid, leaf.qualified(), leaf.range_start, leaf.range_end,
+                                          leaf.bound, leaf.rows});
+        } catch (const pg::Error &error) {
+            // Two sessions at once: the unique index decides.
+            if (error.code() == pg::sqlstate("23505"))
+                raise_busy(leaf.name, 0);
+            throw;
+        }
+    }
+}
+
+std::int64_t insert_job(const engine::Target &target, const engine::Source &source,
+                        const engine::Selection &selection, const job::Options &options,
+                        std::vector<pg::Setting> settings) {
+    const Oid owner = pg::current_role();
+    job::ControlTables control;
+    for (const engine::Leaf &leaf : target.leaves)
+        if (leaf.selected)
+            if (const auto other = control.unfinished_job_of(leaf.oid))
+                raise_busy(leaf.name, other);
+    job::NewJob job;
+    job.id = control.next_job_number();
+    job.target = target.oid;
+    job.target_name = target.qualified();
+    job.source = source.text;
+    job.source_oid = source.relation;
+    job.reads_target = source.reads_target;
+    job.key_type = target.key ? target.key->type : kNoOid;
+    job.key_columns.assign(target.key_columns.begin(), target.key_columns.end());
+    job.owner = owner;
+    job.range_start = selection.range_start;
+    job.range_end = selection.range_end;
+    job.options = options;
+    job.settings = std::move(settings);
+    control.insert_job(job);
+    insert_partitions(control, job.id, target);
+    return job.id;
+}
+
+// The job of that number, or an error: there is none, or it is not the caller's.
+job::Job find_own_job(std::int64_t id) {
+    std::optional<job::Job> found;
+    {
+        job::ControlTables control;
+        found = control.find_job(id);
+    }
+    if (!found)
+        pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id), "",
+                  "backfill_status lists your jobs.");
+    if (!pg::may_act_as(found->owner))
+        pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("permission denied for backfill job {}", id),
+                  fmt::format("It belongs to role \"{}\".", pg::role_name(found->owner)));
+    return *found;
+}
+
+bool at_rest(const job::Job &job) { return core::rests(job.state) && job.finished; }
+
+} // namespace
+
+} // namespace partbackfill
+
+using namespace partbackfill;
+
+// backfill_start: checks everything that can be checked before anything is
+// written, records the job and its partitions, and registers its workers, which
+// begin once the calling transaction has committed.
+// Locks: ACCESS SHARE on the partition tree and the source, to the end of the
+// calling transaction.
+PARTBACKFILL_FUNCTION(partbackfill_start) {
+    const pg::Arguments arguments(fcinfo);
+    pg::prevent_if_read_only("backfill_start()");
+    if (InSecurityRestrictedOperation())
+        pg::raise(pg::sqlcode::kInsufficientPrivilege,
+                  "cannot start a backfill within a security-restricted operation");
+    const Oid oid = arguments.oid(0, "target");
+    const std::string text = arguments.string(1, "source");
+    const engine::Selection selection = read_selection(arguments, 2);
+    const job::Options options = read_options(arguments);
+
+    const engine::Target target = engine::inspect(oid, selection);
+    check_may_log_in();
+    {
+        const pg::PinnedSettings pinned;
+        engine::check_at_door(target);
+    }
+    const engine::Source source = engine::check_source(text, target);
+    std::vector<pg::Setting> settings = pg::session_settings();
+    const std::int64_t id = insert_job(target, source, selection, options, std::move(settings));
+    for (int i = 0; i < options.workers; i++)
+        worker::register_worker(id, pg::current_role());
+    PG_RETURN_INT64(id);
+}
+
+// backfill_cancel: true when there was something to cancel. The job's state
+// changes with the calling transaction; its workers are interrupted when that
+// commits, and the last of them tidies up.
+PARTBACKFILL_FUNCTION(partbackfill_cancel) {
+    const pg::Arguments arguments(fcinfo);
+    pg::prevent_if_read_only("backfill_cancel()");
+    const job::Job job = find_own_job(arguments.bigint(0, "job"));
+    if (job.state != core::JobState::running && job.state != core::JobState::failed)
+        PG_RETURN_BOOL(false);
+    {
+        job::ControlTables control;
+        control.cancel_job(job);
+    }
+    const std::vector<int> workers = engine::job_workers(job.id);
+    for (const int pid : workers)
+        pg::cancel_process_at_commit(pid);
+    if (workers.empty() && !job.finished)
+        worker::register_worker(job.id, job.owner); // to tidy up
+    PG_RETURN_BOOL(true);
+}
+
+// backfill_wait: the state in which the job rests, or its state after `timeout`.
+PARTBACKFILL_FUNCTION(partbackfill_wait) {
+    const pg::Arguments arguments(fcinfo);
+    const std::int64_t id = arguments.bigint(0, "job");
+    const auto limit = arguments.optional_interval(1);
+    using Clock = std::chrono::steady_clock;
+    const auto begun = Clock::now();
+    const std::chrono::duration<double> seconds(
+        limit ? pg::query_row("SELECT pg_catalog.date_part('epoch', $1::interval)", {*limit}).number(0) : 0);
+    find_own_job(id);
+    {
+        job::ControlTables control;
+        if (control.is_of_this_transaction(id))
+            pg::raise(pg::sqlcode::kActiveTransaction,
+                      fmt::format("cannot wait for backfill job {} in the transaction that started it", id),
+                      "Its workers begin once the transaction has committed.");
+    }
+    for (;;) {
+        // Whatever the isolation level, the newest state is wanted.
+        std::optional<job::Job> job;
+        {
+            const pg::SnapshotScope snapshot;
+            job::ControlTables control;
+            job = control.find_job_now(id);
+        }
+        if (!job)
+            pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id));
+        if (at_rest(*job) || (limit && Clock::now() - begun >= seconds))
+            return pg::return_text(std::string(core::name(job->state)));
+        pg::wait_latch(std::chrono::milliseconds(100), pg::Wait::result);
+    }
+}
+
+// backfill_purge: how many old partitions it dropped. ACCESS EXCLUSIVE on each,
+// which no reader of the partitioned table can see any more.
+PARTBACKFILL_FUNCTION(partbackfill_purge) {
+    const pg::Arguments arguments(fcinfo);
+    pg::prevent_if_read_only("backfill_purge()");
+    const job::Job job = find_own_job(arguments.bigint(0, "job"));
+    if (!at_rest(job))
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("backfill job {} has not ended", job.id),
+                  fmt::format("Its state is \"{}\".", core::name(job.state)),
+                  fmt::format("Wait for it with backfill_wait({}).", job.id));
+    std::vector<Oid> tables;
+    {
+        job::ControlTables control;
+        tables = control.old_tables(job.id);
+    }
+    int dropped = 0;
+    for (const Oid table : tables) {
+        dropped += engine::drop_own_table(job.id, table) ? 1 : 0;
+        job::ControlTables control;
+        control.forget_old(job.id, table);
+    }
+    engine::drop_empty_schemas(job.id);
+    PG_RETURN_INT32(dropped);
+}

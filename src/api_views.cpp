@@ -1,0 +1,100 @@
+// The functions that SQL calls to look: the plan of a job, and what workers are
+// doing now.
+#include "partbackfill/pg/server.hpp"
+
+#include <map>
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/hazards.hpp"
+#include "partbackfill/engine/source.hpp"
+#include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/pg/arguments.hpp"
+#include "partbackfill/pg/entry.hpp"
+
+namespace partbackfill {
+
+namespace {
+
+// A text[] in its text form.
+std::optional<std::string> text_array(const std::vector<std::string> &values) {
+    std::string text = "{";
+    for (const auto &value : values) {
+        text += text.size() > 1 ? ",\"" : "\"";
+        for (const char c : value) {
+            if (c == '"' || c == '\\')
+                text += '\\';
+            text += c;
+        }
+        text += '"';
+    }
+    return text + "}";
+}
+
+std::map<Oid, std::vector<std::string>> refusals_by_leaf(const engine::Target &target) {
+    const pg::PinnedSettings pinned;
+    std::map<Oid, std::vector<std::string>> reasons;
+    for (const engine::Hazard &hazard : engine::refusals(target))
+        reasons[hazard.leaf].push_back(hazard.text);
+    return reasons;
+}
+
+std::string constraint_of(const engine::Leaf &leaf) {
+    const pg::PinnedSettings pinned;
+    return engine::constraint_text(leaf.oid);
+}
+
+} // namespace
+
+} // namespace partbackfill
+
+using namespace partbackfill;
+
+// backfill_plan: a row a partition; those outside the selection are skipped and
+// have no ordinal. Errors as backfill_start raises them for target, range and
+// source. ACCESS SHARE on the partition tree and the source.
+PARTBACKFILL_FUNCTION(partbackfill_plan) {
+    const pg::Arguments arguments(fcinfo);
+    engine::Selection selection;
+    selection.range_start = arguments.optional_text(2);
+    selection.range_end = arguments.optional_text(3);
+    selection.partitions = arguments.optional_oids(4);
+    selection.newest_first = arguments.boolean(5, "newest_first");
+    const engine::Target target = engine::inspect(arguments.oid(0, "target"), selection);
+    const auto text = arguments.optional_text(1);
+    std::optional<engine::Source> source;
+    if (text)
+        source = engine::check_source(*text, target);
+    const auto refusals = refusals_by_leaf(target);
+
+    std::vector<pg::TextRow> rows;
+    int ordinal = 0;
+    for (const bool selected : {true, false})
+        for (const engine::Leaf &leaf : target.leaves) {
+            if (leaf.selected != selected)
+                continue;
+            std::vector<std::string> hazards;
+            const auto refused = refusals.find(leaf.oid);
+            if (refused != refusals.end())
+                hazards = refused->second;
+            else if (selected && source && engine::reads_everything(*source, target, leaf, constraint_of(leaf)))
+                hazards.emplace_back("source is computed whole for each partition: its bounds do not reach into it");
+            const char *action = !selected ? "skip" : refused != refusals.end() ? "refuse" : "rebuild";
+            rows.push_back({selected ? std::optional(std::to_string(++ordinal)) : std::nullopt, std::to_string(leaf.oid),
+                            leaf.range_start, leaf.range_end, action, std::to_string(leaf.rows),
+                            std::to_string(leaf.bytes), text_array(hazards)});
+        }
+    return pg::return_rows(fcinfo, rows);
+}
+
+// backfill_live: for the views. A row for each partition that a live worker of
+// one of the caller's jobs has in hand.
+PARTBACKFILL_FUNCTION(partbackfill_live) {
+    const Oid caller = pg::current_role();
+    std::vector<pg::TextRow> rows;
+    {
+        job::ControlTables control;
+        rows = control.live(caller);
+    }
+    return pg::return_rows(fcinfo, rows);
+}

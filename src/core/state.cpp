@@ -1,0 +1,121 @@
+#include "partbackfill/core/state.hpp"
+
+#include <array>
+#include <span>
+#include <utility>
+
+namespace partbackfill::core {
+
+namespace {
+
+template <class State, class Event>
+struct Transition {
+    State from;
+    Event event;
+    State to;
+};
+
+using J = JobState;
+using JE = JobEvent;
+constexpr std::array<Transition<J, JE>, 4> kJob{{
+    {J::running, JE::finish, J::done},
+    {J::running, JE::fail, J::failed},
+    {J::running, JE::cancel, J::canceled},
+    {J::failed, JE::cancel, J::canceled},
+}};
+
+using P = PartitionState;
+using PE = PartitionEvent;
+constexpr std::array<Transition<P, PE>, 14> kPartition{{
+    {P::pending, PE::claim, P::running},
+    {P::running, PE::claim, P::running},
+    {P::ready, PE::claim, P::ready},
+    {P::running, PE::built, P::ready},
+    {P::ready, PE::swapped, P::done},
+    {P::running, PE::retry, P::pending},
+    {P::ready, PE::retry, P::pending},
+    {P::running, PE::fail, P::failed},
+    {P::ready, PE::fail, P::failed},
+    {P::running, PE::skip, P::skipped},
+    {P::ready, PE::skip, P::skipped},
+    {P::pending, PE::cancel, P::canceled},
+    {P::running, PE::cancel, P::canceled},
+    {P::ready, PE::cancel, P::canceled},
+}};
+
+template <class E>
+using Names = std::span<const std::pair<E, std::string_view>>;
+
+constexpr std::array<std::pair<J, std::string_view>, 4> kJobNames{
+    {{J::running, "running"}, {J::done, "done"}, {J::failed, "failed"}, {J::canceled, "canceled"}}};
+constexpr std::array<std::pair<P, std::string_view>, 7> kPartitionNames{{{P::pending, "pending"},
+                                                                         {P::running, "running"},
+                                                                         {P::ready, "ready"},
+                                                                         {P::done, "done"},
+                                                                         {P::failed, "failed"},
+                                                                         {P::skipped, "skipped"},
+                                                                         {P::canceled, "canceled"}}};
+constexpr std::array<std::pair<JE, std::string_view>, 3> kJobEventNames{
+    {{JE::finish, "finish"}, {JE::fail, "fail"}, {JE::cancel, "cancel"}}};
+constexpr std::array<std::pair<PE, std::string_view>, 7> kPartitionEventNames{{{PE::claim, "claim"},
+                                                                               {PE::built, "built"},
+                                                                               {PE::swapped, "swapped"},
+                                                                               {PE::retry, "retry"},
+                                                                               {PE::fail, "fail"},
+                                                                               {PE::skip, "skip"},
+                                                                               {PE::cancel, "cancel"}}};
+
+template <class E>
+std::string_view find_name(Names<E> names, E value) {
+    for (const auto &[entry, text] : names)
+        if (entry == value)
+            return text;
+    throw std::invalid_argument("value without a name");
+}
+
+template <class E>
+E find_value(Names<E> names, std::string_view text) {
+    for (const auto &[entry, entry_text] : names)
+        if (entry_text == text)
+            return entry;
+    throw std::invalid_argument("no state is named \"" + std::string(text) + "\"");
+}
+
+template <class State, class Event>
+State step(std::span<const Transition<State, Event>> table, State from, Event event, const char *what) {
+    for (const auto &row : table)
+        if (row.from == from && row.event == event)
+            return row.to;
+    throw ImpossibleTransition(std::string(what) + " in state \"" + std::string(name(from)) +
+                               "\" has no transition \"" + std::string(name(event)) + "\"");
+}
+
+template <class State, class Event>
+std::vector<std::string> sources_in(std::span<const Transition<State, Event>> table, Event event) {
+    std::vector<std::string> names;
+    for (const auto &row : table)
+        if (row.event == event)
+            names.emplace_back(name(row.from));
+    return names;
+}
+
+} // namespace
+
+std::string_view name(JobState state) { return find_name<J>(kJobNames, state); }
+std::string_view name(PartitionState state) { return find_name<P>(kPartitionNames, state); }
+std::string_view name(JobEvent event) { return find_name<JE>(kJobEventNames, event); }
+std::string_view name(PartitionEvent event) { return find_name<PE>(kPartitionEventNames, event); }
+JobState job_state(std::string_view text) { return find_value<J>(kJobNames, text); }
+PartitionState partition_state(std::string_view text) { return find_value<P>(kPartitionNames, text); }
+
+JobState next(JobState from, JobEvent event) { return step<J, JE>(kJob, from, event, "a job"); }
+PartitionState next(PartitionState from, PartitionEvent event) {
+    return step<P, PE>(kPartition, from, event, "a partition");
+}
+
+std::vector<std::string> sources(JobEvent event) { return sources_in<J, JE>(kJob, event); }
+std::vector<std::string> sources(PartitionEvent event) { return sources_in<P, PE>(kPartition, event); }
+
+bool rests(JobState state) { return state != JobState::running; }
+
+} // namespace partbackfill::core

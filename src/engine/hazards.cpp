@@ -1,0 +1,210 @@
+#include "partbackfill/engine/hazards.hpp"
+
+#include <map>
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+std::vector<Oid> selected_oids(const Target &target) {
+    std::vector<Oid> oids;
+    for (const Leaf &leaf : target.leaves)
+        if (leaf.selected)
+            oids.push_back(leaf.oid);
+    return oids;
+}
+
+// One row for each thing that DETACH, SET SCHEMA, LIKE and ATTACH would not
+// bring along, for the leaves in $1.
+constexpr const char *kRefusals = R"SQL(
+    WITH leaf AS (
+        SELECT c.*, i.inhparent
+        FROM pg_class AS c
+        JOIN pg_inherits AS i ON i.inhrelid = c.oid
+        WHERE c.oid = ANY ($1)
+    )
+    SELECT leaf.oid::bigint, reason.text
+    FROM leaf
+    CROSS JOIN LATERAL (
+        SELECT 'is a foreign table' WHERE leaf.relkind = 'f'
+        UNION ALL
+        SELECT 'is a temporary table' WHERE leaf.relpersistence = 't'
+        UNION ALL
+        SELECT 'has row security' WHERE leaf.relrowsecurity OR leaf.relforcerowsecurity
+        UNION ALL
+        SELECT 'has policy ' || quote_ident(p.polname) FROM pg_policy AS p WHERE p.polrelid = leaf.oid
+        UNION ALL
+        SELECT 'has trigger ' || quote_ident(t.tgname)
+        FROM pg_trigger AS t
+        LEFT JOIN pg_trigger AS parent ON parent.oid = t.tgparentid
+        WHERE t.tgrelid = leaf.oid AND NOT t.tgisinternal
+          AND (parent.oid IS NULL OR parent.tgenabled <> t.tgenabled
+               OR obj_description(t.oid, 'pg_trigger') IS NOT NULL)
+        UNION ALL
+        SELECT 'has foreign key ' || quote_ident(k.conname)
+        FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = leaf.oid
+        UNION ALL
+        SELECT 'is referenced by foreign key ' || quote_ident(k.conname) || ' of ' || k.conrelid::regclass::text
+        FROM pg_constraint AS k WHERE k.contype = 'f' AND k.confrelid = leaf.oid
+        UNION ALL
+        SELECT 'has constraint ' || quote_ident(k.conname) || ', which is not valid'
+        FROM pg_constraint AS k WHERE k.contype <> 'f' AND k.conrelid = leaf.oid AND NOT k.convalidated
+        UNION ALL
+        SELECT 'has a constraint named ' || quote_ident(k.conname)
+        FROM pg_constraint AS k WHERE k.conrelid = leaf.oid AND k.conname = $2
+        UNION ALL
+        SELECT 'has extended statistics ' || quote_ident(s.stxname)
+        FROM pg_statistic_ext AS s WHERE s.stxrelid = leaf.oid
+        UNION ALL
+        SELECT 'is in publication ' || quote_ident(pub.pubname)
+        FROM pg_publication_rel AS r JOIN pg_publication AS pub ON pub.oid = r.prpubid
+        WHERE r.prrelid = leaf.oid
+        UNION ALL
+        SELECT 'has rule ' || quote_ident(r.rulename) FROM pg_rewrite AS r WHERE r.ev_class = leaf.oid
+        UNION ALL
+        SELECT 'has a security label'
+        WHERE EXISTS (SELECT FROM pg_seclabel AS l WHERE l.classoid = 'pg_class'::regclass AND l.objoid = leaf.oid)
+        UNION ALL
+        SELECT 'is of a composite type' WHERE leaf.reloftype <> 0
+        UNION ALL
+        SELECT 'belongs to an extension'
+        WHERE EXISTS (SELECT FROM pg_depend AS d
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = leaf.oid AND d.deptype IN ('e', 'x'))
+        UNION ALL
+        SELECT 'has identity column ' || quote_ident(a.attname)
+        FROM pg_attribute AS a
+        LEFT JOIN pg_attribute AS pa ON pa.attrelid = leaf.inhparent AND pa.attname = a.attname
+        WHERE a.attrelid = leaf.oid AND a.attidentity <> '' AND NOT a.attisdropped
+          AND COALESCE(pa.attidentity, '') = ''
+        UNION ALL
+        SELECT 'lacks an index for ' || pi.indexrelid::regclass::text || ' of its parent'
+        FROM pg_index AS pi
+        WHERE pi.indrelid = leaf.inhparent
+          AND NOT EXISTS (SELECT FROM pg_inherits AS ii JOIN pg_index AS ci ON ci.indexrelid = ii.inhrelid
+                          WHERE ii.inhparent = pi.indexrelid AND ci.indrelid = leaf.oid)
+        UNION ALL
+        SELECT 'has index ' || quote_ident(ic.relname) || ', which depends on an extension'
+        FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid
+        WHERE i.indrelid = leaf.oid
+          AND EXISTS (SELECT FROM pg_depend AS d
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = ic.oid AND d.deptype = 'x')
+        UNION ALL
+        -- Views, functions, sequences, row-type users: whatever else hangs on the
+        -- table or its row type and is not a part of it.
+        SELECT 'is used by ' || pg_describe_object(d.classid, d.objid, d.objsubid)
+        FROM pg_depend AS d
+        WHERE ((d.refclassid = 'pg_class'::regclass AND d.refobjid = leaf.oid)
+               OR (d.refclassid = 'pg_type'::regclass
+                   AND d.refobjid IN (leaf.reltype, (SELECT t.typarray FROM pg_type AS t WHERE t.oid = leaf.reltype))))
+          AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_trigger'::regclass, 'pg_attrdef'::regclass,
+                                'pg_policy'::regclass, 'pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass)
+          AND NOT (d.classid = 'pg_class'::regclass
+                   AND (d.objid = leaf.oid OR d.objid = leaf.reltoastrelid
+                        OR d.objid IN (SELECT i.indexrelid FROM pg_index AS i WHERE i.indrelid = leaf.oid)))
+          AND NOT (d.classid = 'pg_type'::regclass
+                   AND d.objid IN (leaf.reltype, (SELECT t.typarray FROM pg_type AS t WHERE t.oid = leaf.reltype)))
+          AND NOT (d.classid = 'pg_rewrite'::regclass
+                   AND d.objid IN (SELECT r.oid FROM pg_rewrite AS r WHERE r.ev_class = leaf.oid))
+    ) AS reason(text)
+    ORDER BY leaf.oid, reason.text
+)SQL";
+
+void check_owner(const std::string &kind, const std::string &name, Oid owner) {
+    if (!pg::query_row("SELECT pg_has_role($1::oid, 'USAGE')", {owner}).boolean(0))
+        pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("must be owner of {} \"{}\"", kind, name),
+                  "A backfill replaces partitions of the table, as ALTER TABLE ... ATTACH PARTITION does.");
+}
+
+void check_owners(const Target &target) {
+    check_owner("table", target.name, target.owner);
+    for (const Oid table : target.descendants) {
+        const pg::Row row = pg::query_row("SELECT relname, relowner::bigint FROM pg_class WHERE oid = $1", {table});
+        check_owner("table", row.text(0), row.oid(1));
+    }
+    for (const Leaf &leaf : target.leaves)
+        if (leaf.selected)
+            check_owner("partition", leaf.name, leaf.owner);
+}
+
+void check_create_privileges(const Target &target) {
+    const auto oids = selected_oids(target);
+    const pg::Result schemas = pg::query(R"SQL(
+        SELECT DISTINCT n.nspname
+        FROM pg_class AS c
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = ANY ($1) AND NOT has_schema_privilege(n.oid, 'CREATE')
+        ORDER BY n.nspname
+    )SQL",
+                                         {oids});
+    if (!schemas.empty())
+        pg::raise(pg::sqlcode::kInsufficientPrivilege,
+                  "permission denied for schema " + pg::quote_identifier(schemas.rows.front().text(0)),
+                  "The rebuilt partition has to be moved into the schema of the old one.",
+                  "Grant CREATE on the schema.");
+    const pg::Result spaces = pg::query(R"SQL(
+        SELECT DISTINCT s.spcname
+        FROM pg_class AS c
+        LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+        JOIN pg_tablespace AS s ON s.oid = c.reltablespace
+        WHERE (c.oid = ANY ($1) OR i.indrelid = ANY ($1)) AND NOT has_tablespace_privilege(s.oid, 'CREATE')
+        ORDER BY s.spcname
+    )SQL",
+                                        {oids});
+    if (!spaces.empty())
+        pg::raise(pg::sqlcode::kInsufficientPrivilege,
+                  "permission denied for tablespace " + pg::quote_identifier(spaces.rows.front().text(0)),
+                  "A partition or one of its indexes is stored there.", "Grant CREATE on the tablespace.");
+}
+
+void check_names(const Target &target) {
+    std::map<std::string, const Leaf *> seen;
+    for (const Leaf &leaf : target.leaves) {
+        if (!leaf.selected)
+            continue;
+        const auto [place, inserted] = seen.emplace(leaf.name, &leaf);
+        if (!inserted)
+            pg::raise(pg::sqlcode::kFeatureNotSupported,
+                      fmt::format("cannot rebuild two partitions named \"{}\" in one job", leaf.name),
+                      fmt::format("They are {} and {}.", place->second->qualified(), leaf.qualified()),
+                      "Start a job for each, with the parameter partitions.");
+    }
+}
+
+void check_refusals(const Target &target) {
+    const auto found = refusals(target);
+    if (found.empty())
+        return;
+    const Hazard &first = found.front();
+    for (const Leaf &leaf : target.leaves)
+        if (leaf.oid == first.leaf)
+            pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild partition \"{}\"", leaf.name),
+                      fmt::format("It {}.", first.text),
+                      "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every "
+                      "reason.");
+    pg::raise(pg::sqlcode::kInternal, "a refused partition is not in the job");
+}
+
+} // namespace
+
+std::vector<Hazard> refusals(const Target &target) {
+    std::vector<Hazard> hazards;
+    const pg::Result result = pg::query(kRefusals, {selected_oids(target), kBoundsConstraint});
+    for (const pg::Row &row : result.rows)
+        hazards.push_back({row.oid(0), row.text(1)});
+    return hazards;
+}
+
+void check_at_door(const Target &target) {
+    check_owners(target);
+    check_names(target);
+    check_refusals(target);
+    check_create_privileges(target);
+}
+
+} // namespace partbackfill::engine

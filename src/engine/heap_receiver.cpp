@@ -1,0 +1,230 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "commands/progress.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "catalog/pg_proc.h"
+#include "utils/backend_progress.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+}
+
+#include "partbackfill/engine/heap_receiver.hpp"
+#include "partbackfill/pg/compat.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+// As COPY does: enough rows to fill pages at one go, never so many bytes that
+// wide rows need much memory.
+constexpr int kMaxRows = 1000;
+constexpr Size kMaxBytes = 65535;
+
+struct HeapReceiver {
+    DestReceiver base; // must be first: the server knows only this
+    MemoryContext memory;
+    MemoryContext flush_memory; // reset after each multi-insert
+    Relation table;
+    EState *estate;
+    ResultRelInfo *result;
+    BulkInsertState bulk;
+    CommandId command;
+    AttrNumber *targets;
+    int count;
+    ProjectionInfo *coercion; // nullptr when no type differs
+    bool has_generated;
+    bool has_constraints;
+    TupleTableSlot *slots[kMaxRows];
+    int buffered;
+    Size buffered_bytes;
+    uint64 rows;
+};
+
+constexpr int kInsertOptions = TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN | TABLE_INSERT_NO_LOGICAL;
+
+void flush(HeapReceiver *self) {
+    if (self->buffered == 0)
+        return;
+    const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
+    table_multi_insert(self->table, self->slots, self->buffered, self->command, kInsertOptions, self->bulk);
+    MemoryContextSwitchTo(before);
+    MemoryContextReset(self->flush_memory);
+    for (int i = 0; i < self->buffered; i++)
+        ExecClearTuple(self->slots[i]);
+    self->rows += static_cast<uint64>(self->buffered);
+    self->buffered = 0;
+    self->buffered_bytes = 0;
+    pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, static_cast<int64>(self->rows));
+    CHECK_FOR_INTERRUPTS();
+}
+
+// The source's i-th column converted as INSERT converts it.
+Expr *assignment(const HeapReceiver *self, TupleDesc source, int i, bool *converts) {
+    const Form_pg_attribute from = TupleDescAttr(source, i);
+    const Form_pg_attribute to = TupleDescAttr(RelationGetDescr(self->table), self->targets[i] - 1);
+    Var *value = makeVar(OUTER_VAR, static_cast<AttrNumber>(i + 1), from->atttypid, from->atttypmod, from->attcollation, 0);
+    Node *coerced =
+        coerce_to_target_type(nullptr, reinterpret_cast<Node *>(value), from->atttypid, to->atttypid, to->atttypmod,
+                              COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+    if (coerced == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("column \"%s\" is of type %s but the source gives %s", NameStr(to->attname),
+                               format_type_be(to->atttypid), format_type_be(from->atttypid))));
+    if (coerced != reinterpret_cast<Node *>(value))
+        *converts = true;
+    return expression_planner(reinterpret_cast<Expr *>(coerced));
+}
+
+void startup(DestReceiver *receiver, int, TupleDesc source) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    const MemoryContext before = MemoryContextSwitchTo(self->memory);
+    if (source->natts != self->count)
+        elog(ERROR, "the source gives %d columns, not %d", source->natts, self->count);
+    List *targets = NIL;
+    bool converts = false;
+    for (int i = 0; i < source->natts; i++)
+        targets = lappend(targets, makeTargetEntry(assignment(self, source, i, &converts),
+                                                   static_cast<AttrNumber>(i + 1), nullptr, false));
+    if (converts) {
+        TupleTableSlot *slot = MakeSingleTupleTableSlot(ExecTypeFromTL(targets), &TTSOpsVirtual);
+        self->coercion = ExecBuildProjectionInfo(targets, CreateExprContext(self->estate), slot, nullptr, nullptr);
+    }
+    MemoryContextSwitchTo(before);
+}
+
+TupleTableSlot *coerced(HeapReceiver *self, TupleTableSlot *source) {
+    if (self->coercion == nullptr) {
+        slot_getallattrs(source);
+        return source;
+    }
+    ExprContext *context = self->coercion->pi_exprContext;
+    ResetExprContext(context);
+    context->ecxt_outertuple = source;
+    TupleTableSlot *projected = ExecProject(self->coercion);
+    slot_getallattrs(projected);
+    return projected;
+}
+
+TupleTableSlot *next_slot(HeapReceiver *self) {
+    if (self->slots[self->buffered] == nullptr) {
+        // The query's memory is gone before the last flush: slots live in ours.
+        const MemoryContext before = MemoryContextSwitchTo(self->memory);
+        self->slots[self->buffered] = table_slot_create(self->table, nullptr);
+        MemoryContextSwitchTo(before);
+    }
+    return ExecClearTuple(self->slots[self->buffered]);
+}
+
+bool receive(TupleTableSlot *source, DestReceiver *receiver) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    TupleTableSlot *from = coerced(self, source);
+    TupleTableSlot *row = next_slot(self);
+    const int width = RelationGetDescr(self->table)->natts;
+    memset(row->tts_isnull, true, static_cast<Size>(width) * sizeof(bool));
+    for (int i = 0; i < self->count; i++) {
+        const int target = self->targets[i] - 1;
+        row->tts_values[target] = from->tts_values[i];
+        row->tts_isnull[target] = from->tts_isnull[i];
+    }
+    ExecStoreVirtualTuple(row);
+    row->tts_tableOid = RelationGetRelid(self->table);
+
+    const MemoryContext before = MemoryContextSwitchTo(GetPerTupleMemoryContext(self->estate));
+    if (self->has_generated)
+        ExecComputeStoredGenerated(self->result, self->estate, row, CMD_INSERT);
+    if (self->has_constraints)
+        ExecConstraints(self->result, row, self->estate);
+    ExecMaterializeSlot(row);
+    MemoryContextSwitchTo(before);
+    ResetPerTupleExprContext(self->estate);
+
+    self->buffered++;
+    self->buffered_bytes += reinterpret_cast<HeapTupleTableSlot *>(row)->tuple->t_len;
+    if (self->buffered == kMaxRows || self->buffered_bytes > kMaxBytes)
+        flush(self);
+    return true;
+}
+
+void shutdown(DestReceiver *) {} // the last flush is heap_receiver_finish's
+void destroy(DestReceiver *) {}
+
+} // namespace
+
+DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, int count) {
+    // The access method does not check this: rows of an aborted transaction
+    // written as frozen would be seen by everybody.
+    if (!pg::file_is_of_this_subtransaction(table))
+        elog(ERROR, "table \"%s\" has no file of this transaction", RelationGetRelationName(table));
+
+    auto *self = static_cast<HeapReceiver *>(palloc0(sizeof(HeapReceiver)));
+    self->base.receiveSlot = receive;
+    self->base.rStartup = startup;
+    self->base.rShutdown = shutdown;
+    self->base.rDestroy = destroy;
+    self->base.mydest = DestNone;
+    self->memory = CurrentMemoryContext;
+    self->flush_memory = AllocSetContextCreate(CurrentMemoryContext, "partbackfill flush", ALLOCSET_DEFAULT_SIZES);
+    self->table = table;
+    self->estate = CreateExecutorState();
+    self->result = makeNode(ResultRelInfo);
+    InitResultRelInfo(self->result, table, 0, nullptr, 0);
+    self->bulk = GetBulkInsertState();
+    self->command = GetCurrentCommandId(true);
+    self->targets = static_cast<AttrNumber *>(palloc(sizeof(AttrNumber) * static_cast<Size>(count + 1)));
+    memcpy(self->targets, targets, sizeof(AttrNumber) * static_cast<Size>(count));
+    self->count = count;
+    const TupleConstr *constraints = RelationGetDescr(table)->constr;
+    self->has_generated = constraints != nullptr && constraints->has_generated_stored;
+    self->has_constraints = constraints != nullptr;
+    return &self->base;
+}
+
+uint64 heap_receiver_finish(DestReceiver *receiver) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    flush(self);
+    table_finish_bulk_insert(self->table, kInsertOptions);
+    FreeBulkInsertState(self->bulk);
+    for (int i = 0; i < kMaxRows && self->slots[i] != nullptr; i++)
+        ExecDropSingleTupleTableSlot(self->slots[i]);
+    if (self->coercion != nullptr)
+        ExecDropSingleTupleTableSlot(self->coercion->pi_state.resultslot);
+    FreeExecutorState(self->estate);
+    return self->rows;
+}
+
+bool heap_receiver_needs_serial_plan(Relation table) {
+    const TupleDesc desc = RelationGetDescr(table);
+    List *expressions = NIL;
+    if (desc->constr != nullptr) {
+        for (int i = 0; i < desc->constr->num_check; i++)
+            expressions = lappend(expressions, stringToNode(desc->constr->check[i].ccbin));
+        for (int i = 0; i < desc->constr->num_defval; i++)
+            if (TupleDescAttr(desc, desc->constr->defval[i].adnum - 1)->attgenerated != '\0')
+                expressions = lappend(expressions, stringToNode(desc->constr->defval[i].adbin));
+    }
+    auto *query = makeNode(Query);
+    query->commandType = CMD_SELECT;
+    query->jointree = makeFromExpr(NIL, nullptr);
+    for (int i = 0; i < list_length(expressions); i++)
+        query->targetList = lappend(query->targetList,
+                                    makeTargetEntry(static_cast<Expr *>(list_nth(expressions, i)),
+                                                    static_cast<AttrNumber>(i + 1), nullptr, false));
+    if (max_parallel_hazard(query) == PROPARALLEL_UNSAFE)
+        return true;
+    // A cast to a domain runs the domain's constraints, which no plan shows.
+    for (int i = 0; i < desc->natts; i++)
+        if (get_typtype(TupleDescAttr(desc, i)->atttypid) == TYPTYPE_DOMAIN)
+            return true;
+    return false;
+}
+
+} // namespace partbackfill::engine

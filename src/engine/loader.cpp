@@ -1,0 +1,199 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
+#include "commands/progress.h"
+#include "executor/spi.h"
+#include "utils/backend_progress.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+}
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/heap_receiver.hpp"
+#include "partbackfill/engine/loader.hpp"
+#include "partbackfill/engine/plan.hpp"
+#include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/param_datum.hpp"
+#include "partbackfill/pg/transaction.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+bool is_plain_heap(Oid table) {
+    return pg::query_row("SELECT c.relam = $2 FROM pg_catalog.pg_class AS c WHERE c.oid = $1",
+                         {table, static_cast<Oid>(HEAP_TABLE_AM_OID)})
+        .boolean(0);
+}
+
+std::string relation_name(Oid table) {
+    const pg::Row row = pg::query_row(R"SQL(
+        SELECT n.nspname, c.relname
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = $1
+    )SQL",
+                                      {table});
+    return pg::quote_qualified(row.text(0), row.text(1));
+}
+
+// New, empty files for the heap and its TOAST table. Not TRUNCATE: that would
+// be decoded, and sent to subscribers that have no such table.
+void set_new_files(Oid table) {
+    Relation heap = table_open(table, AccessExclusiveLock);
+    pg::set_new_file(heap);
+    const Oid toast_oid = heap->rd_rel->reltoastrelid;
+    const char persistence = heap->rd_rel->relpersistence;
+    table_close(heap, NoLock);
+    if (OidIsValid(toast_oid)) {
+        Relation toast = table_open(toast_oid, AccessExclusiveLock);
+        pg::set_new_file(toast);
+        CommandCounterIncrement();
+        List *indexes = list_copy(RelationGetIndexList(toast));
+        table_close(toast, NoLock);
+        for (int i = 0; i < list_length(indexes); i++)
+            pg::rebuild_index(list_nth_oid(indexes, i), persistence);
+    }
+    CommandCounterIncrement();
+}
+
+ParamListInfo param_list(const pg::Params &params) {
+    ParamListInfo list = makeParamList(static_cast<int>(params.size()));
+    for (size_t i = 0; i < params.size(); i++) {
+        list->params[i].ptype = pg::type_oid(params[i]);
+        list->params[i].isnull = params[i].null();
+        list->params[i].value = params[i].null() ? 0 : pg::to_datum(params[i]);
+        list->params[i].pflags = PARAM_FLAG_CONST;
+    }
+    return list;
+}
+
+SPIPlanPtr prepare(const char *sql, const pg::Params &params, bool parallel) {
+    auto *types = static_cast<Oid *>(palloc(sizeof(Oid) * (params.size() + 1)));
+    for (size_t i = 0; i < params.size(); i++)
+        types[i] = pg::type_oid(params[i]);
+    // The bounds must reach the planner as constants, to prune and to use an index.
+    const int options = CURSOR_OPT_CUSTOM_PLAN | (parallel ? CURSOR_OPT_PARALLEL_OK : 0);
+    SPIPlanPtr plan = SPI_prepare_cursor(sql, static_cast<int>(params.size()), types, options);
+    if (plan == nullptr)
+        elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+    return plan;
+}
+
+void start_progress(Oid table) {
+    pgstat_progress_start_command(PROGRESS_COMMAND_COPY, table);
+    pgstat_progress_update_param(PROGRESS_COPY_COMMAND, PROGRESS_COPY_COMMAND_FROM);
+    pgstat_progress_update_param(PROGRESS_COPY_TYPE, PROGRESS_COPY_TYPE_CALLBACK);
+}
+
+AttrNumber *target_attributes(Relation table, const std::vector<std::string> &columns) {
+    auto *targets = static_cast<AttrNumber *>(palloc(sizeof(AttrNumber) * (columns.size() + 1)));
+    for (size_t i = 0; i < columns.size(); i++) {
+        targets[i] = get_attnum(RelationGetRelid(table), columns[i].c_str());
+        if (targets[i] == InvalidAttrNumber)
+            elog(ERROR, "column \"%s\" of the shadow is gone", columns[i].c_str());
+    }
+    return targets;
+}
+
+uint64 load_heap(const LoadRequest &request) {
+    set_new_files(request.shadow);
+    GetCurrentTransactionId(); // cannot be assigned any more once a parallel plan runs
+    SPI_connect();
+    Relation table = table_open(request.shadow, NoLock);
+    DestReceiver *receiver = heap_receiver_create(table, target_attributes(table, request.query.columns),
+                                                  static_cast<int>(request.query.columns.size()));
+    SPIPlanPtr plan =
+        prepare(request.query.sql.c_str(), request.params, !heap_receiver_needs_serial_plan(table));
+    SPIExecuteOptions options{};
+    options.params = param_list(request.params);
+    options.read_only = true;
+    options.dest = receiver;
+    start_progress(request.shadow);
+    const int code = SPI_execute_plan_extended(plan, &options);
+    if (code < 0)
+        elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(code));
+    const uint64 rows = heap_receiver_finish(receiver);
+    pgstat_progress_end_command();
+    table_close(table, NoLock);
+    SPI_finish();
+    CommandCounterIncrement();
+    return rows;
+}
+
+// Logical decoding passes over a relation that is marked as being rewritten: a
+// subscriber has no such table.
+void set_decoding(Oid table, bool decoded) {
+    const pg::AsExtensionOwner as_owner;
+    pg::execute("UPDATE pg_class SET relrewrite = $2 WHERE oid = $1", {table, decoded ? kNoOid : table});
+}
+
+// Behind the same interface for whatever is not a plain heap. The shadow is new
+// and empty; its indexes are kept as the rows come in.
+uint64 load_by_insert(const LoadRequest &request, const std::string &shadow) {
+    std::string columns;
+    for (const auto &column : request.query.columns)
+        columns += (columns.empty() ? "" : ", ") + pg::quote_identifier(column);
+    const std::string sql =
+        fmt::format("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE {}", shadow, columns, request.query.sql);
+    set_decoding(request.shadow, false);
+    const auto rows = pg::query(sql, request.params).processed;
+    set_decoding(request.shadow, true);
+    return rows;
+}
+
+} // namespace
+
+std::uint64_t load(const LoadRequest &request) {
+    const std::string shadow = relation_name(request.shadow);
+    std::optional<RangeKey> key;
+    if (!request.params.empty())
+        key = RangeKey{pg::type_oid(request.params.front()), ""};
+    // The source may have changed since the door: what must not be converted is
+    // looked at again.
+    check_columns(parse_query(request.query.sql, key).columns, request.shadow, request.key_columns);
+    if (!is_plain_heap(request.shadow))
+        return load_by_insert(request, shadow);
+    const pg::ReadOnlyScope read_only;
+    return pg::guard([&] { return load_heap(request); });
+}
+
+void build_indexes(Oid shadow, const std::function<void(int, int)> &before) {
+    if (!is_plain_heap(shadow))
+        return;
+    struct Indexes {
+        int count;
+        Oid *oids;
+        char persistence;
+    };
+    const Indexes indexes = pg::guard([&] {
+        Relation table = table_open(shadow, NoLock);
+        List *list = RelationGetIndexList(table);
+        Indexes found{list_length(list), static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(list_length(list) + 1))),
+                      table->rd_rel->relpersistence};
+        for (int i = 0; i < found.count; i++)
+            found.oids[i] = list_nth_oid(list, i);
+        table_close(table, NoLock);
+        return found;
+    });
+    for (int i = 0; i < indexes.count; i++) {
+        before(i + 1, indexes.count);
+        pg::guard([&] {
+            pg::rebuild_index(indexes.oids[i], indexes.persistence);
+            CommandCounterIncrement();
+        });
+    }
+}
+
+void analyze(Oid shadow) { pg::execute("ANALYZE " + relation_name(shadow)); }
+
+} // namespace partbackfill::engine

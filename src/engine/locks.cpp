@@ -1,0 +1,127 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/guc.h"
+}
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+// field4 tells the kinds apart; 1 and 2 are what pg_advisory_lock uses.
+constexpr uint16 kPartition = 3;
+constexpr uint16 kJob = 4;
+constexpr uint16 kSchemas = 5;
+
+// Job numbers come from a sequence and do not reach 2^32; should one ever do, a
+// shared lock word makes workers wait for each other, and nothing worse.
+LOCKTAG tag(std::int64_t job, int ordinal, uint16 kind) {
+    LOCKTAG result;
+    SET_LOCKTAG_ADVISORY(result, MyDatabaseId, static_cast<uint32>(job), static_cast<uint32>(ordinal), kind);
+    return result;
+}
+
+bool acquire(const LOCKTAG &lock, LOCKMODE mode, bool session, bool wait) {
+    return pg::guard([&] { return LockAcquire(&lock, mode, session, !wait) != LOCKACQUIRE_NOT_AVAIL; });
+}
+
+void release(const LOCKTAG &lock, LOCKMODE mode) {
+    pg::guard([&] { LockRelease(&lock, mode, true); });
+}
+
+} // namespace
+
+void share_job(std::int64_t job) { acquire(tag(job, 0, kJob), ShareLock, true, true); }
+void unshare_job(std::int64_t job) { release(tag(job, 0, kJob), ShareLock); }
+bool try_end_job(std::int64_t job) { return acquire(tag(job, 0, kJob), ExclusiveLock, true, false); }
+void release_end_job(std::int64_t job) { release(tag(job, 0, kJob), ExclusiveLock); }
+
+bool try_claim(std::int64_t job, int ordinal) {
+    return acquire(tag(job, ordinal, kPartition), ExclusiveLock, true, false);
+}
+void release_claim(std::int64_t job, int ordinal) { release(tag(job, ordinal, kPartition), ExclusiveLock); }
+
+bool holds_claim(std::int64_t job, int ordinal) {
+    const LOCKTAG lock = tag(job, ordinal, kPartition);
+    return pg::guard([&] { return pg::lock_held_by_me(&lock, ExclusiveLock); });
+}
+
+void lock_schemas(std::int64_t job) { acquire(tag(job, 0, kSchemas), ExclusiveLock, false, true); }
+
+std::vector<int> job_workers(std::int64_t job) {
+    const pg::Result result = pg::query(R"SQL(
+        SELECT DISTINCT l.pid::bigint
+        FROM pg_catalog.pg_locks AS l
+        WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_catalog.pg_backend_pid()
+          AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d
+                            WHERE d.datname = pg_catalog.current_database())
+          AND l.classid::bigint = $1 & 4294967295 AND l.objid = 0 AND l.objsubid = $2
+    )SQL",
+                                        {job, static_cast<int>(kJob)});
+    std::vector<int> pids;
+    for (const pg::Row &row : result.rows)
+        pids.push_back(static_cast<int>(row.integer(0)));
+    return pids;
+}
+
+namespace {
+
+// False when the lock was not granted within the time that is left.
+bool lock_until(Oid table, std::chrono::steady_clock::time_point deadline) {
+    if (pg::guard([&] { return ConditionalLockRelationOid(table, AccessExclusiveLock); }))
+        return true;
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left <= std::chrono::milliseconds::zero())
+        return false;
+    try {
+        pg::SettingsScope scope;
+        scope.set("lock_timeout", std::to_string(left.count()).c_str());
+        pg::guard([&] { LockRelationOid(table, AccessExclusiveLock); });
+        return true;
+    } catch (const pg::Error &error) {
+        if (error.code() == pg::sqlcode::kLockNotAvailable)
+            return false;
+        throw;
+    }
+}
+
+} // namespace
+
+bool lock_exclusively(const std::vector<Oid> &tables, std::chrono::milliseconds limit,
+                      std::chrono::steady_clock::time_point *first) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    for (const Oid table : tables) {
+        if (!lock_until(table, deadline))
+            return false;
+        if (table == tables.front())
+            *first = std::chrono::steady_clock::now();
+    }
+    return true;
+}
+
+std::string lock_holders(const std::vector<Oid> &tables) {
+    const pg::Result result = pg::query(R"SQL(
+        SELECT pg_catalog.string_agg(DISTINCT l.pid::text, ', ')
+        FROM pg_catalog.pg_locks AS l
+        WHERE l.locktype = 'relation' AND l.relation = ANY ($1)
+          AND l.granted AND l.pid <> pg_catalog.pg_backend_pid()
+          AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d
+                            WHERE d.datname = pg_catalog.current_database())
+    )SQL",
+                                        {tables});
+    const auto &pids = result.rows.front().field(0);
+    return pids ? fmt::format("lock (held by {})", *pids) : "lock";
+}
+
+} // namespace partbackfill::engine

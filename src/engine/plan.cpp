@@ -1,0 +1,210 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "executor/spi.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_coerce.h"
+#include "parser/parser.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/varlena.h"
+#include "utils/rel.h"
+}
+
+#include "partbackfill/engine/plan.hpp"
+#include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/guard.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+struct RawColumn {
+    char *name;
+    Oid type;
+    int32 typmod;
+    Oid collation;
+};
+
+struct RawParsed {
+    int count;
+    RawColumn *columns;
+    int relation_count;
+    Oid *relations;
+    bool locks_rows;
+};
+
+bool finds_row_locks(Node *node, void *context) {
+    if (node == nullptr)
+        return false;
+    if (IsA(node, Query)) {
+        const auto *query = reinterpret_cast<Query *>(node);
+        if (query->rowMarks != NIL && query->hasForUpdate)
+            return true;
+        return query_tree_walker(reinterpret_cast<Query *>(node), pg::as_walker(finds_row_locks), context, 0);
+    }
+    return expression_tree_walker(node, pg::as_walker(finds_row_locks), context);
+}
+
+void copy_plan_source(CachedPlanSource *source, MemoryContext keep, RawParsed *parsed) {
+    const MemoryContext before = MemoryContextSwitchTo(keep);
+    const TupleDesc desc = source->resultDesc;
+    parsed->count = desc != nullptr ? desc->natts : 0;
+    parsed->columns = static_cast<RawColumn *>(palloc0(sizeof(RawColumn) * static_cast<Size>(parsed->count + 1)));
+    for (int i = 0; i < parsed->count; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(desc, i);
+        parsed->columns[i] = {pstrdup(NameStr(attribute->attname)), attribute->atttypid, attribute->atttypmod,
+                              attribute->attcollation};
+    }
+    parsed->relation_count = list_length(source->relationOids);
+    parsed->relations = static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(parsed->relation_count + 1)));
+    for (int i = 0; i < parsed->relation_count; i++)
+        parsed->relations[i] = list_nth_oid(source->relationOids, i);
+    for (int i = 0; i < list_length(source->query_list); i++)
+        if (finds_row_locks(static_cast<Node *>(list_nth(source->query_list, i)), nullptr))
+            parsed->locks_rows = true;
+    MemoryContextSwitchTo(before);
+}
+
+RawParsed parse(const char *sql, Oid key_type) {
+    RawParsed parsed{};
+    const MemoryContext keep = CurrentMemoryContext;
+    Oid types[2] = {key_type, key_type};
+    SPI_connect();
+    SPIPlanPtr plan = SPI_prepare(sql, OidIsValid(key_type) ? 2 : 0, types);
+    if (plan == nullptr)
+        elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+    List *sources = SPI_plan_get_plan_sources(plan);
+    if (list_length(sources) != 1)
+        elog(ERROR, "a statement became %d statements", list_length(sources));
+    copy_plan_source(static_cast<CachedPlanSource *>(linitial(sources)), keep, &parsed);
+    SPI_finish();
+    return parsed;
+}
+
+std::string type_text(Oid type, int typmod) {
+    return pg::guard([&] { return format_type_with_typemod(type, typmod); });
+}
+
+} // namespace
+
+ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &key) {
+    const Oid type = key ? key->type : kNoOid;
+    const RawParsed raw = pg::guard([&] { return parse(sql.c_str(), type); });
+    ParsedQuery parsed;
+    for (int i = 0; i < raw.count; i++)
+        parsed.columns.push_back(
+            {raw.columns[i].name, raw.columns[i].type, raw.columns[i].typmod, raw.columns[i].collation});
+    parsed.relations.assign(raw.relations, raw.relations + raw.relation_count);
+    parsed.locks_rows = raw.locks_rows;
+    return parsed;
+}
+
+Oid named_relation(const std::string &text) {
+    return pg::guard([&] {
+        List *names = NIL;
+        if (!SplitIdentifierString(pstrdup(text.c_str()), '.', &names) || names == NIL || list_length(names) > 3)
+            return InvalidOid;
+        List *strings = NIL;
+        for (int i = 0; i < list_length(names); i++)
+            strings = lappend(strings, makeString(static_cast<char *>(list_nth(names, i))));
+        return RangeVarGetRelid(makeRangeVarFromNameList(strings), NoLock, true);
+    });
+}
+
+std::string single_select(const std::string &text) {
+    struct Span {
+        int statements;
+        bool select;
+        int start;
+        int length;
+    };
+    const Span span = pg::guard([&] {
+        List *statements = raw_parser(text.c_str(), RAW_PARSE_DEFAULT);
+        Span found{list_length(statements), false, 0, 0};
+        if (found.statements == 1) {
+            const auto *statement = static_cast<RawStmt *>(linitial(statements));
+            found.select = IsA(statement->stmt, SelectStmt);
+            found.start = statement->stmt_location;
+            found.length = statement->stmt_len;
+        }
+        return found;
+    });
+    if (span.statements != 1)
+        pg::raise(pg::sqlcode::kSyntaxError, "source must be the name of a relation or one query",
+                  "The source has " + std::to_string(span.statements) + " statements.");
+    if (!span.select)
+        pg::raise(pg::sqlcode::kInvalidParameter, "source must be a query that only reads",
+                  "The source is not a SELECT, VALUES, TABLE or WITH query.");
+    const auto start = static_cast<size_t>(span.start);
+    return span.length > 0 ? text.substr(start, static_cast<size_t>(span.length)) : text.substr(start);
+}
+
+namespace {
+
+struct TableColumn {
+    bool found;
+    Oid type;
+    int32 typmod;
+    Oid collation;
+};
+
+TableColumn table_column(Oid table, const char *name) {
+    TableColumn column{};
+    Relation relation = table_open(table, AccessShareLock);
+    const TupleDesc desc = RelationGetDescr(relation);
+    for (int i = 0; i < desc->natts; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(desc, i);
+        if (attribute->attisdropped || strcmp(NameStr(attribute->attname), name) != 0)
+            continue;
+        column = {true, attribute->atttypid, attribute->atttypmod, attribute->attcollation};
+        break;
+    }
+    table_close(relation, NoLock);
+    return column;
+}
+
+void check_key_column(const ResultColumn &source, const TableColumn &wanted) {
+    const std::string column_type = type_text(wanted.type, wanted.typmod);
+    const bool same_type =
+        source.type == wanted.type && (wanted.typmod == -1 || source.typmod == wanted.typmod);
+    if (!same_type)
+        pg::raise(pg::sqlcode::kDatatypeMismatch,
+                  "column \"" + source.name + "\" of the source must have the type of the partition key",
+                  "The source gives " + type_text(source.type, source.typmod) + ", the key is " + column_type +
+                      ": a value that is converted could belong to another partition than the one that reads it.",
+                  "Cast it in the source: " + source.name + "::" + column_type + ".");
+    if (source.collation != wanted.collation)
+        pg::raise(pg::sqlcode::kDatatypeMismatch,
+                  "column \"" + source.name + "\" of the source must have the collation of the partition key",
+                  "", "Use COLLATE in the source.");
+}
+
+} // namespace
+
+void check_columns(const std::vector<ResultColumn> &columns, Oid table,
+                   const std::set<std::string> &key_columns) {
+    for (const ResultColumn &column : columns) {
+        const TableColumn wanted = pg::guard([&] { return table_column(table, column.name.c_str()); });
+        if (!wanted.found)
+            continue; // missing and extra columns are the caller's to judge
+        if (key_columns.contains(column.name))
+            check_key_column(column, wanted);
+        const bool assignable = pg::guard([&] {
+            Node *value = reinterpret_cast<Node *>(
+                makeVar(1, 1, column.type, column.typmod, column.collation, 0));
+            return coerce_to_target_type(nullptr, value, column.type, wanted.type, wanted.typmod,
+                                         COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1) != nullptr;
+        });
+        if (!assignable)
+            pg::raise(pg::sqlcode::kDatatypeMismatch,
+                      "column \"" + column.name + "\" is of type " + type_text(wanted.type, wanted.typmod) +
+                          " but the source gives " + type_text(column.type, column.typmod),
+                      "", "Cast it in the source.");
+    }
+}
+
+} // namespace partbackfill::engine

@@ -1,0 +1,167 @@
+#include "partbackfill/engine/shadow.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/definition.hpp"
+#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/transaction.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+bool schema_exists(const std::string &name) {
+    return !pg::query("SELECT FROM pg_namespace WHERE nspname = $1", {name}).empty();
+}
+
+// The USING, WITH and TABLESPACE clauses of the leaf.
+std::string storage_clauses(const Leaf &leaf) {
+    return pg::query_row(R"SQL(
+        SELECT ' USING ' || quote_ident(am.amname)
+            || COALESCE(' WITH (' || options.list || ')', '')
+            || COALESCE(' TABLESPACE ' || quote_ident(space.spcname), '')
+        FROM pg_class AS c
+        JOIN pg_am AS am ON am.oid = c.relam
+        LEFT JOIN pg_class AS toast ON toast.oid = c.reltoastrelid
+        LEFT JOIN pg_tablespace AS space ON space.oid = c.reltablespace
+        CROSS JOIN LATERAL (
+            SELECT string_agg(o.prefix || quote_ident(split_part(o.option, '=', 1)) || '='
+                              || quote_literal(substr(o.option, strpos(o.option, '=') + 1)), ', ') AS list
+            FROM (
+                SELECT '' AS prefix, unnest(c.reloptions) AS option
+                UNION ALL
+                SELECT 'toast.', unnest(toast.reloptions)
+            ) AS o
+        ) AS options
+        WHERE c.oid = $1
+    )SQL",
+                         {leaf.oid})
+        .text(0);
+}
+
+// ALTER TABLE and COMMENT statements for what LIKE leaves out: statistics
+// targets and options of columns, the CLUSTER mark, the replica identity, the
+// comment on the table.
+std::vector<std::string> remaining_definition(const Leaf &leaf, const std::string &shadow, const std::string &schema) {
+    const pg::Result result = pg::query(R"SQL(
+        SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', $2, a.attname, a.attstattarget)
+        FROM pg_attribute AS a
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0
+        UNION ALL
+        SELECT format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', $2, a.attname, options.list)
+        FROM pg_attribute AS a
+        CROSS JOIN LATERAL (
+            SELECT string_agg(quote_ident(split_part(o, '=', 1)) || '=' || quote_literal(substr(o, strpos(o, '=') + 1)),
+                              ', ') AS list
+            FROM unnest(a.attoptions) AS o
+        ) AS options
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND options.list IS NOT NULL
+        UNION ALL
+        SELECT format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS %s', $3, ic.relname, ia.attnum, ia.attstattarget)
+        FROM pg_index AS i
+        JOIN pg_class AS ic ON ic.oid = i.indexrelid
+        JOIN pg_attribute AS ia ON ia.attrelid = i.indexrelid
+        WHERE i.indrelid = $1 AND i.indisvalid AND ia.attstattarget >= 0
+        UNION ALL
+        SELECT format('ALTER TABLE %s CLUSTER ON %I', $2, ic.relname)
+        FROM pg_index AS i
+        JOIN pg_class AS ic ON ic.oid = i.indexrelid
+        WHERE i.indrelid = $1 AND i.indisclustered AND i.indisvalid
+        UNION ALL
+        SELECT format('ALTER TABLE %s REPLICA IDENTITY %s', $2,
+                      CASE c.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING'
+                           ELSE 'USING INDEX ' || quote_ident(ic.relname) END)
+        FROM pg_class AS c
+        LEFT JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisreplident
+        LEFT JOIN pg_class AS ic ON ic.oid = i.indexrelid
+        WHERE c.oid = $1 AND c.relreplident <> 'd' AND (c.relreplident <> 'i' OR i.indisvalid)
+        UNION ALL
+        SELECT format('COMMENT ON TABLE %s IS %L', $2, obj_description($1, 'pg_class'))
+        WHERE obj_description($1, 'pg_class') IS NOT NULL
+    )SQL",
+                                        {leaf.oid, shadow, schema});
+    std::vector<std::string> statements;
+    for (const pg::Row &row : result.rows)
+        statements.push_back(row.text(0));
+    return statements;
+}
+
+void set_owner(const Leaf &leaf, const std::string &shadow) {
+    pg::execute(fmt::format("ALTER TABLE {} OWNER TO {}", shadow, pg::quote_identifier(pg::role_name(leaf.owner))));
+}
+
+} // namespace
+
+std::string new_schema(std::int64_t job) { return fmt::format("backfill_{}_new", job); }
+std::string old_schema(std::int64_t job) { return fmt::format("backfill_{}_old", job); }
+
+void ensure_schemas(std::int64_t job, const Leaf &leaf) {
+    const std::string worker = pg::role_name(pg::current_role());
+    const std::string owner = pg::role_name(leaf.owner);
+    const pg::AsExtensionOwner as_owner;
+    // Two workers of the job may need them at once; the second waits for the
+    // first to commit, which it does without waiting for anything.
+    lock_schemas(job);
+    pg::command_counter_increment();
+    for (const auto &schema : {new_schema(job), old_schema(job)}) {
+        if (!schema_exists(schema))
+            pg::execute(fmt::format("CREATE SCHEMA {}", schema));
+        for (const auto &role : {worker, owner})
+            if (!pg::query_row("SELECT has_schema_privilege($1::name, $2, 'CREATE')", {role, schema}).boolean(0) ||
+                !pg::query_row("SELECT has_schema_privilege($1::name, $2, 'USAGE')", {role, schema}).boolean(0))
+                pg::execute(
+                    fmt::format("GRANT USAGE, CREATE ON SCHEMA {} TO {}", schema, pg::quote_identifier(role)));
+    }
+}
+
+void drop_empty_schemas(std::int64_t job) {
+    const pg::AsExtensionOwner as_owner;
+    for (const auto &schema : {new_schema(job), old_schema(job)}) {
+        const pg::Result empty = pg::query(R"SQL(
+            SELECT FROM pg_namespace AS n
+            WHERE n.nspname = $1
+              AND NOT EXISTS (SELECT FROM pg_depend AS d
+                              WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid)
+        )SQL",
+                                           {schema});
+        if (!empty.empty())
+            pg::execute(fmt::format("DROP SCHEMA {} RESTRICT", schema));
+    }
+}
+
+Oid create_shadow(std::int64_t job, const Leaf &leaf) {
+    const std::string schema = new_schema(job);
+    const std::string shadow = pg::quote_qualified(schema, leaf.name);
+    pg::execute(fmt::format("CREATE {}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING INDEXES "
+                            "EXCLUDING STATISTICS){}",
+                            leaf.persistence == 'u' ? "UNLOGGED " : "", shadow, leaf.qualified(),
+                            storage_clauses(leaf)));
+    const Oid oid = pg::query_row("SELECT $1::regclass::oid::bigint", {shadow}).oid(0);
+    set_owner(leaf, shadow);
+    copy_privileges(leaf.oid, oid);
+    clone_indexes(leaf.oid, oid);
+    for (const auto &statement : remaining_definition(leaf, shadow, schema))
+        pg::execute(statement);
+    add_bounds_constraint(leaf.oid, oid);
+    return oid;
+}
+
+bool drop_own_table(std::int64_t job, Oid table) {
+    const pg::PinnedSettings pinned;
+    const pg::Result found = pg::query(R"SQL(
+        SELECT n.nspname, c.relname
+        FROM pg_class AS c
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = $1 AND n.nspname IN ($2, $3) AND NOT c.relispartition
+    )SQL",
+                                       {table, new_schema(job), old_schema(job)});
+    if (found.empty())
+        return false;
+    const pg::Row &row = found.rows.front();
+    pg::execute("DROP TABLE " + pg::quote_qualified(row.text(0), row.text(1)) + " RESTRICT");
+    return true;
+}
+
+} // namespace partbackfill::engine

@@ -1,0 +1,176 @@
+#include "partbackfill/engine/source.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/plan.hpp"
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+// Names of the table's columns with whether they are generated.
+struct NamedColumn {
+    std::string name;
+    bool generated;
+};
+
+std::vector<NamedColumn> table_columns(Oid table) {
+    const pg::Result result = pg::query(R"SQL(
+        SELECT attname, attgenerated <> ''
+        FROM pg_catalog.pg_attribute
+        WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
+        ORDER BY attnum
+    )SQL",
+                                        {table});
+    std::vector<NamedColumn> columns;
+    for (const pg::Row &row : result.rows)
+        columns.push_back({row.text(0), row.boolean(1)});
+    return columns;
+}
+
+void check_names(const std::vector<ResultColumn> &columns, const Target &target) {
+    const auto wanted = table_columns(target.oid);
+    std::set<std::string> seen;
+    for (const ResultColumn &column : columns) {
+        if (!seen.insert(column.name).second)
+            pg::raise(pg::sqlcode::kDuplicateColumn, "source has more than one column \"" + column.name + "\"",
+                      "Columns of the source and of the table match by name.");
+        if (std::none_of(wanted.begin(), wanted.end(), [&](const auto &w) { return w.name == column.name; }))
+            pg::raise(pg::sqlcode::kUndefinedColumn,
+                      fmt::format("column \"{}\" of the source does not exist in \"{}\"", column.name, target.name),
+                      "Columns of the source and of the table match by name.",
+                      "Leave the column out of the source, or give it the name of a column of the table.");
+    }
+    for (const NamedColumn &column : wanted)
+        if (!column.generated && !seen.contains(column.name))
+            pg::raise(pg::sqlcode::kUndefinedColumn,
+                      fmt::format("source has no column \"{}\"", column.name),
+                      fmt::format("Table \"{}\" has that column; columns match by name.", target.name));
+}
+
+bool is_part_of(const Target &target, Oid relation) {
+    const auto contains = [&](const std::vector<Oid> &oids) {
+        return std::find(oids.begin(), oids.end(), relation) != oids.end();
+    };
+    return contains(target.descendants) || contains(target.ancestors) ||
+           std::any_of(target.leaves.begin(), target.leaves.end(),
+                       [&](const Leaf &leaf) { return leaf.oid == relation; });
+}
+
+void check_readable_kind(Oid relation) {
+    const pg::Row row =
+        pg::query_row("SELECT relkind::text, relname FROM pg_catalog.pg_class WHERE oid = $1", {relation});
+    if (std::string("rpvmf").find(row.text(0)) == std::string::npos)
+        pg::raise(pg::sqlcode::kWrongObjectType, "source \"" + row.text(1) + "\" cannot be read as a table",
+                  "", "Name a table or a view, or give a query.");
+}
+
+std::string relation_name(Oid relation) {
+    const pg::Result result = pg::query(R"SQL(
+        SELECT n.nspname, c.relname
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = $1
+    )SQL",
+                                        {relation});
+    if (result.empty())
+        pg::raise(pg::sqlcode::kUndefinedTable, "the source relation does not exist any more");
+    return pg::quote_qualified(result.rows.front().text(0), result.rows.front().text(1));
+}
+
+std::string from_clause(const std::string &text, Oid relation) {
+    if (relation != kNoOid)
+        return relation_name(relation) + " AS source";
+    // The newline ends a comment that the query may end with.
+    return "(" + single_select(text) + "\n) AS source";
+}
+
+std::string column_list(const std::vector<std::string> &columns, const char *prefix) {
+    std::string list;
+    for (const auto &column : columns) {
+        if (!list.empty())
+            list += ", ";
+        list += prefix + pg::quote_identifier(column);
+    }
+    return list;
+}
+
+} // namespace
+
+std::vector<std::string> assigned_columns(Oid table) {
+    std::vector<std::string> names;
+    for (const NamedColumn &column : table_columns(table))
+        if (!column.generated)
+            names.push_back(column.name);
+    return names;
+}
+
+Source check_source(const std::string &text, const Target &target) {
+    Source source;
+    source.text = text;
+    source.relation = named_relation(text);
+    if (source.relation != kNoOid)
+        check_readable_kind(source.relation);
+    const std::string from = from_clause(text, source.relation);
+    // The query by itself first: an error's position then speaks of the text
+    // that the caller wrote.
+    if (source.relation == kNoOid)
+        parse_query(single_select(text), target.key);
+    const ParsedQuery parsed = parse_query("SELECT * FROM " + from, target.key);
+    if (parsed.locks_rows)
+        pg::raise(pg::sqlcode::kInvalidParameter, "source must be a query that only reads",
+                  "The source locks rows with FOR UPDATE or FOR SHARE.");
+    check_names(parsed.columns, target);
+    check_columns(parsed.columns, target.oid, target.key_columns);
+    source.query = from;
+    source.reads_target =
+        !is_part_of(target, source.relation) &&
+        std::any_of(parsed.relations.begin(), parsed.relations.end(),
+                    [&](Oid relation) { return is_part_of(target, relation); });
+    return source;
+}
+
+LoadQuery load_query(const std::string &source_text, Oid source_relation, const Leaf &leaf,
+                     const std::string &constraint) {
+    LoadQuery query;
+    query.columns = assigned_columns(leaf.oid);
+    const std::string columns = column_list(query.columns, "source.");
+    if (source_relation != kNoOid) {
+        const bool own_rows =
+            pg::query_row("SELECT $1 = $2 OR $1 IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors($2::oid::regclass) AS a)",
+                          {source_relation, leaf.oid})
+                .boolean(0);
+        if (own_rows) {
+            query.sql = fmt::format("SELECT {} FROM ONLY {} AS source", columns, leaf.qualified());
+            return query;
+        }
+    }
+    query.sql = fmt::format("SELECT {} FROM {} WHERE {}", columns, from_clause(source_text, source_relation),
+                            constraint);
+    return query;
+}
+
+pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf) {
+    if (!key)
+        return {};
+    return {pg::Param::typed(key->type, leaf.range_start), pg::Param::typed(key->type, leaf.range_end)};
+}
+
+bool reads_everything(const Source &source, const Target &target, const Leaf &leaf,
+                      const std::string &constraint) {
+    const LoadQuery load = load_query(source.text, source.relation, leaf, constraint);
+    const std::string plan = pg::query_row("EXPLAIN (FORMAT JSON) " + load.sql, key_params(target.key, leaf)).text(0);
+    return pg::query_row(R"SQL(
+        SELECT pg_catalog.jsonb_path_exists($1::jsonb,
+            '$.** ? (@."Node Type" == "Subquery Scan" && @.Alias == "source" && exists(@.Filter))')
+    )SQL",
+                         {plan})
+        .boolean(0);
+}
+
+} // namespace partbackfill::engine

@@ -1,0 +1,114 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+}
+
+#include "partbackfill/pg/arguments.hpp"
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/settings.hpp"
+
+namespace partbackfill::pg {
+
+void Arguments::require(int i, const char *name) const {
+    if (is_null(i))
+        raise(sqlcode::kInvalidParameter, std::string(name) + " must not be null");
+}
+
+Oid Arguments::oid(int i, const char *name) const {
+    require(i, name);
+    return DatumGetObjectId(fcinfo_->args[i].value);
+}
+
+std::int64_t Arguments::bigint(int i, const char *name) const {
+    require(i, name);
+    return DatumGetInt64(fcinfo_->args[i].value);
+}
+
+int Arguments::integer(int i, const char *name) const {
+    require(i, name);
+    return DatumGetInt32(fcinfo_->args[i].value);
+}
+
+bool Arguments::boolean(int i, const char *name) const {
+    require(i, name);
+    return DatumGetBool(fcinfo_->args[i].value);
+}
+
+std::string Arguments::string(int i, const char *name) const {
+    require(i, name);
+    return *optional_text(i);
+}
+
+std::string Arguments::interval(int i, const char *name) const {
+    require(i, name);
+    const bool negative = guard([&] {
+        const Datum zero = DirectFunctionCall3(interval_in, CStringGetDatum("0"), ObjectIdGetDatum(InvalidOid),
+                                               Int32GetDatum(-1));
+        return DatumGetBool(DirectFunctionCall2(interval_lt, fcinfo_->args[i].value, zero));
+    });
+    if (negative)
+        raise(sqlcode::kInvalidParameter, std::string(name) + " must not be negative");
+    return *optional_interval(i);
+}
+
+std::optional<std::string> Arguments::optional_text(int i) const {
+    if (is_null(i))
+        return std::nullopt;
+    return guard([&] { return TextDatumGetCString(fcinfo_->args[i].value); });
+}
+
+std::optional<std::string> Arguments::optional_interval(int i) const {
+    if (is_null(i))
+        return std::nullopt;
+    const PinnedSettings pinned; // the style in which it is read back
+    return guard([&] { return DatumGetCString(DirectFunctionCall1(interval_out, fcinfo_->args[i].value)); });
+}
+
+std::optional<std::vector<Oid>> Arguments::optional_oids(int i) const {
+    if (is_null(i))
+        return std::nullopt;
+    struct Elements {
+        Datum *values;
+        bool *nulls;
+        int count;
+    };
+    const Elements elements = guard([&] {
+        Elements found{};
+        deconstruct_array(DatumGetArrayTypeP(fcinfo_->args[i].value), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
+                          &found.values, &found.nulls, &found.count);
+        return found;
+    });
+    std::vector<Oid> oids;
+    for (int k = 0; k < elements.count; k++) {
+        if (elements.nulls[k])
+            raise(sqlcode::kInvalidParameter, "an array of partitions must not contain null");
+        oids.push_back(DatumGetObjectId(elements.values[k]));
+    }
+    return oids;
+}
+
+Datum return_rows(FunctionCallInfo fcinfo, const std::vector<TextRow> &rows) {
+    guard([&] { InitMaterializedSRF(fcinfo, 0); });
+    const auto *info = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+    AttInMetadata *metadata = guard([&] { return TupleDescGetAttInMetadata(info->setDesc); });
+    for (const TextRow &row : rows) {
+        std::vector<char *> values;
+        values.reserve(row.size());
+        for (const auto &value : row)
+            values.push_back(value ? const_cast<char *>(value->c_str()) : nullptr);
+        guard([&] { tuplestore_puttuple(info->setResult, BuildTupleFromCStrings(metadata, values.data())); });
+    }
+    return 0;
+}
+
+Datum return_text(const std::string &text) {
+    return guard([&] { return CStringGetTextDatum(text.c_str()); });
+}
+
+} // namespace partbackfill::pg

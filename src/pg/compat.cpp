@@ -1,0 +1,115 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "catalog/index.h"
+#include "commands/defrem.h"
+#include "postmaster/bgworker.h"
+#include "utils/rel.h"
+#include "utils/wait_event.h"
+}
+
+#include "partbackfill/pg/compat.hpp"
+
+namespace partbackfill::pg {
+
+void set_new_file(Relation relation) {
+#if PG_VERSION_NUM >= 160000
+    RelationSetNewRelfilenumber(relation, relation->rd_rel->relpersistence);
+#else
+    RelationSetNewRelfilenode(relation, relation->rd_rel->relpersistence);
+#endif
+}
+
+bool file_is_of_this_subtransaction(Relation relation) {
+#if PG_VERSION_NUM >= 160000
+    return relation->rd_newRelfilelocatorSubid == GetCurrentSubTransactionId();
+#else
+    return relation->rd_newRelfilenodeSubid == GetCurrentSubTransactionId();
+#endif
+}
+
+Oid define_index(Oid table, IndexStmt *statement) {
+    const bool is_alter_table = false;
+    const bool check_rights = true;
+    const bool check_not_in_use = false;
+    const bool skip_build = false;
+    const bool quiet = true;
+#if PG_VERSION_NUM >= 160000
+    const ObjectAddress address = DefineIndex(table, statement, InvalidOid, InvalidOid, InvalidOid, -1, is_alter_table,
+                                              check_rights, check_not_in_use, skip_build, quiet);
+#else
+    const ObjectAddress address = DefineIndex(table, statement, InvalidOid, InvalidOid, InvalidOid, is_alter_table,
+                                              check_rights, check_not_in_use, skip_build, quiet);
+#endif
+    return address.objectId;
+}
+
+void rebuild_index(Oid index, char persistence) {
+    ReindexParams params{};
+    params.options = REINDEXOPT_REPORT_PROGRESS;
+    const bool skip_constraint_checks = false;
+#if PG_VERSION_NUM >= 170000
+    reindex_index(nullptr, index, skip_constraint_checks, persistence, &params);
+#else
+    reindex_index(index, skip_constraint_checks, persistence, &params);
+#endif
+}
+
+AttrMap *column_map(TupleDesc from, TupleDesc to) {
+#if PG_VERSION_NUM >= 160000
+    return build_attrmap_by_name(from, to, false);
+#else
+    return build_attrmap_by_name(from, to);
+#endif
+}
+
+bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 170000
+    return LockHeldByMe(tag, mode, false);
+#else
+    return LockHeldByMe(tag, mode);
+#endif
+}
+
+void mark_enforced([[maybe_unused]] Constraint *constraint) {
+#if PG_VERSION_NUM >= 180000
+    constraint->is_enforced = true;
+#endif
+}
+
+std::uint32_t bypass_login_flag() {
+#if PG_VERSION_NUM >= 170000
+    return BGWORKER_BYPASS_ROLELOGINCHECK;
+#else
+    return 0;
+#endif
+}
+
+bool needs_login_role() { return bypass_login_flag() == 0; }
+
+std::uint32_t wait_event([[maybe_unused]] Wait why) {
+#if PG_VERSION_NUM >= 170000
+    static std::uint32_t delay = 0;
+    static std::uint32_t idle = 0;
+    static std::uint32_t backoff = 0;
+    static std::uint32_t result = 0;
+    const auto named = [](std::uint32_t &event, const char *name) {
+        if (event == 0)
+            event = WaitEventExtensionNew(name);
+        return event;
+    };
+    switch (why) {
+    case Wait::delay:
+        return named(delay, "PartbackfillDelay");
+    case Wait::idle:
+        return named(idle, "PartbackfillIdle");
+    case Wait::backoff:
+        return named(backoff, "PartbackfillBackoff");
+    case Wait::result:
+        return named(result, "PartbackfillResult");
+    }
+#endif
+    return PG_WAIT_EXTENSION;
+}
+
+} // namespace partbackfill::pg

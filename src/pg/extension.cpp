@@ -1,0 +1,50 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "commands/extension.h"
+#include "utils/acl.h"
+}
+
+#include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::pg {
+
+bool extension_installed() {
+    return guard([] { return get_extension_oid("partbackfill", true); }) != InvalidOid;
+}
+
+Extension find_extension() {
+    const Result result = query(R"SQL(
+        SELECT e.oid::bigint, e.extowner::bigint, pg_catalog.quote_ident(n.nspname)
+        FROM pg_catalog.pg_extension AS e
+        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+        WHERE e.extname OPERATOR(pg_catalog.=) 'partbackfill'
+    )SQL");
+    if (result.empty())
+        raise(sqlcode::kUndefinedObject, "extension \"partbackfill\" is not installed in this database");
+    const Row &row = result.rows.front();
+    return {row.oid(0), row.oid(1), row.text(2)};
+}
+
+AsExtensionOwner::AsExtensionOwner() : extension_(find_extension()) {
+    GetUserIdAndSecContext(&user_before_, &context_before_);
+    SetUserIdAndSecContext(extension_.owner, context_before_ | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+AsExtensionOwner::~AsExtensionOwner() { SetUserIdAndSecContext(user_before_, context_before_); }
+
+Oid current_role() { return GetUserId(); }
+
+std::string role_name(Oid role) {
+    return guard([&] { return GetUserNameFromId(role, true); }) != nullptr
+               ? std::string(guard([&] { return GetUserNameFromId(role, true); }))
+               : "role " + std::to_string(role);
+}
+
+bool may_act_as(Oid role) {
+    return guard([&] { return is_member_of_role(GetUserId(), role); });
+}
+
+} // namespace partbackfill::pg

@@ -1,0 +1,209 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/lsyscache.h"
+}
+
+#include <charconv>
+
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/param_datum.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::pg {
+
+namespace {
+
+Datum array_of_oids(const std::vector<Oid> &values) {
+    auto *datums = static_cast<Datum *>(palloc(sizeof(Datum) * (values.size() + 1)));
+    for (size_t i = 0; i < values.size(); i++)
+        datums[i] = ObjectIdGetDatum(values[i]);
+    return PointerGetDatum(construct_array(datums, static_cast<int>(values.size()), OIDOID, sizeof(Oid), true,
+                                           TYPALIGN_INT));
+}
+
+Datum array_of_texts(const std::vector<std::string> &values) {
+    auto *datums = static_cast<Datum *>(palloc(sizeof(Datum) * (values.size() + 1)));
+    for (size_t i = 0; i < values.size(); i++)
+        datums[i] = CStringGetTextDatum(values[i].c_str());
+    return PointerGetDatum(
+        construct_array(datums, static_cast<int>(values.size()), TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+Datum typed_datum(const Param &param) {
+    Oid input = InvalidOid;
+    Oid parameter = InvalidOid;
+    getTypeInputInfo(static_cast<Oid>(param.integer()), &input, &parameter);
+    return OidInputFunctionCall(input, const_cast<char *>(param.text().c_str()), parameter, -1);
+}
+
+} // namespace
+
+Oid type_oid(const Param &param) {
+    switch (param.type()) {
+    case Param::Type::boolean:
+        return BOOLOID;
+    case Param::Type::int8:
+        return INT8OID;
+    case Param::Type::float8:
+        return FLOAT8OID;
+    case Param::Type::oid:
+        return OIDOID;
+    case Param::Type::text:
+        return TEXTOID;
+    case Param::Type::oid_array:
+        return OIDARRAYOID;
+    case Param::Type::text_array:
+        return TEXTARRAYOID;
+    case Param::Type::typed:
+        return static_cast<Oid>(param.integer());
+    }
+    return InvalidOid;
+}
+
+Datum to_datum(const Param &param) {
+    switch (param.type()) {
+    case Param::Type::boolean:
+        return BoolGetDatum(param.integer() != 0);
+    case Param::Type::int8:
+        return Int64GetDatum(param.integer());
+    case Param::Type::float8:
+        return Float8GetDatum(param.number());
+    case Param::Type::oid:
+        return ObjectIdGetDatum(static_cast<Oid>(param.integer()));
+    case Param::Type::text:
+        return CStringGetTextDatum(param.text().c_str());
+    case Param::Type::oid_array:
+        return array_of_oids(param.oids());
+    case Param::Type::text_array:
+        return array_of_texts(param.texts());
+    case Param::Type::typed:
+        return typed_datum(param);
+    }
+    return 0;
+}
+
+namespace {
+
+// What a statement gave, still in the server's memory.
+struct RawResult {
+    uint64 processed;
+    uint64 rows;
+    int columns;
+    char **fields; // rows x columns, nullptr is NULL
+};
+
+// Copies SPI's tuple table into `keep`, which survives SPI_finish.
+RawResult copy_tuples(MemoryContext keep) {
+    RawResult raw{SPI_processed, 0, 0, nullptr};
+    if (SPI_tuptable == nullptr)
+        return raw;
+    const TupleDesc desc = SPI_tuptable->tupdesc;
+    raw.rows = SPI_tuptable->numvals;
+    raw.columns = desc->natts;
+    raw.fields = static_cast<char **>(
+        MemoryContextAllocZero(keep, sizeof(char *) * (raw.rows * static_cast<uint64>(raw.columns) + 1)));
+    for (uint64 row = 0; row < raw.rows; row++)
+        for (int column = 0; column < raw.columns; column++) {
+            const char *value = SPI_getvalue(SPI_tuptable->vals[row], desc, column + 1);
+            if (value != nullptr)
+                raw.fields[row * static_cast<uint64>(raw.columns) + static_cast<uint64>(column)] =
+                    MemoryContextStrdup(keep, value);
+        }
+    return raw;
+}
+
+RawResult run(const char *sql, const Params &params, bool read_only, MemoryContext keep) {
+    const int count = static_cast<int>(params.size());
+    SPI_connect();
+    auto *types = static_cast<Oid *>(palloc(sizeof(Oid) * (params.size() + 1)));
+    auto *values = static_cast<Datum *>(palloc(sizeof(Datum) * (params.size() + 1)));
+    auto *nulls = static_cast<char *>(palloc(params.size() + 1));
+    for (int i = 0; i < count; i++) {
+        const Param &param = params[static_cast<size_t>(i)];
+        types[i] = type_oid(param);
+        nulls[i] = param.null() ? 'n' : ' ';
+        values[i] = param.null() ? 0 : to_datum(param);
+    }
+    const int code = SPI_execute_with_args(sql, count, types, values, nulls, read_only, 0);
+    if (code < 0)
+        elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(code));
+    const RawResult raw = copy_tuples(keep);
+    SPI_finish();
+    return raw;
+}
+
+} // namespace
+
+Result query(const std::string &sql, const Params &params, Read read) {
+    const auto keep = guard(
+        [] { return AllocSetContextCreate(CurrentMemoryContext, "partbackfill query", ALLOCSET_DEFAULT_SIZES); });
+    const RawResult raw = guard([&] { return run(sql.c_str(), params, read == Read::active_snapshot, keep); });
+
+    Result result;
+    result.processed = raw.processed;
+    result.rows.reserve(raw.rows);
+    for (uint64 row = 0; row < raw.rows; row++) {
+        std::vector<Row::Field> fields;
+        fields.reserve(static_cast<size_t>(raw.columns));
+        for (int column = 0; column < raw.columns; column++) {
+            const char *value = raw.fields[row * static_cast<uint64>(raw.columns) + static_cast<uint64>(column)];
+            fields.push_back(value != nullptr ? Row::Field(value) : std::nullopt);
+        }
+        result.rows.emplace_back(std::move(fields));
+    }
+    guard([&] { MemoryContextDelete(keep); });
+    return result;
+}
+
+Row query_row(const std::string &sql, const Params &params) {
+    Result result = query(sql, params);
+    if (result.rows.size() != 1)
+        raise(sqlcode::kInternal, "a statement gave " + std::to_string(result.rows.size()) + " rows, not one",
+              "The statement is: " + sql);
+    return std::move(result.rows.front());
+}
+
+void execute(const std::string &sql, const Params &params) { query(sql, params); }
+
+const std::string &Row::text(size_t i) const {
+    const Field &value = fields_.at(i);
+    if (!value)
+        raise(sqlcode::kInternal, "column " + std::to_string(i + 1) + " of an internal query is null");
+    return *value;
+}
+
+std::int64_t Row::integer(size_t i) const {
+    const std::string &value = text(i);
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc() || end != value.data() + value.size())
+        raise(sqlcode::kInternal, "\"" + value + "\" from an internal query is not an integer");
+    return number;
+}
+
+double Row::number(size_t i) const {
+    const std::string &value = text(i);
+    double number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc() || end != value.data() + value.size())
+        raise(sqlcode::kInternal, "\"" + value + "\" from an internal query is not a number");
+    return number;
+}
+
+std::string quote_identifier(const std::string &name) {
+    return guard([&] { return ::quote_identifier(name.c_str()); });
+}
+
+std::string quote_qualified(const std::string &schema, const std::string &name) {
+    return pg::quote_identifier(schema) + "." + pg::quote_identifier(name);
+}
+
+std::string quote_literal(const std::string &text) {
+    return guard([&] { return quote_literal_cstr(text.c_str()); });
+}
+
+} // namespace partbackfill::pg

@@ -1,0 +1,65 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+}
+
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
+
+namespace partbackfill::pg {
+
+SettingsScope::SettingsScope() : level_(guard([] { return NewGUCNestLevel(); })) {}
+
+SettingsScope::~SettingsScope() {
+    guard_noexcept([](void *level) { AtEOXact_GUC(true, *static_cast<int *>(level)); }, &level_);
+}
+
+void SettingsScope::set(const char *name, const char *value) {
+    guard([&] { set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false); });
+}
+
+PinnedSettings::PinnedSettings() {
+    set("search_path", "pg_catalog, pg_temp");
+    set("DateStyle", "ISO, YMD");
+    set("IntervalStyle", "postgres");
+    set("extra_float_digits", "3");
+    set("TimeZone", "UTC");
+    set("default_tablespace", "");
+    set("default_table_access_method", "heap");
+    set("quote_all_identifiers", "off");
+}
+
+std::vector<Setting> session_settings() {
+    const Result result = query(R"SQL(
+        SELECT name, pg_catalog.current_setting(name)
+        FROM pg_catalog.pg_settings
+        WHERE source IN ('session', 'client')
+          AND context = 'user'
+          AND name !~ '^(default_)?transaction_'
+          AND name !~ '_timeout$'
+          AND name NOT IN ('client_encoding', 'application_name', 'exit_on_error', 'row_security')
+        ORDER BY name
+    )SQL");
+    std::vector<Setting> settings;
+    for (const Row &row : result.rows)
+        settings.emplace_back(row.text(0), row.text(1));
+    return settings;
+}
+
+void set_for_session(const std::vector<Setting> &settings) {
+    for (const auto &[name, value] : settings)
+        guard([&] {
+            set_config_option(name.c_str(), value.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true,
+                              WARNING, false);
+        });
+}
+
+void override_for_session(const char *name, const char *value) {
+    guard([&] {
+        set_config_option(name, value, PGC_SUSET, PGC_S_OVERRIDE, GUC_ACTION_SET, true, 0, false);
+    });
+}
+
+} // namespace partbackfill::pg

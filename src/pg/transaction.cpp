@@ -1,0 +1,96 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/transam.h"
+#include "access/xlog.h"
+#include "executor/instrument.h"
+#include "pgstat.h"
+#include "storage/lmgr.h"
+#include "tcop/utility.h"
+#include "utils/snapmgr.h"
+}
+
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/transaction.hpp"
+
+namespace partbackfill::pg {
+
+Transaction::Transaction() {
+    open_ = true;
+    try {
+        guard([] {
+            SetCurrentStatementStartTimestamp();
+            StartTransactionCommand();
+            PushActiveSnapshot(GetTransactionSnapshot());
+        });
+    } catch (...) {
+        guard_noexcept([](void *) { AbortCurrentTransaction(); }, nullptr);
+        throw;
+    }
+}
+
+Transaction::~Transaction() {
+    if (open_)
+        guard_noexcept(
+            [](void *) {
+                HOLD_INTERRUPTS();
+                AbortCurrentTransaction();
+                RESUME_INTERRUPTS();
+            },
+            nullptr);
+}
+
+void Transaction::commit() {
+    guard([] {
+        PopActiveSnapshot();
+        CommitTransactionCommand();
+        pgstat_report_stat(true);
+    });
+    open_ = false;
+}
+
+ReadOnlyScope::ReadOnlyScope() : before_(XactReadOnly) { XactReadOnly = true; }
+ReadOnlyScope::~ReadOnlyScope() { XactReadOnly = before_; }
+
+SnapshotScope::SnapshotScope() {
+    guard([] { PushActiveSnapshot(GetLatestSnapshot()); });
+}
+SnapshotScope::~SnapshotScope() {
+    guard_noexcept(
+        [](void *) {
+            if (ActiveSnapshotSet())
+                PopActiveSnapshot();
+        },
+        nullptr);
+}
+
+void command_counter_increment() {
+    guard([] { CommandCounterIncrement(); });
+}
+
+std::uint32_t current_xid() {
+    return guard([] { return GetTopTransactionId(); });
+}
+
+bool is_of_current_transaction(std::uint32_t xid) {
+    return guard([&] { return TransactionIdIsCurrentTransactionId(xid); });
+}
+
+void wait_for_transaction(std::uint32_t xid) {
+    if (xid == InvalidTransactionId)
+        return;
+    guard([&] { XactLockTableWait(xid, nullptr, nullptr, XLTW_None); });
+}
+
+bool in_recovery() { return RecoveryInProgress(); }
+
+void prevent_if_read_only(const char *function_name) {
+    guard([&] {
+        PreventCommandDuringRecovery(function_name);
+        PreventCommandIfReadOnly(function_name);
+    });
+}
+
+std::uint64_t wal_bytes_written() { return pgWalUsage.wal_bytes; }
+
+} // namespace partbackfill::pg

@@ -1,0 +1,258 @@
+#include "partbackfill/worker/steps.hpp"
+
+#include <random>
+
+#include <fmt/format.h>
+
+#include "partbackfill/core/backoff.hpp"
+#include "partbackfill/engine/loader.hpp"
+#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/engine/swap.hpp"
+#include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/worker/activity.hpp"
+
+namespace partbackfill::worker {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+constexpr core::Milliseconds kSwapPauseBase{200};
+constexpr core::Milliseconds kSwapPauseCap{5000};
+
+double jitter() {
+    std::random_device device;
+    return std::uniform_real_distribution<double>(0, 1)(device);
+}
+
+// Marks the partition as skipped; its shadow, if it has one, goes.
+void skip(const job::Job &job, job::Partition &partition, const std::string &reason) {
+    if (partition.shadow != kNoOid)
+        engine::drop_own_table(job.id, partition.shadow);
+    job::ControlTables control;
+    if (partition.shadow != kNoOid)
+        control.forget_shadow(partition);
+    control.skip(partition, reason);
+    log_line(fmt::format("backfill job {} skipped partition {}: {}", job.id, partition.name, reason));
+}
+
+constexpr const char *kGone = "the partition was dropped, detached or given other bounds";
+
+void check_still_claimed(const job::Partition &partition) {
+    if (!engine::holds_claim(partition.job, partition.ordinal))
+        throw job::LostClaim();
+}
+
+engine::LoadRequest load_request(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
+    engine::LoadRequest request;
+    request.shadow = partition.shadow;
+    request.query = engine::load_query(job.source, job.source_oid, leaf, partition.constraint.value_or("true"));
+    if (job.key_type != kNoOid)
+        request.params = {pg::Param::typed(job.key_type, partition.range_start),
+                          pg::Param::typed(job.key_type, partition.range_end)};
+    request.key_columns = job.key_columns;
+    return request;
+}
+
+} // namespace
+
+StepOutcome create_step(const job::Job &job, job::Partition &partition) {
+    show_phase(partition, Phase::creating);
+    pg::Transaction transaction;
+    StepOutcome outcome = StepOutcome::done;
+    {
+        const pg::PinnedSettings pinned;
+        if (partition.shadow != kNoOid) // of an attempt that died
+            engine::drop_own_table(job.id, partition.shadow);
+        const auto leaf = engine::find_leaf(partition.live);
+        if (!leaf || leaf->bound != partition.bound) {
+            skip(job, partition, kGone);
+            outcome = StepOutcome::skipped;
+        } else {
+            engine::ensure_schemas(job.id, *leaf);
+            const std::string constraint = engine::constraint_text(leaf->oid);
+            const Oid shadow = engine::create_shadow(job.id, *leaf);
+            job::ControlTables control;
+            control.record_shadow(partition, shadow, constraint);
+        }
+    }
+    transaction.commit();
+    return outcome;
+}
+
+void build_step(const job::Job &job, job::Partition &partition) {
+    const auto begun = Clock::now();
+    const auto wal_before = pg::wal_bytes_written();
+    pg::Transaction transaction;
+    engine::LoadRequest request;
+    {
+        const pg::PinnedSettings pinned;
+        const auto leaf = engine::find_leaf(partition.live);
+        if (!leaf)
+            pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                      fmt::format("partition \"{}\" is gone", partition.name));
+        request = load_request(job, partition, *leaf);
+    }
+    job::BuildFigures figures;
+    {
+        const pg::SnapshotScope snapshot;
+        show_phase(partition, Phase::loading);
+        figures.rows = static_cast<std::int64_t>(engine::load(request));
+        engine::build_indexes(partition.shadow,
+                              [&](int k, int n) { show_phase(partition, Phase::indexing, k, n); });
+        show_phase(partition, Phase::analyzing);
+        engine::analyze(partition.shadow);
+    }
+    check_still_claimed(partition);
+    figures.wal_bytes = static_cast<std::int64_t>(pg::wal_bytes_written() - wal_before);
+    figures.seconds = Clock::now() - begun;
+    {
+        job::ControlTables control;
+        control.built(partition, figures);
+    }
+    transaction.commit();
+}
+
+namespace {
+
+// A try that did not get its locks, in a transaction after the one that was
+// given up.
+StepOutcome postpone(const job::Job &job, job::Partition &partition, const engine::SwapResult &result) {
+    pg::Transaction transaction;
+    Seconds tried_for{0};
+    {
+        job::ControlTables control;
+        const auto pause = core::backoff(partition.swap_attempts, jitter(), kSwapPauseBase, kSwapPauseCap);
+        tried_for = control.swap_postponed(partition, Seconds(result.lock_wait).count(), pause,
+                                           engine::lock_holders(result.locks));
+    }
+    transaction.commit();
+    if (tried_for < Seconds(job.swap_patience))
+        return StepOutcome::postponed;
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kLockNotAvailable;
+    error.message = fmt::format("could not lock partition \"{}\"", partition.name);
+    error.detail = fmt::format("{} tries in {:.1f} s did not get the lock within {} ms.", partition.swap_attempts,
+                               tried_for.count(), job.lock_timeout.count());
+    error.hint = "See who holds locks on the table in pg_locks, or start the job again with a longer swap_patience.";
+    pg::Transaction failing;
+    {
+        engine::drop_own_table(job.id, partition.shadow);
+        job::ControlTables control;
+        control.forget_shadow(partition);
+        control.attempt_failed(partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
+    }
+    failing.commit();
+    return StepOutcome::failed;
+}
+
+engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
+    pg::Transaction transaction;
+    // A synchronous standby that hangs must not keep readers out.
+    pg::execute("SET LOCAL synchronous_commit = local");
+    engine::SwapResult result;
+    {
+        const pg::PinnedSettings pinned;
+        {
+            job::ControlTables control;
+            control.lock_for_swap(partition);
+        }
+        result = engine::swap(engine::attach_method(),
+                              {job.id, partition.live, partition.shadow, partition.bound, job.lock_timeout});
+        if (result.outcome == engine::SwapOutcome::locked_out)
+            return result; // the transaction aborts
+        if (result.outcome == engine::SwapOutcome::gone)
+            skip(job, partition, kGone);
+        else {
+            job::ControlTables control;
+            control.swapped(partition, result.old_table, Seconds(result.lock_wait).count());
+        }
+    }
+    transaction.commit();
+    return result;
+}
+
+} // namespace
+
+StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
+    show_phase(partition, Phase::swapping);
+    const engine::SwapResult result = try_swap(job, partition);
+    switch (result.outcome) {
+    case engine::SwapOutcome::locked_out:
+        return postpone(job, partition, result);
+    case engine::SwapOutcome::gone:
+        return StepOutcome::skipped;
+    case engine::SwapOutcome::swapped:
+        break;
+    }
+    const Seconds locked_for = Clock::now() - result.locked_at;
+    pg::Transaction transaction;
+    {
+        job::ControlTables control;
+        control.record_locked_for(partition, locked_for.count());
+    }
+    transaction.commit();
+    log_line(fmt::format("backfill job {} swapped partition {}: waited {:.1f} ms for locks, held them for {:.1f} ms",
+                         job.id, partition.name, Seconds(result.lock_wait).count() * 1000, locked_for.count() * 1000));
+    return StepOutcome::done;
+}
+
+void tidy_step(const job::Job &job, const job::Partition &partition) {
+    if (job.keep_old)
+        return;
+    pg::Transaction transaction;
+    if (engine::drop_own_table(job.id, partition.live)) {
+        job::ControlTables control;
+        control.forget_old(job.id, partition.live);
+    }
+    transaction.commit();
+}
+
+void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
+                  job::Milliseconds pause) {
+    const auto event = partition.attempts < job.max_attempts ? core::PartitionEvent::retry : core::PartitionEvent::fail;
+    pg::Transaction transaction;
+    if (partition.shadow != kNoOid)
+        engine::drop_own_table(job.id, partition.shadow);
+    {
+        job::ControlTables control;
+        control.forget_shadow(partition);
+        control.attempt_failed(partition, event, error, pause);
+    }
+    transaction.commit();
+    log_line(fmt::format("backfill job {} could not rebuild partition {} in attempt {} of {}: {}", job.id, partition.name,
+                         partition.attempts, job.max_attempts, error.message));
+}
+
+void end_job(const job::Job &job) {
+    pg::Transaction transaction;
+    std::vector<Oid> leftovers;
+    job::Census census;
+    {
+        job::ControlTables control;
+        leftovers = control.shadows(job.id);
+        if (!job.keep_old)
+            for (const Oid table : control.old_tables(job.id))
+                leftovers.push_back(table);
+        census = control.census(job.id);
+    }
+    for (const Oid table : leftovers)
+        engine::drop_own_table(job.id, table);
+    engine::drop_empty_schemas(job.id);
+    {
+        job::ControlTables control;
+        control.forget_shadows(job.id);
+        if (job.state == core::JobState::running)
+            control.end_job(job, census.failed > 0 ? core::JobEvent::fail : core::JobEvent::finish);
+        else
+            control.mark_finished(job.id);
+    }
+    transaction.commit();
+    log_line(fmt::format("backfill job {} has ended", job.id));
+}
+
+} // namespace partbackfill::worker

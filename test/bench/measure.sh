@@ -1,0 +1,47 @@
+# What the benchmarks share: a cluster whose settings favour nobody, measures of time and WAL, and medians.
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # used where this is sourced
+
+# shellcheck source=../setup/cluster.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../setup/cluster.sh"
+
+# Durable as in production. No checkpoint and no autovacuum falls into a measure, and the segments of WAL are reused,
+# so that the first way measured does not pay for making them.
+start_bench_cluster() {
+    choose_server
+    make_scratch
+    say "Building the extension and starting a throw-away PostgreSQL $pg_major ..."
+    make_installation
+    build_extension || fail "the extension could not be built"
+    start_cluster shared_buffers=1GB max_wal_size=32GB min_wal_size=4GB checkpoint_timeout=1h autovacuum=off
+    sql -c "CREATE EXTENSION partbackfill"
+}
+
+sql() { psql -Xq -v ON_ERROR_STOP=1 "$@"; }
+ask() { sql -At -c "$1"; }
+
+# measure FILE: runs a script; sets seconds and wal (in MB).
+measure() {
+    local lsn began ended
+    run_child sql -c CHECKPOINT
+    lsn=$(ask "SELECT pg_current_wal_insert_lsn()")
+    began=$(date +%s%N)
+    run_child sql -o "$scratch/answers" -f "$1" || fail "$(cat "$scratch/answers")"
+    ended=$(date +%s%N)
+    seconds=$(awk -v ns="$((ended - began))" 'BEGIN { printf "%.2f", ns / 1e9 }')
+    wal=$(ask "SELECT round(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$lsn') / 1048576.0)")
+}
+
+# The median of the numbers given, one a line.
+median() {
+    sort -n | awk '{ value[NR] = $1 }
+                   END { print NR % 2 ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2 }'
+}
+
+# compare WHAT FIGURE OTHER TARGET: prints the ratio beside what it should be at most.
+compare() {
+    awk -v what="$1" -v figure="$2" -v other="$3" -v target="$4" 'BEGIN {
+        ratio = figure / other
+        printf "%-48s %5.2f   (target <= %.2f%s)\n", what, ratio, target, ratio <= target ? "" : ", missed"
+    }'
+}

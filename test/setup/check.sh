@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Runs the test suites on a throw-away cluster, all of them even if one fails. SUITES="regress tap" selects.
+# The last line is the sum.
+set -euo pipefail
+# shellcheck source=cluster.sh
+source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
+
+suites=$checkout/test/setup/suites
+passed=0
+failed=0
+
+# A suite without a test yet is left out.
+has_tests() {
+    case $1 in
+    floors) true ;;
+    unit) compgen -G "$checkout/test/unit/*.cpp" ;;
+    regress) grep '^test:' "$checkout/test/regress_schedule" ;;
+    pgtap) compgen -G "$checkout/test/pgtap/*.sql" ;;
+    isolation) compgen -G "$checkout/test/isolation/specs/*.spec" ;;
+    tap) compgen -G "$checkout/test/t/*.pl" ;;
+    *) fail "there is no suite \"$1\", only: floors unit regress pgtap isolation tap" ;;
+    esac >/dev/null
+}
+
+wanted=()
+for suite in ${SUITES:-floors unit regress pgtap isolation tap}; do
+    if has_tests "$suite"; then wanted+=("$suite"); fi
+done
+
+needs_server() { [[ $1 != floors && $1 != unit ]]; }
+
+add_tally() {
+    local good bad
+    read -r good bad <"$tally_file" || true
+    passed=$((passed + good))
+    failed=$((failed + bad))
+}
+
+run_suite() {
+    local suite=$1 status=0 before=$failed logged=0
+    # What the server wrote for this suite only. The TAP scripts have servers of their own.
+    if needs_server "$suite"; then logged=$(wc -l <"$server_log"); fi
+    say "$suite"
+    run_child "$suites/$suite.sh" || status=$?
+    add_tally
+    # One that ended before it could count a failure has failed all the same.
+    if ((status != 0 && failed == before)); then
+        say "  FAILED  $suite ended with status $status"
+        failed=$((failed + 1))
+    fi
+    if ((failed > before)) && needs_server "$suite" && [[ $suite != tap ]]; then
+        say "----- server log (last 60 lines)"
+        tail -n "+$((logged + 1))" "$server_log" | tail -n 60
+        say "-----"
+    fi
+}
+
+# Made by the first suite that needs it.
+server_state=none
+prepare_server() {
+    if [[ $server_state == none ]]; then
+        say "build (PostgreSQL $pg_major)"
+        make_installation
+        if build_extension; then
+            say "  ok      build and installation"
+            passed=$((passed + 1))
+            start_cluster "${fast_settings[@]}" max_worker_processes=32 max_prepared_transactions=8
+            server_state=running
+        else
+            say "  FAILED  build or installation"
+            failed=$((failed + 1))
+            server_state=failed
+        fi
+    fi
+    [[ $server_state == running ]]
+}
+
+choose_server
+make_scratch
+export scratch tally_file=$scratch/tally
+
+for suite in "${wanted[@]}"; do
+    : >"$tally_file"
+    if needs_server "$suite" && ! prepare_server; then
+        say "$suite"
+        say "  FAILED  not run, there is nothing to test"
+        failed=$((failed + 1))
+        continue
+    fi
+    run_suite "$suite"
+done
+
+say "$passed passed, $failed failed"
+((failed == 0))

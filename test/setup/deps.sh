@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Finds what a goal needs and this machine lacks; as root installs it, otherwise says the command that would.
+# Each need is a thing looked for, not a package: what was built from source will do as well.
+set -euo pipefail
+# shellcheck source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=server.sh
+source "$checkout/test/setup/server.sh"
+
+goal=${1:-check}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+quietly() {
+    say "$*"
+    "$@" >"$log" 2>&1 </dev/null || {
+        cat "$log" >&2
+        fail "could not install what is missing"
+    }
+}
+
+# A machine whose package lists are empty cannot say which server it offers.
+updated=no
+update_lists() {
+    if [[ $updated == no ]]; then quietly apt-get update; fi
+    updated=yes
+}
+if ((EUID == 0)) && command -v apt-get >/dev/null &&
+    [[ -z ${PG_CONFIG:-}${PG_MAJOR:-}$(newest_installed_major)$(offered_major) ]]; then
+    update_lists
+fi
+choose_server
+
+missing=()
+
+# need PACKAGE PURPOSE COMMAND...: the package is missing when the command fails.
+need() {
+    local package=$1 purpose=$2
+    shift 2
+    if ! "$@" >/dev/null 2>&1; then
+        missing+=("$package")
+        say "missing: $package ($purpose)"
+    fi
+}
+
+has_program() { command -v "$1"; }
+has_header() { printf '#if !__has_include(<%s>)\n#error\n#endif\n' "$1" | g++ -std=c++20 -fsyntax-only -x c++ -; }
+has_server() { test -x "$("$PG_CONFIG" --bindir)/postgres"; }
+has_pgxs() { test -f "$("$PG_CONFIG" --pgxs)" && test -f "$("$PG_CONFIG" --includedir-server)/postgres.h"; }
+has_extension() { test -f "$("$PG_CONFIG" --sharedir)/extension/$1.control"; }
+
+need make "builds the extension" has_program make
+need g++ "builds the extension" has_program g++
+need libfmt-dev "formats its messages" has_header fmt/format.h
+need "postgresql-server-dev-$pg_major" "the server's headers and build rules" has_pgxs
+
+case $goal in
+check | demo | bench | deps)
+    need "postgresql-$pg_major" "the server, for a throw-away cluster" has_server
+    ;;
+esac
+case $goal in
+check | deps | tidy)
+    need cmake "builds the unit tests" has_program cmake
+    need libgtest-dev "unit tests" has_header gtest/gtest.h
+    ;;
+esac
+case $goal in
+check | deps)
+    need "postgresql-$pg_major-pgtap" "SQL tests" has_extension pgtap
+    need libtap-parser-sourcehandler-pgtap-perl "runs the SQL tests" has_program pg_prove
+    need perl "runs the crash, restart and standby tests" has_program prove
+    need libipc-run-perl "crash, restart and standby tests" perl -MIPC::Run -e 1
+    ;;
+tidy)
+    need clang-tidy "reads the code" has_program clang-tidy
+    ;;
+esac
+
+((${#missing[@]} > 0)) || exit 0
+
+install=(apt-get install -y --no-install-recommends "${missing[@]}")
+if ! command -v apt-get >/dev/null; then
+    fail "These are Debian's names; install what they stand for here, then run make $goal again."
+fi
+if ((EUID != 0)); then
+    fail "Install them with: sudo apt-get update && sudo ${install[*]}"
+fi
+
+# The server's package makes a cluster "main" where there is none and may start it. Nothing here uses it: one that
+# was not running before shall not run afterwards.
+main_is_running() {
+    pg_lsclusters -h 2>/dev/null |
+        awk -v major="$pg_major" '$1 == major && $2 == "main" && $4 ~ /^online/ { found = 1 } END { exit !found }'
+}
+was_running=no
+if main_is_running; then was_running=yes; fi
+
+update_lists
+quietly "${install[@]}"
+
+if [[ $was_running == no ]] && main_is_running; then
+    pg_ctlcluster "$pg_major" main stop || complain "cluster $pg_major main was started by its package and is still running"
+fi

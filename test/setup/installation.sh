@@ -1,0 +1,43 @@
+# A private installation of the server with this checkout's extension in it. PostgreSQL finds its libraries and
+# scripts relative to its own program, so a copy of the programs with links to the rest is an installation in which
+# nobody needs a right on the system's directories, and nothing of a test remains there.
+# shellcheck shell=bash
+# shellcheck source=scratch.sh
+source "$(dirname "${BASH_SOURCE[0]}")/scratch.sh"
+
+# Links every entry of one directory into another. "extension" is a real directory: files are added there.
+link_entries() {
+    local from=$1 into=$2
+    mkdir -p "$into"
+    find "$from" -mindepth 1 -maxdepth 1 ! -name extension ! -name 'partbackfill*' -exec ln -s -t "$into" {} +
+}
+
+# Sets and exports bindir, and PATH with it in front. The directories keep their full names below $root, which is
+# what `make install DESTDIR=` expects too.
+make_installation() {
+    local root=$scratch/root system_bin system_lib system_share
+    system_bin=$("$PG_CONFIG" --bindir)
+    system_lib=$("$PG_CONFIG" --pkglibdir)
+    system_share=$("$PG_CONFIG" --sharedir)
+    bindir=$root$system_bin
+
+    mkdir -p "$bindir"
+    # Copies, since a program looks for its neighbours where its links lead.
+    cp -L "$system_bin"/* "$bindir/"
+    link_entries "$system_lib" "$root$system_lib"
+    link_entries "$system_share" "$root$system_share"
+    link_entries "$system_share/extension" "$root$system_share/extension"
+    export bindir PATH="$bindir:$PATH"
+    as_server_user "$bindir/postgres" --version >/dev/null ||
+        fail "could not run programs below $scratch; set TMPDIR to a directory that allows it"
+}
+
+# Prints what the build says only if it fails.
+build_extension() {
+    local log=$scratch/build.log
+    if ! run_child make -C "$checkout" -j "$(nproc)" "PG_CONFIG=$PG_CONFIG" >"$log" 2>&1 ||
+        ! run_child make -C "$checkout" install "PG_CONFIG=$PG_CONFIG" "DESTDIR=$scratch/root" >>"$log" 2>&1; then
+        tail -n 60 "$log" >&2
+        return 1
+    fi
+}

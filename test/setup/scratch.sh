@@ -1,0 +1,69 @@
+# One temporary directory for all that a run makes, and the end of it: whatever happens, the servers started below
+# it are stopped and it is removed. KEEP=yes leaves the files for a look.
+# shellcheck shell=bash
+# shellcheck source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+children=()
+
+# A socket's path holds about 100 bytes, and the server's user must get in: a TMPDIR that is too long or too private
+# is passed over.
+make_scratch() {
+    local parent=${TMPDIR:-/tmp}
+    if ((${#parent} > 40)) || ! as_server_user test -x "$parent"; then parent=/tmp; fi
+    # Kept apart from the assignment to the global name: an early signal must not remove "".
+    local made
+    made=$(mktemp -d "$parent/partbackfill.XXXXXX")
+    chmod 755 "$made"
+    scratch=$made
+    trap clean_scratch EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+}
+
+# Only servers whose data directory lies in the scratch directory: our own, and those of tests that were interrupted.
+stop_servers() {
+    local pid_file
+    while IFS= read -r pid_file; do
+        as_server_user "$("$PG_CONFIG" --bindir)/pg_ctl" -D "$(dirname "$pid_file")" -m immediate -t 30 stop \
+            >/dev/null 2>&1 || true
+    done < <(find "$scratch" -name postmaster.pid 2>/dev/null)
+}
+
+signal_children() {
+    local child
+    for child in "${children[@]}"; do
+        kill "-$1" -- "-$child" 2>/dev/null || true
+    done
+}
+
+clean_scratch() {
+    local status=$?
+    trap '' INT TERM HUP
+    trap - EXIT
+    signal_children TERM
+    stop_servers
+    signal_children KILL
+    # What a child started between the two.
+    stop_servers
+    if [[ -n ${KEEP:-} ]]; then say "kept: $scratch"; else rm -rf "$scratch"; fi
+    exit "$status"
+}
+
+# Starts a command in a process group of its own, which ends with the run; its id is then in $child. A foreground
+# command would hold up the traps above until it ends by itself.
+start_child() {
+    set -m
+    "$@" </dev/null &
+    child=$!
+    set +m
+    children+=("$child")
+}
+
+# Runs a command that may take long, so that a signal is obeyed at once.
+run_child() {
+    local status=0
+    start_child "$@"
+    wait "$child" || status=$?
+    return "$status"
+}

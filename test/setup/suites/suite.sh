@@ -1,0 +1,50 @@
+# What the suites have in common: each is a script of its own that prints a line a test, shows the log of what
+# failed and writes its two sums to the file that $tally_file names. Sourced.
+# shellcheck shell=bash
+
+# shellcheck source=../common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+
+# Exported by check.sh; the last two only for the suites that need the server.
+: "${scratch:?}" "${tally_file:?}" "${bindir=}" "${server_log=}"
+
+# Printed instead of a whole log that nobody would read.
+readonly log_lines=200
+
+passed=0
+failed=0
+
+# The sums stand in the file at any time, so that a suite that is interrupted has reported what it did.
+write_tally() { echo "$passed $failed" >"$tally_file"; }
+
+count() {
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+    write_tally
+}
+
+show_log() {
+    local log=$1
+    [[ -s $log ]] || return 0
+    say "----- ${2:-$(basename "$log")} (last $log_lines lines)"
+    tail -n "$log_lines" "$log"
+    say "-----"
+}
+
+# count_tap TITLE LOG STATUS: counts the top-level lines of a TAP log. A script that ends badly without a failed
+# test (it died, or its plan was not met) is one failure.
+count_tap() {
+    local title=$1 log=$2 status=$3 good bad
+    good=$(grep -c '^ok [0-9]' "$log" || true)
+    bad=$(grep '^not ok [0-9]' "$log" | grep -vc '# TODO' || true)
+    if ((status != 0 && bad == 0)); then bad=1; fi
+    count "$good" "$bad"
+    if ((bad == 0)); then
+        say "  ok      $title ($good)"
+    else
+        say "  FAILED  $title ($bad of $((good + bad)))"
+        show_log "$log"
+    fi
+}
+
+write_tally

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The TAP scripts test/t/*.pl, which make, crash and restart clusters of their own with the modules that PostgreSQL
+# ships for that. They run as the server's user, from a copy, since he may be unable to read the checkout.
+set -euo pipefail
+# shellcheck source=suite.sh
+source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
+
+home=$scratch/tap
+mkdir -p "$home/tmp" "$home/t"
+cp -RL "$checkout/test/t/." "$home/t/"
+if ((EUID == 0)); then chown -R "$server_user" "$home"; fi
+
+modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
+for script in "$home"/t/*.pl; do
+    name=$(basename "$script" .pl)
+    log=$scratch/tap_$name.log
+    status=0
+    as_server_user mkdir "$home/$name"
+    # TMPDIR and TESTDIR (TESTDATADIR and TESTLOGDIR since version 16) put all that the script makes below the
+    # scratch directory, where an interrupted run finds its servers.
+    as_server_user env -C "$home" \
+        TMPDIR="$home/tmp" TESTDIR="$home/$name" TESTDATADIR="$home/$name/data" TESTLOGDIR="$home/$name/log" \
+        PG_REGRESS="$modules/regress/pg_regress" PERL5LIB="$modules/perl:$home/t" \
+        prove --verbose --timer "t/$name.pl" >"$log" 2>&1 || status=$?
+    before=$failed
+    count_tap "$name" "$log" "$status"
+    if ((failed > before)); then
+        while IFS= read -r server_log; do
+            show_log "$server_log"
+        done < <(find "$home/$name" -path '*/log/*' -type f | sort)
+    fi
+    rm -rf "${home:?}/$name"
+done
+((failed == 0))
