@@ -61,6 +61,21 @@ void check_may_log_in() {
                   "Start it as a role with LOGIN that is a member of this one.");
 }
 
+// Plans the first build: what the caller may not read is an error here already.
+void check_readable(const engine::Source &source, const engine::Target &target) {
+    for (const engine::Leaf &leaf : target.leaves) {
+        if (!leaf.selected)
+            continue;
+        std::string constraint;
+        {
+            const pg::PinnedSettings pinned;
+            constraint = engine::constraint_text(leaf.oid);
+        }
+        engine::explain(source, target, leaf, constraint);
+        return;
+    }
+}
+
 void raise_busy(const std::string &partition, std::int64_t job) {
     pg::raise(pg::sqlcode::kObjectInUse, fmt::format("partition \"{}\" already belongs to an unfinished job", partition),
               job != 0 ? fmt::format("It is job {}.", job) : "Another session has just started a job on it.",
@@ -160,6 +175,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
         engine::check_at_door(target);
     }
     const engine::Source source = engine::check_source(text, target);
+    check_readable(source, target);
     std::vector<pg::Setting> settings = pg::session_settings();
     const std::int64_t id = insert_job(target, source, selection, options, std::move(settings));
     for (int i = 0; i < options.workers; i++)

@@ -77,7 +77,7 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
             const auto refused = refusals.find(leaf.oid);
             if (refused != refusals.end())
                 hazards = refused->second;
-            else if (selected && source && engine::reads_everything(*source, target, leaf, constraint_of(leaf)))
+            else if (selected && source && engine::reads_everything(engine::explain(*source, target, leaf, constraint_of(leaf))))
                 hazards.emplace_back("source is computed whole for each partition: its bounds do not reach into it");
             const char *action = !selected ? "skip" : refused != refusals.end() ? "refuse" : "rebuild";
             rows.push_back({selected ? std::optional(std::to_string(++ordinal)) : std::nullopt, std::to_string(leaf.oid),

@@ -108,10 +108,11 @@ Oid named_relation(const std::string &text) {
         List *names = NIL;
         if (!SplitIdentifierString(pstrdup(text.c_str()), '.', &names) || names == NIL || list_length(names) > 3)
             return InvalidOid;
+        // A name, and so no query: when nothing has it, say so.
         List *strings = NIL;
         for (int i = 0; i < list_length(names); i++)
             strings = lappend(strings, makeString(static_cast<char *>(list_nth(names, i))));
-        return RangeVarGetRelid(makeRangeVarFromNameList(strings), NoLock, true);
+        return RangeVarGetRelid(makeRangeVarFromNameList(strings), NoLock, false);
     });
 }
 

@@ -5,6 +5,7 @@ extern "C" {
 #include "commands/defrem.h"
 #include "postmaster/bgworker.h"
 #include "utils/rel.h"
+#include "utils/guc_tables.h"
 #include "utils/wait_event.h"
 }
 
@@ -61,6 +62,24 @@ AttrMap *column_map(TupleDesc from, TupleDesc to) {
 #else
     return build_attrmap_by_name(from, to);
 #endif
+}
+
+List *session_placeholders() {
+#if PG_VERSION_NUM >= 160000
+    int count = 0;
+    struct config_generic **variables = get_guc_variables(&count);
+#else
+    const int count = GetNumConfigOptions();
+    struct config_generic **variables = get_guc_variables();
+#endif
+    List *names = NIL;
+    for (int i = 0; i < count; i++) {
+        const struct config_generic *variable = variables[i];
+        if ((variable->flags & GUC_CUSTOM_PLACEHOLDER) != 0 &&
+            (variable->source == PGC_S_SESSION || variable->source == PGC_S_CLIENT))
+            names = lappend(names, pstrdup(variable->name));
+    }
+    return names;
 }
 
 bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode) {

@@ -4,6 +4,7 @@ extern "C" {
 #include "utils/guc.h"
 }
 
+#include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
@@ -45,6 +46,13 @@ std::vector<Setting> session_settings() {
     std::vector<Setting> settings;
     for (const Row &row : result.rows)
         settings.emplace_back(row.text(0), row.text(1));
+    List *placeholders = guard([] { return session_placeholders(); });
+    for (int i = 0; i < list_length(placeholders); i++) {
+        const char *name = static_cast<const char *>(list_nth(placeholders, i));
+        const char *value = guard([&] { return GetConfigOption(name, true, false); });
+        if (value != nullptr)
+            settings.emplace_back(name, value);
+    }
     return settings;
 }
 

@@ -10,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../setup/cluster.sh"
 start_bench_cluster() {
     choose_server
     make_scratch
+    need_space 8000
     say "Building the extension and starting a throw-away PostgreSQL $pg_major ..."
     make_installation
     build_extension || fail "the extension could not be built"

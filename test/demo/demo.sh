@@ -16,6 +16,7 @@ make_scratch
 source "$demo/readers.sh"
 # shellcheck source=show.sh
 source "$demo/show.sh"
+need_space $((1000 + rows * 36 / 600))
 
 title "partbackfill: three years of events corrected while they are read"
 say "Building the extension and starting a throw-away PostgreSQL $pg_major ..."

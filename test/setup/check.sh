@@ -75,9 +75,18 @@ prepare_server() {
     [[ $server_state == running ]]
 }
 
+# Printed last, however the run ends: one that could not go on has failed.
+print_sum() {
+    local status=$?
+    if ((status != 0 && failed == 0)); then failed=1; fi
+    say "$passed passed, $failed failed"
+    return "$status"
+}
+
 choose_server
 make_scratch
-export scratch tally_file=$scratch/tally
+trap 'print_sum; clean_scratch' EXIT
+export scratch pg_major tally_file=$scratch/tally
 
 for suite in "${wanted[@]}"; do
     : >"$tally_file"
@@ -90,5 +99,4 @@ for suite in "${wanted[@]}"; do
     run_suite "$suite"
 done
 
-say "$passed passed, $failed failed"
 ((failed == 0))

@@ -9,15 +9,12 @@ source "$checkout/test/setup/server.sh"
 
 goal=${1:-check}
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# Shows what a command says only if it fails.
 export DEBIAN_FRONTEND=noninteractive
 quietly() {
+    local output
     say "$*"
-    "$@" >"$log" 2>&1 </dev/null || {
-        cat "$log" >&2
-        fail "could not install what is missing"
-    }
+    output=$("$@" 2>&1 </dev/null) || fail "$output"$'\n'"could not install what is missing"
 }
 
 # A machine whose package lists are empty cannot say which server it offers.

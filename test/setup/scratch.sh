@@ -10,6 +10,7 @@ children=()
 # is passed over.
 make_scratch() {
     local parent=${TMPDIR:-/tmp}
+    id "$server_user" >/dev/null 2>&1 || fail "there is no user $server_user for the server, which does not run as root"
     if ((${#parent} > 40)) || ! as_server_user test -x "$parent"; then parent=/tmp; fi
     # Kept apart from the assignment to the global name: an early signal must not remove "".
     local made
@@ -19,6 +20,13 @@ make_scratch() {
     trap clean_scratch EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+}
+
+# need_space MB: asks before a disk is filled rather than after.
+need_space() {
+    local free
+    free=$(df -Pm "$scratch" | awk 'NR == 2 { print $4 }')
+    ((free >= $1)) || fail "$1 MB are needed below $scratch, $free are free; set TMPDIR to another place"
 }
 
 # Only servers whose data directory lies in the scratch directory: our own, and those of tests that were interrupted.

@@ -27,7 +27,8 @@ struct ParsedQuery {
 ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &key);
 
 // The relation that the text names under the current search_path; kNoOid when
-// it names none, or is no name at all.
+// it is no name but, presumably, a query. An error when it is a name and nothing
+// has it.
 Oid named_relation(const std::string &text);
 
 // The single statement in the text without its semicolon; an error when it is

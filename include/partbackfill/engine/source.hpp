@@ -40,10 +40,14 @@ LoadQuery load_query(const std::string &source_text, Oid source_relation, const 
 // the target is partitioned by RANGE on one column.
 pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf);
 
-// Whether the leaf's filter stays above a part of the source that has to be
-// computed whole (a window, a limit, an aggregate without the key): each
-// partition then costs a read of everything. The planner itself is asked.
-bool reads_everything(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint);
+// The plan, as JSON, of what a build of this leaf would run. Whatever the caller
+// may not read is an error.
+std::string explain(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint);
+
+// Whether in that plan the leaf's filter stays above a part of the source that
+// has to be computed whole (a window, a limit, an aggregate without the key):
+// each partition then costs a read of everything. The planner itself is asked.
+bool reads_everything(const std::string &plan);
 
 // Columns that a load assigns: those of the table that are not generated.
 std::vector<std::string> assigned_columns(Oid table);

@@ -37,6 +37,10 @@ bool file_is_of_this_subtransaction(Relation relation);
 // For each column of `to` the number of the column of that name in `from`.
 AttrMap *column_map(TupleDesc from, TupleDesc to);
 
+// Names (char *) of the placeholders ("app.x") that this session or its client
+// has set; pg_settings does not show them.
+List *session_placeholders();
+
 bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode);
 
 // A CHECK constraint that is enforced (18 has others too).

@@ -17,10 +17,14 @@ while IFS= read -r script; do
     fi
 done < <(find "$checkout/sql" -name '*.sql' ! -name 'partbackfill--*' | sort)
 
+# Since version 16 the expected output is not looked for beside the input.
+directories=(--inputdir="$checkout" --outputdir="$output")
+if ((pg_major >= 16)); then directories+=(--expecteddir="$checkout"); fi
+
 status=0
 "$(dirname "$("$PG_CONFIG" --pgxs)")/../test/regress/pg_regress" \
     --bindir="$bindir" --host="$PGHOST" --port="$PGPORT" --user="$PGUSER" --dbname=regression \
-    --inputdir="$checkout" --outputdir="$output" --schedule="$schedule" >"$output/log" 2>&1 || status=$?
+    "${directories[@]}" --schedule="$schedule" >"$output/log" 2>&1 || status=$?
 
 # Before version 16 it says "test name ... ok", since then "ok 1 - name".
 lines=$(grep -E '^(test |     )[a-z0-9_]+ +\.\.\. |^(not )?ok [0-9]+ ' "$output/log" || true)

@@ -6,7 +6,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 # Exported by check.sh; the last two only for the suites that need the server.
-: "${scratch:?}" "${tally_file:?}" "${bindir=}" "${server_log=}"
+: "${scratch:?}" "${pg_major:?}" "${tally_file:?}" "${bindir=}" "${server_log=}"
 
 # Printed instead of a whole log that nobody would read.
 readonly log_lines=200
