@@ -2,6 +2,7 @@
 
 extern "C" {
 #include "access/heapam.h"
+#include "access/hio.h"
 #include "access/tableam.h"
 #include "commands/progress.h"
 #include "executor/executor.h"
@@ -12,6 +13,7 @@ extern "C" {
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "catalog/pg_proc.h"
+#include "storage/bufmgr.h"
 #include "utils/backend_progress.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -43,6 +45,7 @@ struct HeapReceiver {
     ProjectionInfo *coercion; // nullptr when no type differs
     bool has_generated;
     bool has_constraints;
+    bool spares_cache;
     TupleTableSlot *slots[kMaxRows];
     int buffered;
     Size buffered_bytes;
@@ -51,9 +54,23 @@ struct HeapReceiver {
 
 constexpr int kInsertOptions = TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN | TABLE_INSERT_NO_LOGICAL;
 
+// A table larger than a quarter of shared_buffers is written through a ring of
+// buffers, so that it does not push out what others read. A smaller one is not:
+// the index builds that follow would read every page of it back into the cache,
+// by the server's own rule for scans (initscan, heapam.c), which is this one.
+void spare_cache_if_large(HeapReceiver *self) {
+    if (self->spares_cache || RelationGetNumberOfBlocks(self->table) <= static_cast<BlockNumber>(NBuffers) / 4)
+        return;
+    const MemoryContext before = MemoryContextSwitchTo(self->memory);
+    self->bulk->strategy = GetAccessStrategy(BAS_BULKWRITE);
+    MemoryContextSwitchTo(before);
+    self->spares_cache = true;
+}
+
 void flush(HeapReceiver *self) {
     if (self->buffered == 0)
         return;
+    spare_cache_if_large(self);
     const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
     table_multi_insert(self->table, self->slots, self->buffered, self->command, kInsertOptions, self->bulk);
     MemoryContextSwitchTo(before);
@@ -172,12 +189,15 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
     self->base.rDestroy = destroy;
     self->base.mydest = DestNone;
     self->memory = CurrentMemoryContext;
-    self->flush_memory = AllocSetContextCreate(CurrentMemoryContext, "partbackfill flush", ALLOCSET_DEFAULT_SIZES);
+    self->flush_memory = AllocSetContextCreate(CurrentMemoryContext, "partbackfill flush", kMaxBytes + 1, kMaxBytes + 1,
+                                               ALLOCSET_DEFAULT_MAXSIZE);
     self->table = table;
     self->estate = CreateExecutorState();
     self->result = makeNode(ResultRelInfo);
     InitResultRelInfo(self->result, table, 0, nullptr, 0);
     self->bulk = GetBulkInsertState();
+    FreeAccessStrategy(self->bulk->strategy);
+    self->bulk->strategy = nullptr;
     self->command = GetCurrentCommandId(true);
     self->targets = static_cast<AttrNumber *>(palloc(sizeof(AttrNumber) * static_cast<Size>(count + 1)));
     memcpy(self->targets, targets, sizeof(AttrNumber) * static_cast<Size>(count));

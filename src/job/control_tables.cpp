@@ -188,6 +188,7 @@ std::int64_t ControlTables::unfinished_job_of(Oid partition) {
 
 std::optional<Partition> ControlTables::next_candidate(const Job &job, const std::vector<int> &passed) {
     std::vector<std::string> ordinals;
+    ordinals.reserve(passed.size());
     for (const int ordinal : passed)
         ordinals.push_back(std::to_string(ordinal));
     // A build whose source reads the target would itself hold up a swap that

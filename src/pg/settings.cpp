@@ -57,9 +57,9 @@ std::vector<Setting> session_settings() {
 }
 
 void set_for_session(const std::vector<Setting> &settings) {
-    for (const auto &[name, value] : settings)
+    for (const Setting &setting : settings)
         guard([&] {
-            set_config_option(name.c_str(), value.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true,
+            set_config_option(setting.first.c_str(), setting.second.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true,
                               WARNING, false);
         });
 }

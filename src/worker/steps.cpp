@@ -98,12 +98,16 @@ void build_step(const job::Job &job, job::Partition &partition) {
         request = load_request(job, partition, *leaf);
     }
     job::BuildFigures figures;
+    Clock::time_point loaded;
+    Clock::time_point indexed;
     {
         const pg::SnapshotScope snapshot;
         show_phase(partition, Phase::loading);
         figures.rows = static_cast<std::int64_t>(engine::load(request));
+        loaded = Clock::now();
         engine::build_indexes(partition.shadow,
                               [&](int k, int n) { show_phase(partition, Phase::indexing, k, n); });
+        indexed = Clock::now();
         show_phase(partition, Phase::analyzing);
         engine::analyze(partition.shadow);
     }
@@ -115,6 +119,11 @@ void build_step(const job::Job &job, job::Partition &partition) {
         control.built(partition, figures);
     }
     transaction.commit();
+    log_line(fmt::format("backfill job {} rebuilt partition {}: {} rows in {:.2f} s (load {:.2f} s, indexes {:.2f} s, "
+                         "rest {:.2f} s), {:.1f} MB of WAL",
+                         job.id, partition.name, figures.rows, figures.seconds.count(), Seconds(loaded - begun).count(),
+                         Seconds(indexed - loaded).count(), Seconds(Clock::now() - indexed).count(),
+                         static_cast<double>(figures.wal_bytes) / 1048576.0));
 }
 
 namespace {
@@ -161,7 +170,7 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
             job::ControlTables control;
             control.lock_for_swap(partition);
         }
-        result = engine::swap(engine::attach_method(),
+        result = engine::swap(engine::kAttach,
                               {job.id, partition.live, partition.shadow, partition.bound, job.lock_timeout});
         if (result.outcome == engine::SwapOutcome::locked_out)
             return result; // the transaction aborts

@@ -18,7 +18,9 @@ declare -A title=(
 start_bench_cluster
 say "Making $rows rows in 3 partitions with 3 indexes each ..."
 run_child sql -v rows="$rows" -f "$bench/ways.sql"
-say "One partition: $(ask "SELECT pg_size_pretty(pg_table_size('events_1')) || ', indexes ' || pg_size_pretty(pg_indexes_size('events_1')) || ', ' || round(pg_table_size('events_1') / greatest(reltuples, 1)) || ' bytes a row' FROM pg_class WHERE oid = 'events_1'::regclass")"
+say "One partition: $(ask "SELECT format('%s, indexes %s, %s bytes a row', pg_size_pretty(pg_table_size(oid)),
+    pg_size_pretty(pg_indexes_size(oid)), round(pg_table_size(oid) / greatest(reltuples, 1)))
+    FROM pg_class WHERE oid = 'events_1'::regclass")"
 
 say
 say "run  way                                          seconds   WAL MB"
@@ -45,4 +47,5 @@ done
 say
 compare "time  partbackfill / by hand" "$(of partbackfill seconds)" "$(of by_hand seconds)" 0.35
 compare "WAL   partbackfill / by hand" "$(of partbackfill wal)" "$(of by_hand wal)" 0.47
-compare "time  partbackfill / create table as + indexes" "$(of partbackfill seconds)" "$(of create_table_as seconds)" 0.90
+compare "time  partbackfill / create table as + indexes" "$(of partbackfill seconds)" \
+    "$(of create_table_as seconds)" 0.90

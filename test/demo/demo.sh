@@ -43,9 +43,11 @@ show "SELECT count(*) AS partitions,
 FROM pg_class WHERE oid IN (SELECT relid FROM pg_partition_tree('events') WHERE isleaf)"
 
 heading "The mistake: pence were taken for pounds"
-show "SELECT currency, count(*) AS events, round(avg(amount), 2) AS average FROM events GROUP BY currency ORDER BY currency"
+show "SELECT currency, count(*) AS events, round(avg(amount), 2) AS average
+FROM events GROUP BY currency ORDER BY currency"
 say "The corrected transformation is a view:"
-show_statement "$(ask "SELECT 'CREATE VIEW recompute_source AS' || chr(10) || pg_get_viewdef('recompute_source', true)")"
+view=$(ask "SELECT pg_get_viewdef('recompute_source', true)")
+show_statement "CREATE VIEW recompute_source AS"$'\n'"$view"
 count_before=$(ask "SELECT count(*) FROM events")
 wrong_before=$(load -At -f "$demo/wrong.sql")
 definition() { pg_dump --schema-only --table='public.events*' | grep -vE '^\\(un)?restrict '; }
@@ -76,7 +78,8 @@ heading "The proof"
 count_after=$(ask "SELECT count(*) FROM events")
 wrong_after=$(load -At -f "$demo/wrong.sql")
 partial=$(ask "SELECT count(*) FROM partial_reads")
-proof "rows before and after" "$(thousands "$count_before") / $(thousands "$count_after")" test "$count_before" = "$count_after"
+proof "rows before and after" "$(thousands "$count_before") / $(thousands "$count_after")" \
+    test "$count_before" = "$count_after"
 proof "wrong rows before" "$(thousands "$wrong_before")" test "$wrong_before" -gt 0
 proof "wrong rows after" "$(thousands "$wrong_after")" test "$wrong_after" = 0
 proof "partial, empty or mixed reads" "$partial" test "$partial" = 0

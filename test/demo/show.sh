@@ -74,6 +74,7 @@ follow() {
     done
     if [[ -n $again ]]; then say; fi
     if [[ $state == "done" ]]; then return; fi
-    show "SELECT partition, state, attempts, waiting_on, error FROM backfill_progress WHERE job = $job AND state <> 'done' ORDER BY ordinal LIMIT 10"
+    show "SELECT partition, state, attempts, waiting_on, error
+FROM backfill_progress WHERE job = $job AND state <> 'done' ORDER BY ordinal LIMIT 10"
     fail "the backfill is not done: $state"
 }

@@ -77,15 +77,13 @@ prepare_server() {
 
 # Printed last, however the run ends: one that could not go on has failed.
 print_sum() {
-    local status=$?
-    if ((status != 0 && failed == 0)); then failed=1; fi
+    if (($1 != 0 && failed == 0)); then failed=1; fi
     say "$passed passed, $failed failed"
-    return "$status"
 }
 
 choose_server
 make_scratch
-trap 'print_sum; clean_scratch' EXIT
+trap 'status=$?; print_sum "$status"; clean_scratch "$status"' EXIT
 export scratch pg_major tally_file=$scratch/tally
 
 for suite in "${wanted[@]}"; do

@@ -26,7 +26,8 @@ start_cluster() {
     if ((EUID == 0)); then chown "$server_user" "$PGHOST" "$data" "$scratch/server"; fi
 
     # The same collation everywhere, or a test's order of rows would depend on the machine.
-    as_server_user "$bindir/initdb" -D "$data" -U "$PGUSER" -A trust -E UTF8 --locale=C --no-sync >"$scratch/initdb.log" ||
+    as_server_user "$bindir/initdb" -D "$data" -U "$PGUSER" -A trust -E UTF8 --locale=C --no-sync \
+        >"$scratch/initdb.log" ||
         fail "could not make a cluster: $(cat "$scratch/initdb.log")"
     {
         echo "listen_addresses = ''"

@@ -98,5 +98,6 @@ update_lists
 quietly "${install[@]}"
 
 if [[ $was_running == no ]] && main_is_running; then
-    pg_ctlcluster "$pg_major" main stop || complain "cluster $pg_major main was started by its package and is still running"
+    pg_ctlcluster "$pg_major" main stop ||
+        complain "cluster $pg_major main was started by its package and is still running"
 fi

@@ -17,7 +17,7 @@ make_scratch() {
     made=$(mktemp -d "$parent/partbackfill.XXXXXX")
     chmod 755 "$made"
     scratch=$made
-    trap clean_scratch EXIT
+    trap 'clean_scratch "$?"' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
 }
@@ -45,8 +45,10 @@ signal_children() {
     done
 }
 
+# clean_scratch STATUS: ends the run with it. Nothing that goes wrong here may leave the rest undone.
 clean_scratch() {
-    local status=$?
+    local status=$1
+    set +e
     trap '' INT TERM HUP
     trap - EXIT
     signal_children TERM

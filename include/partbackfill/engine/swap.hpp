@@ -9,21 +9,17 @@
 
 namespace partbackfill::engine {
 
-// One way to exchange them. A method says what it must hold ACCESS EXCLUSIVE
-// locks on, in the order in which they are taken, and exchanges once all are
-// held, in the same transaction.
-class SwapMethod {
-public:
-    virtual std::vector<Oid> tables_to_lock(const Leaf &leaf, Oid shadow) const = 0;
+// One way to exchange them: what it must hold ACCESS EXCLUSIVE locks on, in the
+// order in which they are taken, and the exchange itself, which happens once all
+// are held, in the same transaction.
+struct SwapMethod {
+    std::vector<Oid> (*tables_to_lock)(const Leaf &leaf, Oid shadow);
     // Returns the OID of the table that holds the old rows from now on.
-    virtual Oid exchange(std::int64_t job, const Leaf &leaf, Oid shadow) const = 0;
-
-protected:
-    ~SwapMethod() = default; // methods are constants, never owned
+    Oid (*exchange)(std::int64_t job, const Leaf &leaf, Oid shadow);
 };
 
 // attach: DETACH, SET SCHEMA twice, ATTACH; documented DDL only.
-const SwapMethod &attach_method();
+extern const SwapMethod kAttach;
 
 enum class SwapOutcome {
     swapped,
