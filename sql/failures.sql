@@ -19,7 +19,7 @@ BEGIN
     number := backfill_start('t', source, delay => '0', max_attempts => attempts, on_error => run.on_error);
     COMMIT;
     RAISE INFO 'job: %', backfill_wait(number, '60 s');
-    FOR line IN SELECT p.partition, p.state, p.attempts, p.sqlstate, split_part(p.error, E'\nContext', 1) AS error
+    FOR line IN SELECT p.partition, p.state, p.attempts, p.sqlstate, regexp_replace(p.error, '\nSQL statement.*', '') AS error
                 FROM backfill_progress AS p WHERE p.job = number ORDER BY p.ordinal LOOP
         RAISE INFO '% % attempts=% %: %', line.partition, line.state, line.attempts, line.sqlstate, line.error;
     END LOOP;

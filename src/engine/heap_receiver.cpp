@@ -13,6 +13,8 @@ extern "C" {
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "catalog/pg_proc.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "storage/bufmgr.h"
 #include "utils/backend_progress.h"
 #include "utils/lsyscache.h"
@@ -43,6 +45,9 @@ struct HeapReceiver {
     AttrNumber *targets;
     int count;
     ProjectionInfo *coercion; // nullptr when no type differs
+    FmgrInfo *outputs;              // of the source's columns, for errors
+    const TupleTableSlot *describe; // the row that an error now would be about
+    bool describing;
     bool has_generated;
     bool has_constraints;
     bool spares_cache;
@@ -101,11 +106,52 @@ Expr *assignment(const HeapReceiver *self, TupleDesc source, int i, bool *conver
     return expression_planner(reinterpret_cast<Expr *>(coerced));
 }
 
+// Adds the row to an error that a cast or a generated column raises: the server
+// shows it for constraints only. Long values are cut.
+void add_row_to_error(void *argument) {
+    auto *self = static_cast<HeapReceiver *>(argument);
+    if (self->describing || self->describe == nullptr)
+        return; // an error while the row is written must not ask for it again
+    self->describing = true;
+    StringInfoData names;
+    StringInfoData values;
+    initStringInfo(&names);
+    initStringInfo(&values);
+    for (int i = 0; i < self->count; i++) {
+        const char *separator = i > 0 ? ", " : "";
+        constexpr int kLongest = 64;
+        appendStringInfo(&names, "%s%s", separator,
+                         NameStr(TupleDescAttr(self->describe->tts_tupleDescriptor, i)->attname));
+        if (self->describe->tts_isnull[i]) {
+            appendStringInfo(&values, "%snull", separator);
+            continue;
+        }
+        char *value = OutputFunctionCall(&self->outputs[i], self->describe->tts_values[i]);
+        const int length = static_cast<int>(strlen(value));
+        const int shown = length > kLongest ? pg_mbcliplen(value, length, kLongest) : length;
+        appendStringInfo(&values, "%s%.*s%s", separator, shown, value, shown < length ? "..." : "");
+    }
+    errcontext("source row (%s)=(%s)", names.data, values.data);
+    self->describing = false;
+}
+
+FmgrInfo *output_functions(TupleDesc source) {
+    auto *outputs = static_cast<FmgrInfo *>(palloc0(sizeof(FmgrInfo) * static_cast<Size>(source->natts + 1)));
+    for (int i = 0; i < source->natts; i++) {
+        Oid output = InvalidOid;
+        bool varlena = false;
+        getTypeOutputInfo(TupleDescAttr(source, i)->atttypid, &output, &varlena);
+        fmgr_info(output, &outputs[i]);
+    }
+    return outputs;
+}
+
 void startup(DestReceiver *receiver, int, TupleDesc source) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
     const MemoryContext before = MemoryContextSwitchTo(self->memory);
     if (source->natts != self->count)
         elog(ERROR, "the source gives %d columns, not %d", source->natts, self->count);
+    self->outputs = output_functions(source);
     List *targets = NIL;
     bool converts = false;
     for (int i = 0; i < source->natts; i++)
@@ -119,10 +165,8 @@ void startup(DestReceiver *receiver, int, TupleDesc source) {
 }
 
 TupleTableSlot *coerced(HeapReceiver *self, TupleTableSlot *source) {
-    if (self->coercion == nullptr) {
-        slot_getallattrs(source);
+    if (self->coercion == nullptr)
         return source;
-    }
     ExprContext *context = self->coercion->pi_exprContext;
     ResetExprContext(context);
     context->ecxt_outertuple = source;
@@ -143,6 +187,10 @@ TupleTableSlot *next_slot(HeapReceiver *self) {
 
 bool receive(TupleTableSlot *source, DestReceiver *receiver) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    slot_getallattrs(source);
+    ErrorContextCallback context{error_context_stack, add_row_to_error, self};
+    error_context_stack = &context;
+    self->describe = source;
     TupleTableSlot *from = coerced(self, source);
     TupleTableSlot *row = next_slot(self);
     const int width = RelationGetDescr(self->table)->natts;
@@ -158,6 +206,8 @@ bool receive(TupleTableSlot *source, DestReceiver *receiver) {
     const MemoryContext before = MemoryContextSwitchTo(GetPerTupleMemoryContext(self->estate));
     if (self->has_generated)
         ExecComputeStoredGenerated(self->result, self->estate, row, CMD_INSERT);
+    self->describe = nullptr;
+    error_context_stack = context.previous;
     if (self->has_constraints)
         ExecConstraints(self->result, row, self->estate);
     ExecMaterializeSlot(row);
