@@ -13,6 +13,7 @@ extern "C" {
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "catalog/pg_proc.h"
+#include "catalog/storage.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "storage/bufmgr.h"
@@ -224,6 +225,18 @@ bool receive(TupleTableSlot *source, DestReceiver *receiver) {
 void shutdown(DestReceiver *) {} // the last flush is heap_receiver_finish's
 void destroy(DestReceiver *) {}
 
+// The server extends a table that is filled in bulk by many pages at a time;
+// those that no row came to need would stay empty, and be neither all-visible
+// nor all-frozen.
+void give_back_unused_pages(HeapReceiver *self) {
+    if (!BufferIsValid(self->bulk->current_buf))
+        return;
+    const BlockNumber used = BufferGetBlockNumber(self->bulk->current_buf) + 1;
+    ReleaseBulkInsertStatePin(self->bulk);
+    if (RelationGetNumberOfBlocks(self->table) > used)
+        RelationTruncate(self->table, used);
+}
+
 } // namespace
 
 DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, int count) {
@@ -262,6 +275,7 @@ uint64 heap_receiver_finish(DestReceiver *receiver) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
     flush(self);
     table_finish_bulk_insert(self->table, kInsertOptions);
+    give_back_unused_pages(self);
     FreeBulkInsertState(self->bulk);
     for (int i = 0; i < kMaxRows && self->slots[i] != nullptr; i++)
         ExecDropSingleTupleTableSlot(self->slots[i]);

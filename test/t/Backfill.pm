@@ -1,0 +1,193 @@
+# What the scripts have in common: a node with the extension, jobs, and what a job must not leave behind.
+#
+# Whoever waits for something polls for it, with a limit; nothing sleeps for a fixed time. A wait that meets its limit
+# ends the script, since all that follows would fail for the same reason.
+package Backfill;
+
+use strict;
+use warnings;
+
+use Carp;
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+    new_node session start_job wait_job cancel_job states await await_worker worker_pid close_gate open_gate
+    fingerprint leftovers check_clean error_of
+);
+
+# new_node($name, allows_streaming => ..., settings => [ 'name = value', ... ]): a running cluster with the extension.
+# The background may not take part: autovacuum would meet a swap at moments of its own.
+sub new_node {
+    my ($name, %options) = @_;
+    my $node = PostgreSQL::Test::Cluster->new($name);
+    $node->init(
+        allows_streaming => $options{allows_streaming},
+        extra => [ '--locale=C', '--encoding=UTF8' ]);
+    $node->append_conf('postgresql.conf', join("\n",
+        'max_worker_processes = 32',
+        'max_connections = 40',
+        'shared_buffers = 16MB',
+        'autovacuum = off',
+        "timezone = 'UTC'",
+        'log_statement = none',
+        "log_line_prefix = '%m [%p] %b %q%a '",
+        @{ $options{settings} // [] }, ''));
+    $node->start;
+    $node->safe_psql('postgres', <<'SQL');
+        CREATE EXTENSION partbackfill;
+
+        -- A place in a source at which a test can hold it up: see close_gate.
+        CREATE FUNCTION pass_gate(gate integer) RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_advisory_xact_lock_shared(gate);
+            RETURN true;
+        END
+        $$;
+
+        -- How long, in milliseconds, until no worker is left; NULL when that takes more than a minute. Measured in
+        -- the server, as a client would need longer for a look than what it measures.
+        CREATE PROCEDURE await_no_worker(INOUT elapsed numeric DEFAULT NULL) LANGUAGE plpgsql AS $$
+        DECLARE
+            begun CONSTANT timestamptz := clock_timestamp();
+        BEGIN
+            WHILE EXISTS (SELECT FROM pg_stat_activity WHERE backend_type LIKE 'partbackfill%') LOOP
+                IF clock_timestamp() > begun + interval '1 minute' THEN
+                    RETURN;
+                END IF;
+                COMMIT; -- the view stands still in a transaction
+                PERFORM pg_sleep(0.002);
+            END LOOP;
+            elapsed := round(1000 * date_part('epoch', clock_timestamp() - begun)::numeric, 1);
+        END
+        $$;
+SQL
+    return $node;
+}
+
+# A session that goes on after errors, for as long as the test likes.
+sub session {
+    my ($node) = @_;
+    return $node->background_psql('postgres', on_error_stop => 0);
+}
+
+# start_job($node, $arguments, $before): the job's number. The statements $before run in the session that starts it.
+sub start_job {
+    my ($node, $arguments, $before) = @_;
+    my $job = $node->safe_psql('postgres', ($before // '') . "; SELECT backfill_start($arguments)");
+    $job =~ s/.*\n//s;
+    return $job;
+}
+
+# The state in which the job rests; its state as it is after a minute.
+sub wait_job {
+    my ($node, $job) = @_;
+    return $node->safe_psql('postgres', "SELECT backfill_wait($job, '60 s')");
+}
+
+# What backfill_cancel returned, and the milliseconds until no worker was left ('' when one stayed).
+sub cancel_job {
+    my ($node, $job) = @_;
+    return split /\n/, $node->safe_psql('postgres', "SELECT backfill_cancel($job); CALL await_no_worker()"), 2;
+}
+
+# The states of the job's partitions, in their order: 'done done canceled'.
+sub states {
+    my ($node, $job) = @_;
+    return $node->safe_psql('postgres',
+        "SELECT string_agg(state, ' ' ORDER BY ordinal) FROM backfill_progress WHERE job = $job");
+}
+
+# Waits until the query gives $expected, a true boolean if that is left out.
+sub await {
+    my ($node, $query, $expected) = @_;
+    $node->poll_query_until('postgres', $query, $expected // 't') or croak "waited in vain for: $query";
+    return;
+}
+
+# Waits until a partition's line in backfill_progress fulfils the condition.
+sub await_partition {
+    my ($node, $job, $ordinal, $condition) = @_;
+    await($node, "SELECT $condition FROM backfill_progress WHERE job = $job AND ordinal = $ordinal");
+    return;
+}
+push @EXPORT, 'await_partition';
+
+# Waits until a worker of the job fulfils the condition on its line in pg_stat_activity; returns its process id.
+sub await_worker {
+    my ($node, $job, $condition) = @_;
+    my $line = "FROM pg_stat_activity WHERE backend_type = 'partbackfill worker' AND query LIKE 'backfill job $job%'"
+        . " AND ($condition)";
+    await($node, "SELECT count(*) > 0 $line");
+    return $node->safe_psql('postgres', "SELECT min(pid) $line");
+}
+
+# The process that works on the partition.
+sub worker_pid {
+    my ($node, $job, $ordinal) = @_;
+    return $node->safe_psql('postgres',
+        "SELECT worker_pid FROM backfill_progress WHERE job = $job AND ordinal = $ordinal");
+}
+
+# A source that calls pass_gate(gate) stops there until the session opens the gate again.
+sub close_gate {
+    my ($session, $gate) = @_;
+    $session->query_safe("SELECT pg_advisory_lock($gate)");
+    return;
+}
+
+sub open_gate {
+    my ($session, $gate) = @_;
+    $session->query_safe("SELECT pg_advisory_unlock($gate)");
+    return;
+}
+
+# The table's rows and its file: as long as both stay the same, nobody has touched it.
+sub fingerprint {
+    my ($node, $table) = @_;
+    return $node->safe_psql('postgres',
+        "SELECT '$table'::regclass::oid, pg_relation_filenode('$table'), count(*),"
+        . " md5(string_agg(line, E'\\n' ORDER BY line)) FROM (SELECT t::text AS line FROM ONLY $table AS t) AS lines");
+}
+
+# What no job may leave behind once it rests, a line each; schemas of old partitions too, unless they are asked for.
+sub leftovers {
+    my ($node) = @_;
+    return $node->safe_psql('postgres', <<'SQL');
+        SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname LIKE 'backfill\_%'
+        UNION ALL
+        SELECT format('relation %s', oid::regclass) FROM pg_class
+        WHERE relnamespace::regnamespace::text LIKE 'backfill\_%' AND relkind IN ('r', 'p')
+        UNION ALL
+        SELECT format('constraint %s of %s', conname, conrelid::regclass) FROM pg_constraint
+        WHERE conname LIKE 'partbackfill%'
+        UNION ALL
+        SELECT format('trigger %s of %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE tgname LIKE 'partbackfill%'
+        UNION ALL
+        SELECT format('%s %s', backend_type, pid) FROM pg_stat_activity
+        WHERE backend_type LIKE 'partbackfill%' OR backend_type = 'parallel worker'
+        UNION ALL
+        SELECT format('file %s', name) FROM pg_ls_tmpdir()
+        ORDER BY 1
+SQL
+}
+
+# A worker may be seen for a moment longer than its job.
+sub check_clean {
+    my ($node, $title) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    $node->safe_psql('postgres', 'CALL await_no_worker()');
+    return is(leftovers($node), '', "$title: nothing is left behind");
+}
+
+# The SQLSTATE with which the statements fail, 'none' when they do not, and the message.
+sub error_of {
+    my ($node, $statements) = @_;
+    my ($code, undef, $stderr) = $node->psql('postgres', $statements, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+    my ($sqlstate, $message) = $stderr =~ /ERROR:  (\w{5}): (.*)/s;
+    return ($sqlstate // 'none', $message // '');
+}
+
+1;
