@@ -68,6 +68,7 @@ CREATE TABLE @extschema@.backfill_control (
     not_before      timestamptz,
     waiting_on      text,
     partition_constraint text,
+    fingerprint     text,
     shadow_oid      oid,
     old_oid         oid,
     rows            bigint,
@@ -92,6 +93,7 @@ COMMENT ON COLUMN @extschema@.backfill_control.attempts IS 'builds begun, commit
 COMMENT ON COLUMN @extschema@.backfill_control.swap_since IS 'when its first swap was tried';
 COMMENT ON COLUMN @extschema@.backfill_control.not_before IS 'no worker takes it up again before';
 COMMENT ON COLUMN @extschema@.backfill_control.partition_constraint IS 'its implicit constraint as SQL text, which filters the source';
+COMMENT ON COLUMN @extschema@.backfill_control.fingerprint IS 'digest of the partition''s definition when its shadow was made; another one at the swap means a rebuild';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the table being built beside it';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'what keep_old kept, in schema backfill_<job>_old';
 

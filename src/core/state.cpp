@@ -26,7 +26,7 @@ constexpr std::array<Transition<J, JE>, 4> kJob{{
 
 using P = PartitionState;
 using PE = PartitionEvent;
-constexpr std::array<Transition<P, PE>, 14> kPartition{{
+constexpr std::array<Transition<P, PE>, 15> kPartition{{
     {P::pending, PE::claim, P::running},
     {P::running, PE::claim, P::running},
     {P::ready, PE::claim, P::ready},
@@ -34,6 +34,7 @@ constexpr std::array<Transition<P, PE>, 14> kPartition{{
     {P::ready, PE::swapped, P::done},
     {P::running, PE::retry, P::pending},
     {P::ready, PE::retry, P::pending},
+    {P::ready, PE::rebuild, P::pending},
     {P::running, PE::fail, P::failed},
     {P::ready, PE::fail, P::failed},
     {P::running, PE::skip, P::skipped},
@@ -57,10 +58,11 @@ constexpr std::array<std::pair<P, std::string_view>, 7> kPartitionNames{{{P::pen
                                                                          {P::canceled, "canceled"}}};
 constexpr std::array<std::pair<JE, std::string_view>, 3> kJobEventNames{
     {{JE::finish, "finish"}, {JE::fail, "fail"}, {JE::cancel, "cancel"}}};
-constexpr std::array<std::pair<PE, std::string_view>, 7> kPartitionEventNames{{{PE::claim, "claim"},
+constexpr std::array<std::pair<PE, std::string_view>, 8> kPartitionEventNames{{{PE::claim, "claim"},
                                                                                {PE::built, "built"},
                                                                                {PE::swapped, "swapped"},
                                                                                {PE::retry, "retry"},
+                                                                               {PE::rebuild, "rebuild"},
                                                                                {PE::fail, "fail"},
                                                                                {PE::skip, "skip"},
                                                                                {PE::cancel, "cancel"}}};

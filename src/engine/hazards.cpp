@@ -176,28 +176,38 @@ void check_names(const Target &target) {
     }
 }
 
+std::vector<Hazard> refusals(const std::vector<Oid> &leaves) {
+    std::vector<Hazard> hazards;
+    const pg::Result result = pg::query(kRefusals, {leaves, kBoundsConstraint});
+    hazards.reserve(result.rows.size());
+    for (const pg::Row &row : result.rows)
+        hazards.push_back({row.oid(0), row.text(1)});
+    return hazards;
+}
+
+[[noreturn]] void refuse(const Leaf &leaf, const Hazard &reason) {
+    pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild partition \"{}\"", leaf.name),
+              fmt::format("It {}.", reason.text),
+              "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every reason.");
+}
+
 void check_refusals(const Target &target) {
     const auto found = refusals(target);
     if (found.empty())
         return;
-    const Hazard &first = found.front();
     for (const Leaf &leaf : target.leaves)
-        if (leaf.oid == first.leaf)
-            pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild partition \"{}\"", leaf.name),
-                      fmt::format("It {}.", first.text),
-                      "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every "
-                      "reason.");
-    pg::raise(pg::sqlcode::kInternal, "a refused partition is not in the job");
+        if (leaf.oid == found.front().leaf)
+            refuse(leaf, found.front());
 }
 
 } // namespace
 
-std::vector<Hazard> refusals(const Target &target) {
-    std::vector<Hazard> hazards;
-    const pg::Result result = pg::query(kRefusals, {selected_oids(target), kBoundsConstraint});
-    for (const pg::Row &row : result.rows)
-        hazards.push_back({row.oid(0), row.text(1)});
-    return hazards;
+std::vector<Hazard> refusals(const Target &target) { return refusals(selected_oids(target)); }
+
+void check_can_be_carried(const Leaf &leaf) {
+    const auto found = refusals(std::vector<Oid>{leaf.oid});
+    if (!found.empty())
+        refuse(leaf, found.front());
 }
 
 void check_at_door(const Target &target) {

@@ -30,12 +30,14 @@ namespace partbackfill::engine {
 namespace {
 
 bool is_plain_heap(Oid table) {
+    const pg::PinnedSettings pinned;
     return pg::query_row("SELECT c.relam = $2 FROM pg_catalog.pg_class AS c WHERE c.oid = $1",
                          {table, static_cast<Oid>(HEAP_TABLE_AM_OID)})
         .boolean(0);
 }
 
 std::string relation_name(Oid table) {
+    const pg::PinnedSettings pinned;
     const pg::Row row = pg::query_row(R"SQL(
         SELECT n.nspname, c.relname
         FROM pg_catalog.pg_class AS c

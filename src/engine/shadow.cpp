@@ -12,8 +12,16 @@ namespace partbackfill::engine {
 
 namespace {
 
-bool schema_exists(const std::string &name) {
-    return !pg::query("SELECT FROM pg_namespace WHERE nspname = $1", {name}).empty();
+// Whether the schema is there. One of that name that is not ours is an error: its
+// owner could drop what is built in it.
+bool schema_exists(const std::string &name, Oid owner) {
+    const pg::Result found = pg::query("SELECT nspowner = $2 FROM pg_namespace WHERE nspname = $1", {name, owner});
+    if (found.empty())
+        return false;
+    if (!found.rows.front().boolean(0))
+        pg::raise(pg::sqlcode::kObjectInUse, fmt::format("schema \"{}\" belongs to somebody else", name), "",
+                  "Drop or rename the schema.");
+    return true;
 }
 
 // The USING, WITH and TABLESPACE clauses of the leaf.
@@ -106,7 +114,7 @@ void ensure_schemas(std::int64_t job, const Leaf &leaf) {
     lock_schemas(job);
     pg::command_counter_increment();
     for (const auto &schema : {new_schema(job), old_schema(job)}) {
-        if (!schema_exists(schema))
+        if (!schema_exists(schema, as_owner.extension().owner))
             pg::execute(fmt::format("CREATE SCHEMA {}", schema));
         for (const auto &role : {worker, owner})
             if (!pg::query_row("SELECT has_schema_privilege($1::name, $2, 'CREATE')", {role, schema}).boolean(0) ||
@@ -121,11 +129,11 @@ void drop_empty_schemas(std::int64_t job) {
     for (const auto &schema : {new_schema(job), old_schema(job)}) {
         const pg::Result empty = pg::query(R"SQL(
             SELECT FROM pg_namespace AS n
-            WHERE n.nspname = $1
+            WHERE n.nspname = $1 AND n.nspowner = $2
               AND NOT EXISTS (SELECT FROM pg_depend AS d
                               WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid)
         )SQL",
-                                           {schema});
+                                           {schema, as_owner.extension().owner});
         if (!empty.empty())
             pg::execute(fmt::format("DROP SCHEMA {} RESTRICT", schema));
     }

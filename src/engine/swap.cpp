@@ -1,5 +1,6 @@
 #include "partbackfill/engine/swap.hpp"
 
+#include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/locks.hpp"
 
 namespace partbackfill::engine {
@@ -23,6 +24,10 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     if (!leaf || leaf->bound != request.bound || leaf->parent != before->parent ||
         method.tables_to_lock(*leaf, request.shadow) != result.locks) {
         result.outcome = SwapOutcome::gone;
+        return result;
+    }
+    if (fingerprint(request.live) != request.fingerprint) {
+        result.outcome = SwapOutcome::changed;
         return result;
     }
     result.old_table = method.exchange(request.job, *leaf, request.shadow);

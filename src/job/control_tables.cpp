@@ -26,6 +26,8 @@ Partition partition_of(const pg::Row &row) {
     partition.swap_attempts = static_cast<int>(row.integer(9));
     partition.constraint = row.field(10);
     partition.shadow = row.is_null(11) ? kNoOid : row.oid(11);
+    partition.rows = row.integer(12);
+    partition.fingerprint = row.text(13);
     return partition;
 }
 
@@ -195,7 +197,8 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
     // waits: none begins while there is one.
     const pg::Result result = run(R"SQL(
         SELECT c.job, c.ordinal, c.partition_oid::bigint, c.partition, c.partition_bound, c.range_start,
-               c.range_end, c.state, c.attempts, c.swap_attempts, c.partition_constraint, c.shadow_oid::bigint
+               c.range_end, c.state, c.attempts, c.swap_attempts, c.partition_constraint, c.shadow_oid::bigint,
+               COALESCE(c.rows, 0), COALESCE(c.fingerprint, '')
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job
         WHERE c.job = $1
@@ -258,8 +261,10 @@ void ControlTables::begin_attempt(Partition &partition) {
     partition.attempts++;
 }
 
-void ControlTables::record_shadow(Partition &partition, Oid shadow, const std::string &constraint) {
-    change(partition, "shadow_oid = $4, partition_constraint = $5", {shadow, constraint});
+void ControlTables::record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
+                                  const std::string &fingerprint) {
+    change(partition, "shadow_oid = $4, partition_constraint = $5, fingerprint = $6", {shadow, constraint, fingerprint});
+    partition.fingerprint = fingerprint;
     partition.shadow = shadow;
     partition.constraint = constraint;
 }
@@ -273,6 +278,7 @@ void ControlTables::built(Partition &partition, const BuildFigures &figures) {
     move(partition, core::PartitionEvent::built,
          ", rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL",
          {figures.rows, figures.wal_bytes, figures.seconds.count()});
+    partition.rows = figures.rows;
 }
 
 void ControlTables::lock_for_swap(const Partition &partition) {
@@ -334,6 +340,11 @@ void ControlTables::attempt_failed(Partition &partition, core::PartitionEvent ev
          {pg::sqlstate_text(error.code), text, std::chrono::duration<double>(pause).count()});
     if (event == core::PartitionEvent::fail)
         run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1", {partition.job, partition.name + ": " + text});
+}
+
+void ControlTables::rebuild(Partition &partition, const std::string &reason) {
+    move(partition, core::PartitionEvent::rebuild,
+         ", rebuilds = rebuilds + 1, error = $6, swap_since = NULL, worker_pid = NULL, waiting_on = NULL", {reason});
 }
 
 void ControlTables::skip(Partition &partition, const std::string &reason) {

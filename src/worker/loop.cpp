@@ -51,10 +51,11 @@ private:
     int ordinal_;
 };
 
+// Nothing when the job is gone, or the extension with it.
 std::optional<Job> read_job(std::int64_t id) {
     pg::Transaction transaction;
     std::optional<Job> job;
-    {
+    if (pg::extension_installed()) {
         job::ControlTables control;
         job = control.find_job(id);
     }
@@ -129,6 +130,8 @@ void work_on(const Job &job, Claimed &claimed) {
         return;
     }
     try {
+        if (partition.state == core::PartitionState::ready)
+            check_not_emptied(partition);
         rebuild(job, partition);
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kQueryCanceled) {
@@ -148,6 +151,17 @@ void work_on(const Job &job, Claimed &claimed) {
     }
 }
 
+bool work_is_left(std::int64_t id) {
+    pg::Transaction transaction;
+    job::Census census;
+    {
+        job::ControlTables control;
+        census = control.census(id);
+    }
+    transaction.commit();
+    return census.claimable > 0;
+}
+
 enum class Turn { worked, idle, rests };
 
 Turn take_turn(std::int64_t id) {
@@ -155,20 +169,12 @@ Turn take_turn(std::int64_t id) {
     if (!job || job->finished || job->state != core::JobState::running)
         return Turn::rests;
     auto claimed = claim_next(*job);
-    if (!claimed) {
-        pg::Transaction transaction;
-        job::Census census;
-        {
-            job::ControlTables control;
-            census = control.census(id);
-        }
-        transaction.commit();
-        return census.claimable > 0 ? Turn::idle : Turn::rests;
-    }
+    if (!claimed)
+        return work_is_left(id) ? Turn::idle : Turn::rests;
     work_on(*job, *claimed);
     show_idle(id);
     const bool done = claimed->partition.state == core::PartitionState::done;
-    if (done && job->delay > Milliseconds::zero())
+    if (done && job->delay > Milliseconds::zero() && work_is_left(id))
         pg::sleep(job->delay, pg::Wait::delay);
     return Turn::worked;
 }

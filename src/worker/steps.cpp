@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include "partbackfill/core/backoff.hpp"
+#include "partbackfill/engine/fingerprint.hpp"
+#include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/loader.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
@@ -73,11 +75,14 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
             skip(job, partition, kGone);
             outcome = StepOutcome::skipped;
         } else {
+            engine::check_can_be_carried(*leaf); // it may have changed since the door
             engine::ensure_schemas(job.id, *leaf);
             const std::string constraint = engine::constraint_text(leaf->oid);
+            // Before the copy is made: what changes meanwhile is seen at the swap.
+            const std::string fingerprint = engine::fingerprint(leaf->oid);
             const Oid shadow = engine::create_shadow(job.id, *leaf);
             job::ControlTables control;
-            control.record_shadow(partition, shadow, constraint);
+            control.record_shadow(partition, shadow, constraint, fingerprint);
         }
     }
     transaction.commit();
@@ -126,6 +131,20 @@ void build_step(const job::Job &job, job::Partition &partition) {
                          static_cast<double>(figures.wal_bytes) / 1048576.0));
 }
 
+void check_not_emptied(const job::Partition &partition) {
+    pg::Transaction transaction;
+    bool emptied = false;
+    {
+        const pg::PinnedSettings pinned;
+        emptied = partition.rows > 0 &&
+                  pg::query_row("SELECT COALESCE(pg_relation_size($1), 0) = 0", {partition.shadow}).boolean(0);
+    }
+    transaction.commit();
+    if (emptied)
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("the rebuilt rows of unlogged partition \"{}\" were lost in a crash", partition.name));
+}
+
 namespace {
 
 // A try that did not get its locks, in a transaction after the one that was
@@ -159,6 +178,21 @@ StepOutcome postpone(const job::Job &job, job::Partition &partition, const engin
     return StepOutcome::failed;
 }
 
+// The definition changed after the shadow was made: it is made anew.
+StepOutcome rebuild(const job::Job &job, job::Partition &partition) {
+    pg::Transaction transaction;
+    engine::drop_own_table(job.id, partition.shadow);
+    {
+        job::ControlTables control;
+        control.forget_shadow(partition);
+        control.rebuild(partition, "the definition of the partition or of its parent was changed meanwhile");
+    }
+    transaction.commit();
+    log_line(fmt::format("backfill job {} rebuilds partition {}: its definition was changed meanwhile", job.id,
+                         partition.name));
+    return StepOutcome::outdated;
+}
+
 engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
     pg::Transaction transaction;
     // A synchronous standby that hangs must not keep readers out.
@@ -171,8 +205,9 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
             control.lock_for_swap(partition);
         }
         result = engine::swap(engine::kAttach,
-                              {job.id, partition.live, partition.shadow, partition.bound, job.lock_timeout});
-        if (result.outcome == engine::SwapOutcome::locked_out)
+                              {job.id, partition.live, partition.shadow, partition.bound, partition.fingerprint,
+                               job.lock_timeout});
+        if (result.outcome == engine::SwapOutcome::locked_out || result.outcome == engine::SwapOutcome::changed)
             return result; // the transaction aborts
         if (result.outcome == engine::SwapOutcome::gone)
             skip(job, partition, kGone);
@@ -193,6 +228,8 @@ StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
     switch (result.outcome) {
     case engine::SwapOutcome::locked_out:
         return postpone(job, partition, result);
+    case engine::SwapOutcome::changed:
+        return rebuild(job, partition);
     case engine::SwapOutcome::gone:
         return StepOutcome::skipped;
     case engine::SwapOutcome::swapped:

@@ -205,6 +205,22 @@ SQL
     open_gate($holder, 1);
     check_clean($node, $title);
 }
+{
+    my $title = 'a job canceled by the transaction that starts it';
+    make_table('unborn');
+    my $old = fingerprint($node, 'unborn_1');
+    my $job = $node->safe_psql('postgres', <<'SQL');
+        BEGIN;
+        SELECT backfill_start('unborn', 'new') AS job \gset
+        SELECT backfill_cancel(:job) \g /dev/null
+        COMMIT;
+        \echo :job
+SQL
+    is(wait_job($node, $job), 'canceled', "$title: it is canceled");
+    is(states($node, $job), 'canceled canceled canceled', "$title: before it began");
+    is(fingerprint($node, 'unborn_1'), $old, "$title: the table is as it was");
+    check_clean($node, $title);
+}
 
 #
 # Workers that are ended or interrupted by others

@@ -47,11 +47,9 @@ sub new_node {
         END
         $$;
 
-        -- How long, in milliseconds, until no worker is left; NULL when that takes more than a minute. Measured in
-        -- the server, as a client would need longer for a look than what it measures.
-        CREATE PROCEDURE await_no_worker(INOUT elapsed numeric DEFAULT NULL) LANGUAGE plpgsql AS $$
-        DECLARE
-            begun CONSTANT timestamptz := clock_timestamp();
+        -- How long after `begun`, in milliseconds, no worker is left; NULL when that takes more than a minute.
+        -- Measured in the server, as a client would need longer for a look than what it measures.
+        CREATE PROCEDURE await_no_worker(begun timestamptz, INOUT elapsed numeric DEFAULT NULL) LANGUAGE plpgsql AS $$
         BEGIN
             WHILE EXISTS (SELECT FROM pg_stat_activity WHERE backend_type LIKE 'partbackfill%') LOOP
                 IF clock_timestamp() > begun + interval '1 minute' THEN
@@ -70,7 +68,9 @@ SQL
 # A session that goes on after errors, for as long as the test likes.
 sub session {
     my ($node) = @_;
-    return $node->background_psql('postgres', on_error_stop => 0);
+    my $session = $node->background_psql('postgres', on_error_stop => 0);
+    $session->set_query_timer_restart(); # the limit is for a statement, not for the session
+    return $session;
 }
 
 # start_job($node, $arguments, $before): the job's number. The statements $before run in the session that starts it.
@@ -90,7 +90,11 @@ sub wait_job {
 # What backfill_cancel returned, and the milliseconds until no worker was left ('' when one stayed).
 sub cancel_job {
     my ($node, $job) = @_;
-    return split /\n/, $node->safe_psql('postgres', "SELECT backfill_cancel($job); CALL await_no_worker()"), 2;
+    return split /\n/, $node->safe_psql('postgres', <<"SQL"), 2;
+        SELECT backfill_cancel($job) AS canceled, clock_timestamp() AS begun \\gset
+        \\echo :canceled
+        CALL await_no_worker(:'begun');
+SQL
 }
 
 # The states of the job's partitions, in their order: 'done done canceled'.
@@ -178,7 +182,7 @@ SQL
 sub check_clean {
     my ($node, $title) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    $node->safe_psql('postgres', 'CALL await_no_worker()');
+    $node->safe_psql('postgres', 'CALL await_no_worker(clock_timestamp())');
     return is(leftovers($node), '', "$title: nothing is left behind");
 }
 

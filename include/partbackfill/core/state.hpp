@@ -24,6 +24,7 @@ enum class PartitionEvent {
     built,   // the shadow is complete
     swapped, // readers see the new rows
     retry,   // an attempt failed, another follows
+    rebuild, // what was built is out of date: it is built anew
     fail,    // no further attempt follows
     skip,    // the partition went away or changed its bounds
     cancel,

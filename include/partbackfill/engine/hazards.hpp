@@ -17,6 +17,9 @@ struct Hazard {
 // of its definition. Refusing is better than losing. Needs a PinnedSettings scope.
 std::vector<Hazard> refusals(const Target &target);
 
+// Raises the first such reason for this leaf.
+void check_can_be_carried(const Leaf &leaf);
+
 // Raises on what would make the job fail later, as the current role: not the
 // owner of a table, no CREATE on a schema or a tablespace, two leaves of one
 // name, a foreign-table or temporary partition, anything of refusals().

@@ -24,6 +24,7 @@ extern const SwapMethod kAttach;
 enum class SwapOutcome {
     swapped,
     locked_out, // a lock was not had in time; the transaction must be aborted
+    changed,    // its definition is not what it was; the transaction must be aborted
     gone,       // the live partition is no partition any more, or has other bounds
 };
 
@@ -32,6 +33,7 @@ struct SwapRequest {
     Oid live = kNoOid;
     Oid shadow = kNoOid;
     std::string bound; // FOR VALUES ... when the job began
+    std::string fingerprint; // of the live partition when the shadow was made
     std::chrono::milliseconds lock_timeout{0};
 };
 

@@ -86,7 +86,8 @@ public:
     void claim(Partition &partition);
     // An attempt begins: counted before anything of the user's runs.
     void begin_attempt(Partition &partition);
-    void record_shadow(Partition &partition, Oid shadow, const std::string &constraint);
+    void record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
+                       const std::string &fingerprint);
     void forget_shadow(Partition &partition);
     void built(Partition &partition, const BuildFigures &figures);
     // Locks the row, before any lock that others can feel is taken: a swap must
@@ -100,6 +101,9 @@ public:
                                                  const std::string &waiting_on);
     void attempt_failed(Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
                         Milliseconds pause);
+    // What was built is out of date: the partition is pending again, the reason
+    // stands in its error until it is built.
+    void rebuild(Partition &partition, const std::string &reason);
     void skip(Partition &partition, const std::string &reason);
 
     // Columns of backfill_live for the jobs that this role may control.

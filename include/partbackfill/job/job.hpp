@@ -61,7 +61,9 @@ struct Partition {
     int attempts = 0;
     int swap_attempts = 0;
     std::optional<std::string> constraint;
+    std::string fingerprint; // of the live partition's definition when the shadow was made
     Oid shadow = kNoOid;
+    std::int64_t rows = 0; // of the shadow, once it is built
 };
 
 // What a build cost and gave.

@@ -1,0 +1,80 @@
+#include "partbackfill/engine/fingerprint.hpp"
+
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::engine {
+
+std::string fingerprint(Oid leaf) {
+    return pg::query_row(R"SQL(
+        WITH leaf AS (
+            SELECT c.oid, c.reltype, c.reltoastrelid, i.inhparent
+            FROM pg_class AS c
+            JOIN pg_inherits AS i ON i.inhrelid = c.oid
+            WHERE c.oid = $1
+        ), relation (oid) AS ( -- the leaf, its TOAST table and its indexes
+            SELECT oid FROM leaf
+            UNION ALL
+            SELECT reltoastrelid FROM leaf WHERE reltoastrelid <> 0
+            UNION ALL
+            SELECT i.indexrelid FROM pg_index AS i JOIN leaf ON i.indrelid = leaf.oid
+        ), version (text) AS (
+            SELECT format('class %s %s', c.oid, c.xmin) FROM pg_class AS c JOIN relation AS r ON r.oid = c.oid
+            UNION ALL
+            SELECT format('column %s %s %s', a.attrelid, a.attnum, a.xmin)
+            FROM pg_attribute AS a JOIN relation AS r ON r.oid = a.attrelid WHERE a.attnum > 0
+            UNION ALL
+            SELECT format('column %s %s %s', a.attrelid, a.attnum, a.xmin)
+            FROM pg_attribute AS a JOIN leaf ON leaf.inhparent = a.attrelid WHERE a.attnum > 0
+            UNION ALL
+            SELECT format('default %s %s', d.oid, d.xmin) FROM pg_attrdef AS d JOIN leaf ON leaf.oid = d.adrelid
+            UNION ALL
+            SELECT format('constraint %s %s', k.oid, k.xmin)
+            FROM pg_constraint AS k JOIN leaf ON k.conrelid IN (leaf.oid, leaf.inhparent)
+            UNION ALL
+            SELECT format('constraint %s %s', k.oid, k.xmin) FROM pg_constraint AS k JOIN leaf ON leaf.oid = k.confrelid
+            UNION ALL
+            SELECT format('index %s %s', i.indexrelid, i.xmin)
+            FROM pg_index AS i JOIN leaf ON i.indrelid IN (leaf.oid, leaf.inhparent)
+            UNION ALL
+            SELECT format('parent %s %s %s', i.inhrelid, i.inhparent, i.xmin)
+            FROM pg_inherits AS i JOIN relation AS r ON r.oid = i.inhrelid
+            UNION ALL
+            SELECT format('trigger %s %s', t.oid, t.xmin)
+            FROM pg_trigger AS t JOIN leaf ON t.tgrelid IN (leaf.oid, leaf.inhparent)
+            UNION ALL
+            SELECT format('policy %s %s', p.oid, p.xmin) FROM pg_policy AS p JOIN leaf ON leaf.oid = p.polrelid
+            UNION ALL
+            SELECT format('rule %s %s', w.oid, w.xmin) FROM pg_rewrite AS w JOIN leaf ON leaf.oid = w.ev_class
+            UNION ALL
+            SELECT format('statistics %s %s', s.oid, s.xmin)
+            FROM pg_statistic_ext AS s JOIN leaf ON leaf.oid = s.stxrelid
+            UNION ALL
+            SELECT format('publication %s %s', p.oid, p.xmin)
+            FROM pg_publication_rel AS p JOIN leaf ON leaf.oid = p.prrelid
+            UNION ALL
+            SELECT format('label %s %s', l.provider, l.xmin)
+            FROM pg_seclabel AS l JOIN leaf ON l.classoid = 'pg_class'::regclass AND leaf.oid = l.objoid
+            UNION ALL
+            SELECT format('comment %s %s %s %s', d.classoid, d.objoid, d.objsubid, d.xmin)
+            FROM pg_description AS d
+            WHERE (d.classoid = 'pg_class'::regclass AND d.objoid IN (SELECT r.oid FROM relation AS r))
+               OR (d.classoid = 'pg_constraint'::regclass
+                   AND d.objoid IN (SELECT k.oid FROM pg_constraint AS k JOIN leaf ON leaf.oid = k.conrelid))
+               OR (d.classoid = 'pg_trigger'::regclass
+                   AND d.objoid IN (SELECT t.oid FROM pg_trigger AS t JOIN leaf ON leaf.oid = t.tgrelid))
+            UNION ALL
+            SELECT format('dependent %s %s %s %s', d.classid, d.objid, d.objsubid, d.deptype)
+            FROM pg_depend AS d
+            JOIN leaf ON (d.refclassid = 'pg_class'::regclass AND d.refobjid = leaf.oid)
+                      OR (d.refclassid = 'pg_type'::regclass AND d.refobjid = leaf.reltype)
+            UNION ALL
+            SELECT format('default partition %s', p.partdefid)
+            FROM pg_partitioned_table AS p JOIN leaf ON leaf.inhparent = p.partrelid AND p.partdefid <> leaf.oid
+        )
+        SELECT md5(COALESCE(string_agg(v.text, ',' ORDER BY v.text), '')) FROM version AS v
+    )SQL",
+                         {leaf})
+        .text(0);
+}
+
+} // namespace partbackfill::engine
