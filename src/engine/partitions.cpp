@@ -16,11 +16,11 @@ extern "C" {
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 }
 
 #include <algorithm>
 
+#include "partbackfill/engine/bound.hpp"
 #include "partbackfill/engine/partitions.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -57,19 +57,6 @@ bool has_range_key(PartitionKey key) { return key->strategy == PARTITION_STRATEG
 
 int compare(PartitionKey key, Datum a, Datum b) {
     return DatumGetInt32(FunctionCall2Coll(&key->partsupfunc[0], key->partcollation[0], a, b));
-}
-
-PartitionBoundSpec *bound_of(Oid partition) {
-    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(partition));
-    if (!HeapTupleIsValid(tuple))
-        elog(ERROR, "cache lookup failed for relation %u", partition);
-    bool null = false;
-    const Datum bound = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relpartbound, &null);
-    if (null)
-        elog(ERROR, "relation %u has no partition bound", partition);
-    auto *spec = static_cast<PartitionBoundSpec *>(stringToNode(TextDatumGetCString(bound)));
-    ReleaseSysCache(tuple);
-    return spec;
 }
 
 // The finite end of a range in *value; false when it is MINVALUE or MAXVALUE.

@@ -13,6 +13,10 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::gone;
         return result;
     }
+    if (!method.prepared(request, *before)) {
+        result.outcome = SwapOutcome::unprepared;
+        return result;
+    }
     result.locks = method.tables_to_lock(*before, request.shadow);
     const auto asked = Clock::now();
     const bool locked = lock_exclusively(result.locks, request.lock_timeout, &result.locked_at);
@@ -26,11 +30,15 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::gone;
         return result;
     }
+    if (!method.prepared(request, *leaf)) {
+        result.outcome = SwapOutcome::unprepared;
+        return result;
+    }
     if (fingerprint(request.live) != request.fingerprint) {
         result.outcome = SwapOutcome::changed;
         return result;
     }
-    result.old_table = method.exchange(request.job, *leaf, request.shadow);
+    result.old_table = method.exchange(request, *leaf);
     result.outcome = SwapOutcome::swapped;
     return result;
 }

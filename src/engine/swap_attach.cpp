@@ -2,21 +2,13 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/pg/query.hpp"
 
 namespace partbackfill::engine {
 
 namespace {
-
-std::optional<Oid> default_sibling(const Leaf &leaf) {
-    const pg::Result found = pg::query(
-        "SELECT partdefid::bigint FROM pg_partitioned_table WHERE partrelid = $1 AND partdefid NOT IN (0, $2)",
-        {leaf.parent, leaf.oid});
-    if (found.empty())
-        return std::nullopt;
-    return found.rows.front().oid(0);
-}
 
 // The parent first: whoever reads or writes through it waits there, once, and
 // holds nothing of what follows.
@@ -30,21 +22,28 @@ std::vector<Oid> tables_to_lock(const Leaf &leaf, Oid shadow) {
 
 // Both tables have one name and their indexes have one name each, in two
 // schemas: nothing has to be renamed. The bounds constraint on the shadow
-// implies the partition's, so ATTACH does not scan.
-Oid exchange(std::int64_t job, const Leaf &leaf, Oid) {
+// implies the partition's, and a proof on the DEFAULT sibling that it has no row
+// of it, so ATTACH does not scan.
+Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     const std::string parent = pg::query_row("SELECT $1::regclass::text", {leaf.parent}).text(0);
     const std::string live = leaf.qualified();
-    const std::string shadow = pg::quote_qualified(new_schema(job), leaf.name);
+    const std::string shadow = pg::quote_qualified(new_schema(request.job), leaf.name);
     pg::execute(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, live));
-    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", live, old_schema(job)));
+    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", live, old_schema(request.job)));
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", shadow, pg::quote_identifier(leaf.schema)));
     pg::execute(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
     pg::execute(fmt::format("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", live, kBoundsConstraint));
+    drop_proof(request.job, request.ordinal, leaf);
     return leaf.oid;
+}
+
+bool prepared(const SwapRequest &request, const Leaf &leaf) {
+    const Proof proof = proof_state(request.job, request.ordinal, leaf);
+    return proof == Proof::not_needed || proof == Proof::valid;
 }
 
 } // namespace
 
-const SwapMethod kAttach{tables_to_lock, exchange};
+const SwapMethod kAttach{tables_to_lock, prepared, exchange};
 
 } // namespace partbackfill::engine

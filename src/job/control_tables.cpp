@@ -362,6 +362,7 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
                                                       / GREATEST(c.rows_estimate, 1)::float8)
                    WHEN 'indexing' THEN 0.7 + 0.25 * (line.part - 1 + COALESCE(index.share, 0)) / GREATEST(line.parts, 1)
                    WHEN 'analyzing' THEN 0.95
+                   WHEN 'validating' THEN 0.98
                    WHEN 'swapping' THEN 0.99
                    ELSE 0
                END,

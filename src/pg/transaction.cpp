@@ -29,7 +29,9 @@ Transaction::Transaction() {
     }
 }
 
-Transaction::~Transaction() {
+Transaction::~Transaction() { abort(); }
+
+void Transaction::abort() noexcept {
     if (open_)
         guard_noexcept(
             [](void *) {
@@ -38,6 +40,7 @@ Transaction::~Transaction() {
                 RESUME_INTERRUPTS();
             },
             nullptr);
+    open_ = false;
 }
 
 void Transaction::commit() {

@@ -23,6 +23,8 @@ const char *name(Phase phase) {
         return "indexing";
     case Phase::analyzing:
         return "analyzing";
+    case Phase::validating:
+        return "validating";
     case Phase::swapping:
         return "swapping";
     }

@@ -116,7 +116,13 @@ void rebuild(const Job &job, Partition &partition) {
             return;
         build_step(job, partition);
     }
-    if (swap_step(job, partition) == StepOutcome::done)
+    StepOutcome outcome = StepOutcome::unprepared;
+    while (outcome == StepOutcome::unprepared) {
+        if (prepare_step(job, partition) != StepOutcome::done)
+            return;
+        outcome = swap_step(job, partition);
+    }
+    if (outcome == StepOutcome::done)
         tidy_step(job, partition);
 }
 

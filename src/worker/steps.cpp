@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/core/backoff.hpp"
+#include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/loader.hpp"
@@ -149,14 +150,14 @@ namespace {
 
 // A try that did not get its locks, in a transaction after the one that was
 // given up.
-StepOutcome postpone(const job::Job &job, job::Partition &partition, const engine::SwapResult &result) {
+StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds lock_wait,
+                     const std::vector<Oid> &tables) {
     pg::Transaction transaction;
     Seconds tried_for{0};
     {
         job::ControlTables control;
         const auto pause = core::backoff(partition.swap_attempts, jitter(), kSwapPauseBase, kSwapPauseCap);
-        tried_for = control.swap_postponed(partition, Seconds(result.lock_wait).count(), pause,
-                                           engine::lock_holders(result.locks));
+        tried_for = control.swap_postponed(partition, lock_wait.count(), pause, engine::lock_holders(tables));
     }
     transaction.commit();
     if (tried_for < Seconds(job.swap_patience))
@@ -205,15 +206,15 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
             control.lock_for_swap(partition);
         }
         result = engine::swap(engine::kAttach,
-                              {job.id, partition.live, partition.shadow, partition.bound, partition.fingerprint,
+                              {job.id, partition.ordinal, partition.live, partition.shadow, partition.bound, partition.fingerprint,
                                job.lock_timeout});
-        if (result.outcome == engine::SwapOutcome::locked_out || result.outcome == engine::SwapOutcome::changed)
-            return result; // the transaction aborts
-        if (result.outcome == engine::SwapOutcome::gone)
-            skip(job, partition, kGone);
-        else {
+        if (result.outcome == engine::SwapOutcome::swapped) {
             job::ControlTables control;
             control.swapped(partition, result.old_table, Seconds(result.lock_wait).count());
+        } else if (result.outcome == engine::SwapOutcome::gone) {
+            skip(job, partition, kGone);
+        } else {
+            return result; // the transaction aborts
         }
     }
     transaction.commit();
@@ -222,12 +223,42 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
 
 } // namespace
 
+StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
+    for (;;) {
+        pg::Transaction transaction;
+        bool locked = true;
+        std::vector<Oid> tables;
+        const auto asked = Clock::now();
+        {
+            const pg::PinnedSettings pinned;
+            const auto leaf = engine::find_leaf(partition.live);
+            const auto proof =
+                leaf ? engine::proof_state(job.id, partition.ordinal, *leaf) : engine::Proof::not_needed;
+            if (proof == engine::Proof::not_needed || proof == engine::Proof::valid)
+                return StepOutcome::done;
+            show_phase(partition, Phase::validating);
+            tables = {*engine::default_sibling(*leaf)};
+            if (proof == engine::Proof::added)
+                engine::validate_proof(job.id, partition.ordinal, *leaf);
+            else
+                locked = engine::add_proof(job.id, partition.ordinal, *leaf, job.lock_timeout);
+        }
+        if (!locked) {
+            transaction.abort();
+            return postpone(job, partition, Clock::now() - asked, tables);
+        }
+        transaction.commit();
+    }
+}
+
 StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
     show_phase(partition, Phase::swapping);
     const engine::SwapResult result = try_swap(job, partition);
     switch (result.outcome) {
     case engine::SwapOutcome::locked_out:
-        return postpone(job, partition, result);
+        return postpone(job, partition, result.lock_wait, result.locks);
+    case engine::SwapOutcome::unprepared:
+        return StepOutcome::unprepared;
     case engine::SwapOutcome::changed:
         return rebuild(job, partition);
     case engine::SwapOutcome::gone:
@@ -274,6 +305,25 @@ void fail_attempt(const job::Job &job, job::Partition &partition, const pg::Erro
                          partition.attempts, job.max_attempts, error.message));
 }
 
+namespace {
+
+// CHECKs on DEFAULT partitions, of partitions that were not swapped. Raises when
+// the lock is not had in time: the end of the job is tried again then.
+void drop_proofs(const job::Job &job) {
+    const pg::PinnedSettings pinned;
+    const auto tables = engine::tables_with_proofs(job.id);
+    if (tables.empty())
+        return;
+    std::chrono::steady_clock::time_point had;
+    if (!engine::lock_exclusively(tables, job.lock_timeout, &had))
+        pg::raise(pg::sqlcode::kLockNotAvailable,
+                  fmt::format("could not lock partition \"{}\" to tidy up",
+                              pg::query_row("SELECT relname FROM pg_class WHERE oid = $1", {tables.front()}).text(0)));
+    engine::drop_proofs(job.id);
+}
+
+} // namespace
+
 void end_job(const job::Job &job) {
     pg::Transaction transaction;
     std::vector<Oid> leftovers;
@@ -288,6 +338,7 @@ void end_job(const job::Job &job) {
     }
     for (const Oid table : leftovers)
         engine::drop_own_table(job.id, table);
+    drop_proofs(job);
     engine::drop_empty_schemas(job.id);
     {
         job::ControlTables control;

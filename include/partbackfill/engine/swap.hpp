@@ -9,13 +9,26 @@
 
 namespace partbackfill::engine {
 
+struct SwapRequest {
+    std::int64_t job = 0;
+    int ordinal = 0;
+    Oid live = kNoOid;
+    Oid shadow = kNoOid;
+    std::string bound; // FOR VALUES ... when the job began
+    std::string fingerprint; // of the live partition when the shadow was made
+    std::chrono::milliseconds lock_timeout{0};
+};
+
 // One way to exchange them: what it must hold ACCESS EXCLUSIVE locks on, in the
 // order in which they are taken, and the exchange itself, which happens once all
 // are held, in the same transaction.
 struct SwapMethod {
     std::vector<Oid> (*tables_to_lock)(const Leaf &leaf, Oid shadow);
+    // Whether what makes the exchange quick is in place; asked before the locks
+    // and again under them.
+    bool (*prepared)(const SwapRequest &request, const Leaf &leaf);
     // Returns the OID of the table that holds the old rows from now on.
-    Oid (*exchange)(std::int64_t job, const Leaf &leaf, Oid shadow);
+    Oid (*exchange)(const SwapRequest &request, const Leaf &leaf);
 };
 
 // attach: DETACH, SET SCHEMA twice, ATTACH; documented DDL only.
@@ -24,17 +37,9 @@ extern const SwapMethod kAttach;
 enum class SwapOutcome {
     swapped,
     locked_out, // a lock was not had in time; the transaction must be aborted
+    unprepared, // the method has to prepare first; the transaction must be aborted
     changed,    // its definition is not what it was; the transaction must be aborted
     gone,       // the live partition is no partition any more, or has other bounds
-};
-
-struct SwapRequest {
-    std::int64_t job = 0;
-    Oid live = kNoOid;
-    Oid shadow = kNoOid;
-    std::string bound; // FOR VALUES ... when the job began
-    std::string fingerprint; // of the live partition when the shadow was made
-    std::chrono::milliseconds lock_timeout{0};
 };
 
 struct SwapResult {

@@ -14,6 +14,7 @@ public:
     Transaction(const Transaction &) = delete;
     Transaction &operator=(const Transaction &) = delete;
     void commit();
+    void abort() noexcept; // what the destructor does, earlier
 
 private:
     bool open_ = false;

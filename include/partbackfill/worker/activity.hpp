@@ -9,7 +9,7 @@
 namespace partbackfill::worker {
 
 // Phases of a running partition, by their names in backfill_progress.
-enum class Phase { creating, loading, indexing, analyzing, swapping };
+enum class Phase { creating, loading, indexing, analyzing, validating, swapping };
 
 // "backfill job 7 partition 3 public.events_2024_02: loading", with the part of
 // the phase as " 2/3". The views read it back (parse_activity).

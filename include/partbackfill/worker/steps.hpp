@@ -10,6 +10,7 @@ enum class StepOutcome {
     done,      // on to the next step
     skipped,   // the partition went away or changed bounds; it is marked so
     postponed, // the swap did not get its locks; the partition is ready and waits
+    unprepared, // prepare_step() comes first, once more
     outdated,  // what was built is out of date; the partition is pending again
     failed,    // it waited longer than swap_patience; it is marked so
 };
@@ -24,6 +25,11 @@ void build_step(const job::Job &job, job::Partition &partition);
 // A crash of the server empties an unlogged table. Raises when a shadow that was
 // built has lost its rows so: it must not be shown to anybody.
 void check_not_emptied(const job::Partition &partition);
+
+// What the swap needs to be quick: a proof that a large DEFAULT sibling holds no
+// row of the partition. Adding it takes ACCESS EXCLUSIVE on the DEFAULT for a
+// moment, bounded by lock_timeout; validating it SHARE UPDATE EXCLUSIVE for a scan.
+StepOutcome prepare_step(const job::Job &job, job::Partition &partition);
 
 // Exchanges it with the live partition. ACCESS EXCLUSIVE on the parent, the
 // partition and a DEFAULT sibling for some milliseconds; in their queues for no

@@ -1,0 +1,25 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "catalog/pg_class.h"
+#include "utils/syscache.h"
+}
+
+#include "partbackfill/engine/bound.hpp"
+
+namespace partbackfill::engine {
+
+PartitionBoundSpec *bound_of(Oid partition) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(partition));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for relation %u", partition);
+    bool null = false;
+    const Datum bound = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_relpartbound, &null);
+    if (null)
+        elog(ERROR, "relation %u has no partition bound", partition);
+    auto *spec = static_cast<PartitionBoundSpec *>(stringToNode(TextDatumGetCString(bound)));
+    ReleaseSysCache(tuple);
+    return spec;
+}
+
+} // namespace partbackfill::engine
