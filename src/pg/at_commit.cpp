@@ -13,29 +13,55 @@ namespace partbackfill::pg {
 
 namespace {
 
-List *pids = NIL; // in TopMemoryContext, of this transaction
+struct Cancel {
+    int pid;
+    SubTransactionId asked_in;
+};
+
+List *cancels = NIL; // of Cancel, in TopMemoryContext; of this transaction
 bool registered = false;
 
-// C-style: the server calls it in the middle of its commit.
+// C-style, both: the server calls them in the middle of a commit or an abort.
+
 void at_end(XactEvent event, void *) {
     if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
         return;
     if (event == XACT_EVENT_COMMIT)
-        for (int i = 0; i < list_length(pids); i++)
-            kill(list_nth_int(pids, i), SIGINT);
-    list_free(pids);
-    pids = NIL;
+        for (int i = 0; i < list_length(cancels); i++)
+            kill(static_cast<Cancel *>(list_nth(cancels, i))->pid, SIGINT);
+    list_free_deep(cancels);
+    cancels = NIL;
+}
+
+// What a subtransaction asked for is its parent's when it commits, and gone when
+// it rolls back.
+void at_subtransaction_end(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
+    if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+        return;
+    for (int i = list_length(cancels) - 1; i >= 0; i--) {
+        auto *cancel = static_cast<Cancel *>(list_nth(cancels, i));
+        if (cancel->asked_in != own)
+            continue;
+        if (event == SUBXACT_EVENT_COMMIT_SUB)
+            cancel->asked_in = parent;
+        else
+            cancels = list_delete_nth_cell(cancels, i);
+    }
 }
 
 } // namespace
 
 void cancel_process_at_commit(int pid) {
     guard([&] {
-        if (!registered)
+        if (!registered) {
             RegisterXactCallback(at_end, nullptr);
+            RegisterSubXactCallback(at_subtransaction_end, nullptr);
+        }
         registered = true;
         const MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
-        pids = lappend_int(pids, pid);
+        auto *cancel = static_cast<Cancel *>(palloc(sizeof(Cancel)));
+        *cancel = {pid, GetCurrentSubTransactionId()};
+        cancels = lappend(cancels, cancel);
         MemoryContextSwitchTo(before);
     });
 }
