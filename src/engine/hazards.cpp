@@ -36,17 +36,6 @@ constexpr const char *kRefusals = R"SQL(
         UNION ALL
         SELECT 'is a temporary table' WHERE leaf.relpersistence = 't'
         UNION ALL
-        SELECT 'has row security' WHERE leaf.relrowsecurity OR leaf.relforcerowsecurity
-        UNION ALL
-        SELECT 'has policy ' || quote_ident(p.polname) FROM pg_policy AS p WHERE p.polrelid = leaf.oid
-        UNION ALL
-        SELECT 'has trigger ' || quote_ident(t.tgname)
-        FROM pg_trigger AS t
-        LEFT JOIN pg_trigger AS parent ON parent.oid = t.tgparentid
-        WHERE t.tgrelid = leaf.oid AND NOT t.tgisinternal
-          AND (parent.oid IS NULL OR parent.tgenabled <> t.tgenabled
-               OR obj_description(t.oid, 'pg_trigger') IS NOT NULL)
-        UNION ALL
         SELECT 'has foreign key ' || quote_ident(k.conname)
         FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = leaf.oid
         UNION ALL
@@ -54,17 +43,16 @@ constexpr const char *kRefusals = R"SQL(
         FROM pg_constraint AS k WHERE k.contype = 'f' AND k.confrelid = leaf.oid
         UNION ALL
         SELECT 'has constraint ' || quote_ident(k.conname) || ', which is not valid'
-        FROM pg_constraint AS k WHERE k.contype <> 'f' AND k.conrelid = leaf.oid AND NOT k.convalidated
+        FROM pg_constraint AS k
+        WHERE k.conrelid = leaf.oid AND NOT k.convalidated AND k.contype <> 'f'
+          AND (k.contype <> 'c' OR k.coninhcount > 0)
         UNION ALL
         SELECT 'has a constraint named ' || quote_ident(k.conname)
         FROM pg_constraint AS k WHERE k.conrelid = leaf.oid AND k.conname = $2
         UNION ALL
-        SELECT 'has extended statistics ' || quote_ident(s.stxname)
-        FROM pg_statistic_ext AS s WHERE s.stxrelid = leaf.oid
-        UNION ALL
-        SELECT 'is in publication ' || quote_ident(pub.pubname)
+        SELECT 'is in publication ' || quote_ident(pub.pubname) || ', whose owner you are not'
         FROM pg_publication_rel AS r JOIN pg_publication AS pub ON pub.oid = r.prpubid
-        WHERE r.prrelid = leaf.oid
+        WHERE r.prrelid = leaf.oid AND NOT pg_has_role(pub.pubowner, 'USAGE')
         UNION ALL
         SELECT 'has rule ' || quote_ident(r.rulename) FROM pg_rewrite AS r WHERE r.ev_class = leaf.oid
         UNION ALL
@@ -102,8 +90,20 @@ constexpr const char *kRefusals = R"SQL(
         WHERE ((d.refclassid = 'pg_class'::regclass AND d.refobjid = leaf.oid)
                OR (d.refclassid = 'pg_type'::regclass
                    AND d.refobjid IN (leaf.reltype, (SELECT t.typarray FROM pg_type AS t WHERE t.oid = leaf.reltype))))
-          AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_trigger'::regclass, 'pg_attrdef'::regclass,
-                                'pg_policy'::regclass, 'pg_statistic_ext'::regclass, 'pg_publication_rel'::regclass)
+          AND NOT EXISTS (SELECT FROM pg_constraint AS k
+                          WHERE d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+                            AND (k.conrelid = leaf.oid OR k.contype = 'f'))
+          AND NOT EXISTS (SELECT FROM pg_trigger AS t
+                          WHERE d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
+                            AND (t.tgrelid = leaf.oid OR t.tgisinternal))
+          AND NOT EXISTS (SELECT FROM pg_attrdef AS a
+                          WHERE d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid AND a.adrelid = leaf.oid)
+          AND NOT EXISTS (SELECT FROM pg_policy AS p
+                          WHERE d.classid = 'pg_policy'::regclass AND p.oid = d.objid AND p.polrelid = leaf.oid)
+          AND NOT EXISTS (SELECT FROM pg_statistic_ext AS s
+                          WHERE d.classid = 'pg_statistic_ext'::regclass AND s.oid = d.objid AND s.stxrelid = leaf.oid)
+          AND NOT EXISTS (SELECT FROM pg_publication_rel AS r
+                          WHERE d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid AND r.prrelid = leaf.oid)
           AND NOT (d.classid = 'pg_class'::regclass
                    AND (d.objid = leaf.oid OR d.objid = leaf.reltoastrelid
                         OR d.objid IN (SELECT i.indexrelid FROM pg_index AS i WHERE i.indrelid = leaf.oid)))

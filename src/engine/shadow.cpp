@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/engine/carry.hpp"
 #include "partbackfill/engine/definition.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/pg/extension.hpp"
@@ -152,6 +153,7 @@ Oid create_shadow(std::int64_t job, const Leaf &leaf) {
     clone_indexes(leaf.oid, oid);
     for (const auto &statement : remaining_definition(leaf, shadow, schema))
         pg::execute(statement);
+    carry_before_load(job, leaf);
     add_bounds_constraint(leaf.oid, oid);
     return oid;
 }

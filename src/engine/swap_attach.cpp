@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/engine/carry.hpp"
 #include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -28,11 +29,16 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     const std::string parent = pg::query_row("SELECT $1::regclass::text", {leaf.parent}).text(0);
     const std::string live = leaf.qualified();
     const std::string shadow = pg::quote_qualified(new_schema(request.job), leaf.name);
+    const SwapExtras extras = swap_extras(request.job, leaf);
     pg::execute(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, live));
+    for (const auto &statement : extras.before_move)
+        pg::execute(statement);
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", live, old_schema(request.job)));
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", shadow, pg::quote_identifier(leaf.schema)));
     pg::execute(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
     pg::execute(fmt::format("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", live, kBoundsConstraint));
+    for (const auto &statement : extras.after_attach)
+        pg::execute(statement);
     drop_proof(request.job, request.ordinal, leaf);
     return leaf.oid;
 }

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/core/backoff.hpp"
+#include "partbackfill/engine/carry.hpp"
 #include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/hazards.hpp"
@@ -48,6 +49,14 @@ constexpr const char *kGone = "the partition was dropped, detached or given othe
 void check_still_claimed(const job::Partition &partition) {
     if (!engine::holds_claim(partition.job, partition.ordinal))
         throw job::LostClaim();
+}
+
+// What would have been in the way of the load.
+void finish_definition(const job::Job &job, const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    const auto leaf = engine::find_leaf(partition.live);
+    if (leaf)
+        engine::carry_after_load(job.id, *leaf, partition.shadow);
 }
 
 engine::LoadRequest load_request(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
@@ -110,6 +119,7 @@ void build_step(const job::Job &job, job::Partition &partition) {
         const pg::SnapshotScope snapshot;
         show_phase(partition, Phase::loading);
         figures.rows = static_cast<std::int64_t>(engine::load(request));
+        finish_definition(job, partition);
         loaded = Clock::now();
         engine::build_indexes(partition.shadow,
                               [&](int k, int n) { show_phase(partition, Phase::indexing, k, n); });

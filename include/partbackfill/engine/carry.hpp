@@ -1,0 +1,28 @@
+// What LIKE leaves behind and a shadow must have: extended statistics, row
+// security, triggers, constraints that are not valid, publications.
+//
+// Each of the functions needs a PinnedSettings scope.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "partbackfill/engine/partitions.hpp"
+
+namespace partbackfill::engine {
+
+// With the shadow still empty: statistics objects, which its ANALYZE fills.
+void carry_before_load(std::int64_t job, const Leaf &leaf);
+
+// Once it is loaded: what would be in the way of the load.
+void carry_after_load(std::int64_t job, const Leaf &leaf, Oid shadow);
+
+// Statements for the swap, read from the live partition before it is moved away.
+struct SwapExtras {
+    std::vector<std::string> before_move; // on both, where they are
+    std::vector<std::string> after_attach;
+};
+SwapExtras swap_extras(std::int64_t job, const Leaf &leaf);
+
+} // namespace partbackfill::engine

@@ -1,0 +1,150 @@
+#include "partbackfill/engine/carry.hpp"
+
+#include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/engine/triggers.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+std::vector<std::string> statements(const std::string &sql, const pg::Params &params) {
+    std::vector<std::string> list;
+    for (const pg::Row &row : pg::query(sql, params).rows)
+        list.push_back(row.text(0));
+    return list;
+}
+
+void run_all(const std::vector<std::string> &list) {
+    for (const auto &statement : list)
+        pg::execute(statement);
+}
+
+// $1 the live partition, $2 the shadow's name, $3 the job's schema for it.
+pg::Params shadow_params(std::int64_t job, const Leaf &leaf) {
+    return {leaf.oid, pg::quote_qualified(new_schema(job), leaf.name), new_schema(job)};
+}
+
+constexpr const char *kStatisticsObjects = R"SQL(
+    SELECT command.text
+    FROM pg_statistic_ext AS s
+    CROSS JOIN LATERAL (
+        SELECT string_agg(kind.name, ', ') AS list
+        FROM (VALUES ('d', 'ndistinct'), ('f', 'dependencies'), ('m', 'mcv')) AS kind (letter, name)
+        WHERE kind.letter = ANY (s.stxkind::text[])
+    ) AS kinds
+    CROSS JOIN LATERAL (VALUES
+        -- One expression alone has statistics of that expression, and takes no kinds.
+        (1, format('CREATE STATISTICS %I.%I%s ON %s FROM %s', $3, s.stxname,
+                   CASE WHEN kinds.list IS NULL THEN '' ELSE ' (' || kinds.list || ')' END,
+                   pg_get_statisticsobjdef_columns(s.oid), $2)),
+        (2, CASE WHEN s.stxstattarget >= 0
+                 THEN format('ALTER STATISTICS %I.%I SET STATISTICS %s', $3, s.stxname, s.stxstattarget) END),
+        (3, format('ALTER STATISTICS %I.%I OWNER TO %I', $3, s.stxname, pg_get_userbyid(s.stxowner))),
+        (4, format('COMMENT ON STATISTICS %I.%I IS %L', $3, s.stxname, obj_description(s.oid, 'pg_statistic_ext')))
+    ) AS command (step, text)
+    WHERE s.stxrelid = $1 AND command.text IS NOT NULL
+      AND (command.step <> 4 OR obj_description(s.oid, 'pg_statistic_ext') IS NOT NULL)
+    ORDER BY s.oid, command.step
+)SQL";
+
+// A constraint that is not valid would keep rows of the load out; it is added as
+// it was, for new rows only. Row security would concern the load as well.
+constexpr const char *kAfterLoad = R"SQL(
+    SELECT statement.text
+    FROM (
+        SELECT 2 AS step, k.oid, format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2, k.conname, pg_get_constraintdef(k.oid)) AS text
+        FROM pg_constraint AS k WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated
+        UNION ALL
+        SELECT 3, k.oid, format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, $2, obj_description(k.oid, 'pg_constraint'))
+        FROM pg_constraint AS k
+        WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated
+          AND obj_description(k.oid, 'pg_constraint') IS NOT NULL
+        UNION ALL
+        SELECT 4, p.oid, format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', p.polname, $2,
+                                CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+                                CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+                                              WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+                                (SELECT string_agg(CASE r.oid WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(r.oid)) END, ', ')
+                                 FROM unnest(p.polroles) AS r (oid)),
+                                ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')',
+                                ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+        FROM pg_policy AS p WHERE p.polrelid = $1
+        UNION ALL
+        SELECT 5, p.oid, format('COMMENT ON POLICY %I ON %s IS %L', p.polname, $2, obj_description(p.oid, 'pg_policy'))
+        FROM pg_policy AS p WHERE p.polrelid = $1 AND obj_description(p.oid, 'pg_policy') IS NOT NULL
+        UNION ALL
+        SELECT 6, c.oid, format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', $2)
+        FROM pg_class AS c WHERE c.oid = $1 AND c.relrowsecurity
+        UNION ALL
+        SELECT 7, c.oid, format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', $2)
+        FROM pg_class AS c WHERE c.oid = $1 AND c.relforcerowsecurity
+    ) AS statement
+    WHERE statement.text IS NOT NULL AND $3 <> ''
+    ORDER BY statement.step, statement.oid
+)SQL";
+
+} // namespace
+
+void carry_before_load(std::int64_t job, const Leaf &leaf) {
+    run_all(statements(kStatisticsObjects, shadow_params(job, leaf)));
+    // Checked again only once the rows are in: see carry_after_load.
+    run_all(statements(R"SQL(
+        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $2, k.conname)
+        FROM pg_constraint AS k WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated AND $3 <> ''
+    )SQL",
+                       shadow_params(job, leaf)));
+}
+
+void carry_after_load(std::int64_t job, const Leaf &leaf, Oid shadow) {
+    run_all(statements(kAfterLoad, shadow_params(job, leaf)));
+    copy_triggers(leaf.oid, shadow);
+}
+
+// The live partition keeps its objects in backfill_<job>_old; statistics objects
+// do not follow a table's schema by themselves. What the server clones from the
+// parent's triggers is new: enabled or not as the parent's, without a comment.
+SwapExtras swap_extras(std::int64_t job, const Leaf &leaf) {
+    SwapExtras extras;
+    const pg::Params params{leaf.oid, leaf.qualified(), old_schema(job), new_schema(job)};
+    extras.before_move = statements(R"SQL(
+        SELECT command.text
+        FROM pg_statistic_ext AS s
+        JOIN pg_namespace AS n ON n.oid = s.stxnamespace
+        CROSS JOIN LATERAL (VALUES
+            (1, format('ALTER STATISTICS %I.%I SET SCHEMA %I', n.nspname, s.stxname, $3)),
+            (2, format('ALTER STATISTICS %I.%I SET SCHEMA %I', $4, s.stxname, n.nspname))
+        ) AS command (step, text)
+        WHERE s.stxrelid = $1 AND $2 <> ''
+        ORDER BY s.oid, command.step
+    )SQL",
+                                    params);
+    extras.after_attach = statements(R"SQL(
+        SELECT format('ALTER TABLE %s %s TRIGGER %I', $2,
+                      CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS'
+                                       ELSE 'ENABLE' END, t.tgname)
+        FROM pg_trigger AS t
+        JOIN pg_trigger AS parent ON parent.oid = t.tgparentid
+        WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND parent.tgenabled <> t.tgenabled
+        UNION ALL
+        SELECT format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, $2, obj_description(t.oid, 'pg_trigger'))
+        FROM pg_trigger AS t
+        WHERE t.tgrelid = $1 AND t.tgparentid <> 0 AND obj_description(t.oid, 'pg_trigger') IS NOT NULL
+        UNION ALL
+        SELECT command.text
+        FROM pg_publication_rel AS r
+        JOIN pg_publication AS pub ON pub.oid = r.prpubid
+        CROSS JOIN LATERAL (VALUES
+            (1, format('ALTER PUBLICATION %I DROP TABLE ONLY %I.%I', pub.pubname, $3, (SELECT relname FROM pg_class WHERE oid = $1))),
+            (2, format('ALTER PUBLICATION %I ADD TABLE ONLY %s%s%s', pub.pubname, $2,
+                       ' (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+                                FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum = ANY (r.prattrs::int2[])) || ')',
+                       ' WHERE (' || pg_get_expr(r.prqual, r.prrelid) || ')'))
+        ) AS command (step, text)
+        WHERE r.prrelid = $1 AND $4 <> ''
+    )SQL",
+                                     params);
+    return extras;
+}
+
+} // namespace partbackfill::engine

@@ -1,0 +1,121 @@
+#!/usr/bin/perl
+# The measure of "nothing is lost": rebuilds every partitioned table of a database from itself and tells for each
+# whether it is the same (pg_dump --schema-only of the database is the same text, every row is, every btree knows every
+# row, nothing of ours is left), refused (with the message), or different (with the diff).
+#
+# usage: lossless.pl DATABASE [TABLE ...]
+# Connects as psql and pg_dump do (PGHOST, PGPORT, PGUSER), as a superuser. The extensions partbackfill and amcheck must
+# be installed there. Exit status 1 when a table is different.
+use strict;
+use warnings;
+
+my ($database, @wanted) = @ARGV;
+die "usage: lossless.pl DATABASE [TABLE ...]\n" unless defined $database;
+
+sub run {
+    my (@command) = @_;
+    open(my $pipe, '-|', @command) or die "could not run $command[0]: $!\n";
+    local $/ = undef;
+    my $output = <$pipe> // '';
+    close($pipe);
+    return ($output, $?);
+}
+
+# What the statements print; dies with their error unless the caller asks for it.
+sub sql {
+    my ($statements, $may_fail) = @_;
+    my ($output, $status) = run('sh', '-c', 'exec psql -XAtq -v ON_ERROR_STOP=1 -d "$1" -c "$2" 2>&1', 'psql', $database, $statements);
+    chomp $output;
+    die "$output\nin: $statements\n" if $status != 0 && !$may_fail;
+    return wantarray ? ($output, $status) : $output;
+}
+
+# The definition of everything, less what is random or counts up.
+sub definition {
+    my ($output, $status) = run('pg_dump', '--schema-only', '-d', $database);
+    die "pg_dump failed\n" if $status != 0;
+    return join("\n", grep { !/^\\(un)?restrict / } split(/\n/, $output));
+}
+
+sub quote { my ($text) = @_; $text =~ s/'/''/g; return "'$text'"; }
+
+# Count and digest of the rows with the partition each is in; order does not matter.
+sub rows {
+    my ($table) = @_;
+    return sql("SELECT count(*), COALESCE(sum(hashtextextended(t.tableoid::regclass::text || t::text, 0)::numeric), 0) FROM $table AS t");
+}
+
+sub differences {
+    my ($before, $after) = @_;
+    my (%before, %after);
+    $before{$_}++ for split /\n/, $before;
+    $after{$_}++ for split /\n/, $after;
+    my @lines = map { "-$_" } grep { ($after{$_} // 0) < $before{$_} } sort keys %before;
+    push @lines, map { "+$_" } grep { ($before{$_} // 0) < $after{$_} } sort keys %after;
+    push @lines, '(the order of lines)' if !@lines && $before ne $after;
+    return @lines;
+}
+
+sub leftovers {
+    return sql(<<'SQL');
+        SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname ~ '^backfill_[0-9]+_(new|old)$'
+        UNION ALL
+        SELECT 'constraint ' || conname FROM pg_constraint WHERE conname ~ '^partbackfill_'
+SQL
+}
+
+sub broken_indexes {
+    my ($table) = @_;
+    my ($output, $status) = sql(<<"SQL", 1);
+        SELECT bt_index_check(i.indexrelid, true)
+        FROM pg_partition_tree(@{[quote($table)]}) AS p
+        JOIN pg_index AS i ON i.indrelid = p.relid
+        JOIN pg_class AS c ON c.oid = i.indexrelid
+        JOIN pg_am AS a ON a.oid = c.relam
+        WHERE c.relkind = 'i' AND a.amname = 'btree' AND i.indisvalid
+SQL
+    return $status == 0 ? '' : $output;
+}
+
+# same, refused or different, and why.
+sub measure {
+    my ($table, $definition) = @_;
+    my $rows = rows($table);
+    my ($job, $status) = sql('SELECT backfill_start(' . quote($table) . ', ' . quote($table)
+            . ", keep_old => false, delay => '0', max_attempts => 1)", 1);
+    if ($status != 0) {
+        $job =~ s/\n(?:CONTEXT|LINE).*//s;
+        return ('different', "refused, but not untouched") if definition() ne $definition;
+        return ('refused', $job);
+    }
+    my $state = sql("SELECT backfill_wait($job, '10 minutes')");
+    my @reasons;
+    push @reasons, "the job is $state: " . sql("SELECT string_agg(partition || ': ' || error, '; ') FROM backfill_progress WHERE job = $job AND error IS NOT NULL")
+        if $state ne 'done';
+    my $after = rows($table);
+    push @reasons, "rows: $rows before, $after after" if $rows ne $after;
+    push @reasons, differences($definition, definition());
+    my $broken = broken_indexes($table);
+    push @reasons, $broken if $broken ne '';
+    my $left = leftovers();
+    push @reasons, "left: $left" if $left ne '';
+    return @reasons ? ('different', join("\n    ", @reasons)) : ('same', '');
+}
+
+my $tables = sql(<<'SQL');
+    SELECT c.oid::regclass
+    FROM pg_class AS c
+    WHERE c.relkind = 'p' AND NOT c.relispartition AND c.relpersistence <> 't'
+    ORDER BY c.oid::regclass::text
+SQL
+my %count = (same => 0, refused => 0, different => 0);
+my $definition = definition();
+for my $table (@wanted ? @wanted : split(/\n/, $tables)) {
+    my ($verdict, $why) = measure($table, $definition);
+    $count{$verdict}++;
+    $why =~ s/\n/\n    /g;
+    print "$verdict $table", ($why ne '' ? "\n    $why" : ''), "\n";
+    $definition = definition() if $verdict eq 'different';
+}
+print "$count{same} same, $count{refused} refused, $count{different} different\n";
+exit($count{different} > 0 ? 1 : 0);
