@@ -48,7 +48,7 @@ UPDATE t SET name = 'old', n = k;
 CALL run('SELECT k, NULLIF(name, CASE k WHEN 13 THEN ''old'' END) AS name, n FROM t');
 -- on_error => 'stop': what was not begun stays as it is
 CALL run('SELECT k, name, n / (k - 13) AS n FROM t', 'stop', 1);
-SELECT tableoid::regclass, count(*), count(DISTINCT name) FROM t GROUP BY 1 ORDER BY 1;
+SELECT tableoid::regclass::text COLLATE "C" AS partition, count(*), count(DISTINCT name) FROM t GROUP BY 1 ORDER BY 1;
 
 -- a failed job that left partitions pending is canceled before another begins
 SELECT max(job) AS job FROM backfill_status WHERE state = 'failed' \gset

@@ -46,7 +46,7 @@ INSERT INTO by_list_source VALUES (NULL, 100), (NULL, 101);
 SELECT backfill_start('by_list', 'by_list_source', delay => '0') AS job \gset
 SELECT backfill_wait(:job, '60 s');
 CALL compare('by_list');
-SELECT tableoid::regclass, count(*) FROM by_list GROUP BY 1 ORDER BY 1;
+SELECT tableoid::regclass::text COLLATE "C" AS partition, count(*) FROM by_list GROUP BY 1 ORDER BY 1;
 
 -- HASH on two columns, one of them of a collatable type
 CREATE TABLE by_hash (k int, t text, v int) PARTITION BY HASH (k, t);
@@ -77,7 +77,7 @@ CREATE TABLE by_expression_source AS SELECT '2024-01-01'::date + g AS day, g AS 
 SELECT backfill_start('by_expression', 'by_expression_source', delay => '0') AS job \gset
 SELECT backfill_wait(:job, '60 s');
 CALL compare('by_expression');
-SELECT tableoid::regclass, count(*) FROM by_expression GROUP BY 1 ORDER BY 1;
+SELECT tableoid::regclass::text COLLATE "C" AS partition, count(*) FROM by_expression GROUP BY 1 ORDER BY 1;
 
 -- sub-partitions, of another kind than their parent, with other column orders
 CREATE TABLE by_tree (day date, region text, v int) PARTITION BY RANGE (day);
@@ -93,7 +93,7 @@ CREATE TABLE by_tree_source AS
 SELECT backfill_start('by_tree', 'by_tree_source', delay => '0', workers => 2) AS job \gset
 SELECT backfill_wait(:job, '60 s');
 CALL compare('by_tree');
-SELECT tableoid::regclass, count(*) FROM by_tree GROUP BY 1 ORDER BY 1;
+SELECT tableoid::regclass::text COLLATE "C" AS partition, count(*) FROM by_tree GROUP BY 1 ORDER BY 1;
 -- ... and a sub-tree as the target
 UPDATE by_tree_source SET v = -v WHERE day < '2024-07-01';
 SELECT backfill_start('by_tree_1', 'by_tree_source', delay => '0') AS job \gset

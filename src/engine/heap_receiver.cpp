@@ -285,9 +285,13 @@ uint64 heap_receiver_finish(DestReceiver *receiver) {
     return self->rows;
 }
 
-bool heap_receiver_needs_serial_plan(Relation table) {
-    const TupleDesc desc = RelationGetDescr(table);
+bool heap_receiver_needs_serial_plan(DestReceiver *receiver, TupleDesc source) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    const TupleDesc desc = RelationGetDescr(self->table);
     List *expressions = NIL;
+    bool converts = false;
+    for (int i = 0; i < source->natts; i++)
+        expressions = lappend(expressions, assignment(self, source, i, &converts));
     if (desc->constr != nullptr) {
         for (int i = 0; i < desc->constr->num_check; i++)
             expressions = lappend(expressions, stringToNode(desc->constr->check[i].ccbin));
@@ -305,7 +309,7 @@ bool heap_receiver_needs_serial_plan(Relation table) {
     if (max_parallel_hazard(query) == PROPARALLEL_UNSAFE)
         return true;
     // A cast to a domain runs the domain's constraints, which no plan shows.
-    for (int i = 0; i < desc->natts; i++)
+    for (int i = 0; converts && i < desc->natts; i++)
         if (get_typtype(TupleDescAttr(desc, i)->atttypid) == TYPTYPE_DOMAIN)
             return true;
     return false;

@@ -91,6 +91,11 @@ SPIPlanPtr prepare(const char *sql, const pg::Params &params, bool parallel) {
     return plan;
 }
 
+TupleDesc result_of(SPIPlanPtr plan) {
+    List *sources = SPI_plan_get_plan_sources(plan);
+    return static_cast<CachedPlanSource *>(linitial(sources))->resultDesc;
+}
+
 void start_progress(Oid table) {
     pgstat_progress_start_command(PROGRESS_COMMAND_COPY, table);
     pgstat_progress_update_param(PROGRESS_COPY_COMMAND, PROGRESS_COPY_COMMAND_FROM);
@@ -114,8 +119,12 @@ uint64 load_heap(const LoadRequest &request) {
     Relation table = table_open(request.shadow, NoLock);
     DestReceiver *receiver = heap_receiver_create(table, target_attributes(table, request.query.columns),
                                                   static_cast<int>(request.query.columns.size()));
-    SPIPlanPtr plan =
-        prepare(request.query.sql.c_str(), request.params, !heap_receiver_needs_serial_plan(table));
+    // What the rows are, and so how they are converted, is known once the query
+    // is parsed; whether that may run beside a parallel plan decides how it is
+    // planned.
+    SPIPlanPtr plan = prepare(request.query.sql.c_str(), request.params, false);
+    if (!heap_receiver_needs_serial_plan(receiver, result_of(plan)))
+        plan = prepare(request.query.sql.c_str(), request.params, true);
     SPIExecuteOptions options{};
     options.params = param_list(request.params);
     options.read_only = true;

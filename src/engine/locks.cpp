@@ -100,11 +100,14 @@ bool lock_until(Oid table, std::chrono::steady_clock::time_point deadline) {
 
 bool lock_exclusively(const std::vector<Oid> &tables, std::chrono::milliseconds limit,
                       std::chrono::steady_clock::time_point *first) {
-    const auto deadline = std::chrono::steady_clock::now() + limit;
     for (const Oid table : tables) {
-        if (!lock_until(table, deadline))
+        const bool is_first = table == tables.front();
+        // Waiting for a second lock while holding the first could be a deadlock
+        // with somebody who takes them the other way round: nobody but us shall
+        // have to give way.
+        if (!lock_until(table, std::chrono::steady_clock::now() + (is_first ? limit : std::chrono::milliseconds(0))))
             return false;
-        if (table == tables.front())
+        if (is_first)
             *first = std::chrono::steady_clock::now();
     }
     return true;

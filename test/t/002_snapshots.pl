@@ -60,8 +60,10 @@ sub younger_rows {
     is(wait_job($node, $job), 'done', "$title: the job is done while they are open");
     for my $level (sort keys %reader) {
         is($reader{$level}->query_safe(content('aged')), 'new 4000', "$title, $level: the whole table");
-        is($reader{$level}->query_safe('SET LOCAL enable_seqscan = off; SELECT v FROM aged WHERE k = 3210'), 'new',
-            "$title, $level: a row by its index");
+        $reader{$level}->query_safe('SET LOCAL enable_seqscan = off');
+        like($reader{$level}->query_safe('EXPLAIN SELECT v FROM aged WHERE k = 3210'), qr/Index Scan/,
+            "$title, $level: the index is valid for it");
+        is($reader{$level}->query_safe('SELECT v FROM aged WHERE k = 3210'), 'new', "$title, $level: a row by its index");
         is($reader{$level}->query_safe('SELECT count(*), min(k), max(k) FROM aged'), '4000|0|3999',
             "$title, $level: each row once");
         is($reader{$level}->query('COMMIT; SELECT $$committed$$'), 'committed', "$title, $level: it can commit");

@@ -21,8 +21,8 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
 // Writes what is still buffered and returns how many rows were received.
 uint64 heap_receiver_finish(DestReceiver *receiver);
 
-// Whether some expression that runs for each row must not run while a parallel
-// plan does.
-bool heap_receiver_needs_serial_plan(Relation table);
+// Whether some expression that runs for each row of that source must not run
+// while a parallel plan does.
+bool heap_receiver_needs_serial_plan(DestReceiver *receiver, TupleDesc source);
 
 } // namespace partbackfill::engine

@@ -29,10 +29,10 @@ void lock_schemas(std::int64_t job);
 // Processes that hold the job's lock: its live workers.
 std::vector<int> job_workers(std::int64_t job);
 
-// ACCESS EXCLUSIVE on each table in turn, to the end of the transaction; the
-// whole set may stand in lock queues for no longer than `limit` together
-// (0: it never queues). False when it was not had in time; the transaction must
-// then be aborted, which gives back what was had.
+// ACCESS EXCLUSIVE on each table in turn, to the end of the transaction. Only for
+// the first it stands in the lock queue, for no longer than `limit` (0: not at
+// all); the others must be free at once. False when a lock was not had; the
+// transaction must then be aborted, which gives back what was had.
 // `first` becomes the time at which the first of them was had.
 bool lock_exclusively(const std::vector<Oid> &tables, std::chrono::milliseconds limit,
                       std::chrono::steady_clock::time_point *first);

@@ -8,6 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 home=$scratch/tap
 mkdir -p "$home/tmp" "$home/t"
 cp -RL "$checkout/test/t/." "$home/t/"
+cp -RL "$checkout/test/lossless" "$home/t/"
 if ((EUID == 0)); then chown -R "$server_user" "$home"; fi
 
 modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test

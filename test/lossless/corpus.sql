@@ -1,0 +1,185 @@
+-- A table for every feature of a partition that a swap has to carry over, or to refuse. lossless.pl goes over them all.
+SET client_min_messages = warning;
+CREATE ROLE corpus_owner;
+CREATE ROLE corpus_reader;
+CREATE ROLE corpus_granter;
+CREATE SCHEMA corpus;
+CREATE SCHEMA "Other Schema";
+GRANT ALL ON SCHEMA corpus, "Other Schema" TO corpus_owner, corpus_granter;
+SET search_path = corpus, public;
+
+-- Makes a table with two partitions of ten rows each, to be made special.
+CREATE PROCEDURE make(name text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE %I (k int NOT NULL, v text, n int) PARTITION BY RANGE (k)', name);
+    EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (0) TO (10)', name || '_1', name);
+    EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (10) TO (20)', name || '_2', name);
+    EXECUTE format('INSERT INTO %I SELECT g, ''row '' || g, g FROM generate_series(0, 19) AS g', name);
+END
+$$;
+CREATE FUNCTION notice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+
+-- who may do what
+CALL make('privileges');
+GRANT SELECT, INSERT ON privileges_1 TO corpus_reader;
+GRANT SELECT ON privileges_1 TO corpus_granter WITH GRANT OPTION;
+SET ROLE corpus_granter;
+GRANT SELECT ON privileges_1 TO PUBLIC;
+RESET ROLE;
+GRANT UPDATE (v), REFERENCES (k, n) ON privileges_1 TO corpus_reader WITH GRANT OPTION;
+REVOKE DELETE ON privileges_1 FROM CURRENT_USER;
+ALTER TABLE privileges_2 OWNER TO corpus_owner;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO corpus_reader;
+CALL make('defaults_granted');
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM corpus_reader;
+CALL make('security');
+ALTER TABLE security_1 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE security_2 ENABLE ROW LEVEL SECURITY;
+ALTER TABLE security_2 FORCE ROW LEVEL SECURITY;
+CREATE POLICY "Odd Policy" ON security_1 AS RESTRICTIVE FOR UPDATE TO corpus_reader, corpus_owner
+    USING (k > 1) WITH CHECK (n IN (SELECT oid::int FROM pg_class WHERE oid = security_1.n));
+CREATE POLICY everybody ON security_1 USING (true);
+CREATE POLICY adding ON security_1 FOR INSERT WITH CHECK (v <> '');
+COMMENT ON POLICY everybody ON security_1 IS 'all of it';
+
+-- how it is stored
+CALL make('storage');
+ALTER TABLE storage_1 SET (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.01, toast.autovacuum_enabled = off);
+ALTER TABLE storage_1 ALTER COLUMN v SET STORAGE EXTERNAL, ALTER COLUMN v SET COMPRESSION pglz;
+ALTER TABLE storage_1 ALTER COLUMN n SET STATISTICS 500, ALTER COLUMN k SET (n_distinct = -0.5);
+ALTER TABLE storage_2 SET UNLOGGED;
+CREATE INDEX storage_1_v ON storage_1 (v) WITH (fillfactor = 50, deduplicate_items = off);
+CLUSTER storage_1 USING storage_1_v;
+CREATE INDEX storage_1_expression ON storage_1 (lower(v), (n + 1));
+ALTER INDEX storage_1_expression ALTER COLUMN 2 SET STATISTICS 300;
+
+-- what replication sees
+CALL make('identity_full');
+ALTER TABLE identity_full_1 REPLICA IDENTITY FULL;
+ALTER TABLE identity_full_2 REPLICA IDENTITY NOTHING;
+CALL make('identity_index');
+CREATE UNIQUE INDEX identity_index_1_k ON identity_index_1 (k);
+ALTER TABLE identity_index_1 REPLICA IDENTITY USING INDEX identity_index_1_k;
+CALL make('published');
+CREATE PUBLICATION corpus_columns FOR TABLE published_1 (k, v) WHERE (k > 2), TABLE published_2;
+CREATE PUBLICATION corpus_whole FOR TABLE published_1, TABLE published_2;
+CREATE PUBLICATION corpus_schema FOR TABLES IN SCHEMA corpus;
+
+-- comments
+CALL make('comments');
+ALTER TABLE comments ADD PRIMARY KEY (k);
+ALTER TABLE comments_1 ADD CONSTRAINT positive CHECK (k >= 0);
+COMMENT ON TABLE comments_1 IS 'it''s the first';
+COMMENT ON COLUMN comments_1.v IS 'a value';
+COMMENT ON CONSTRAINT positive ON comments_1 IS 'not below zero';
+COMMENT ON CONSTRAINT comments_1_pkey ON comments_1 IS 'the key';
+COMMENT ON INDEX comments_1_pkey IS 'the index of the key';
+
+-- constraints
+CALL make('constraints');
+ALTER TABLE constraints ADD CONSTRAINT of_parent CHECK (n < 1000);
+ALTER TABLE constraints_1 ADD CONSTRAINT "Of Leaf" CHECK (n < 100), ALTER COLUMN v SET NOT NULL;
+ALTER TABLE constraints_1 ADD CONSTRAINT not_checked CHECK (n < 5) NOT VALID;
+COMMENT ON CONSTRAINT not_checked ON constraints_1 IS 'for new rows';
+ALTER TABLE constraints_1 ADD CONSTRAINT late UNIQUE (n) DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE constraints_1 ADD CONSTRAINT apart EXCLUDE USING btree (v WITH =) WHERE (k > 3);
+ALTER TABLE constraints_2 ADD CONSTRAINT covering UNIQUE (n) INCLUDE (v) WITH (fillfactor = 70);
+ALTER TABLE constraints_2 ALTER COLUMN n SET DEFAULT 42;
+
+-- indexes
+CALL make('indexes');
+ALTER TABLE indexes ADD CONSTRAINT "The Key" PRIMARY KEY (k);
+CREATE INDEX indexes_1_twin ON indexes_1 (v);
+CREATE INDEX ON indexes (v);
+CREATE INDEX indexes_1_first ON indexes_1 (n DESC NULLS LAST, v COLLATE "C" text_pattern_ops) INCLUDE (k) WHERE n > 3;
+CREATE UNIQUE INDEX indexes_2_unique ON indexes_2 (n) NULLS NOT DISTINCT;
+CREATE INDEX ON indexes USING hash (n);
+CREATE INDEX ON indexes_2 USING brin (k) WITH (pages_per_range = 4);
+CREATE INDEX ON indexes_2 USING gin (to_tsvector('simple', v));
+ALTER INDEX indexes_2_pkey RENAME TO "odd "" name";
+
+-- statistics
+CALL make('statistics');
+CREATE STATISTICS several (mcv, dependencies) ON k, n FROM statistics_1;
+CREATE STATISTICS one_expression ON (k + n) FROM statistics_1;
+CREATE STATISTICS "Other Schema"."Mixed" ON k, (n * 2), v FROM statistics_1;
+ALTER STATISTICS several SET STATISTICS 77;
+COMMENT ON STATISTICS several IS 'two columns';
+ALTER STATISTICS several OWNER TO corpus_owner;
+
+-- triggers
+CALL make('triggers');
+CREATE TRIGGER "odd ON corpus.triggers_1 " BEFORE INSERT OR UPDATE OF v, n ON triggers_1
+    FOR EACH ROW WHEN (NEW.k > 3) EXECUTE FUNCTION notice('a', 'b''c', '');
+CREATE CONSTRAINT TRIGGER deferred AFTER DELETE ON triggers_1 DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION notice();
+CREATE TRIGGER transition AFTER UPDATE ON triggers_1 REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION notice();
+CREATE TRIGGER cut AFTER TRUNCATE ON triggers_1 EXECUTE FUNCTION notice();
+CREATE TRIGGER of_parent BEFORE UPDATE ON triggers FOR EACH ROW EXECUTE FUNCTION notice();
+ALTER TABLE triggers_1 DISABLE TRIGGER deferred;
+ALTER TABLE triggers_1 ENABLE ALWAYS TRIGGER cut;
+ALTER TABLE triggers_1 DISABLE TRIGGER of_parent;
+ALTER TABLE triggers_2 ENABLE REPLICA TRIGGER of_parent;
+COMMENT ON TRIGGER cut ON triggers_1 IS 'truncates';
+COMMENT ON TRIGGER of_parent ON triggers_1 IS 'from above';
+
+-- columns
+CREATE TABLE columns (k int NOT NULL, twice int GENERATED ALWAYS AS (k * 2) STORED, d numeric DEFAULT 1.5, s serial,
+    e text COLLATE "C", a int[], j jsonb) PARTITION BY RANGE (k);
+CREATE TABLE columns_1 PARTITION OF columns FOR VALUES FROM (0) TO (10);
+CREATE TABLE columns_2 (gone int, j jsonb, e text COLLATE "C", s int NOT NULL, a int[], gone_too text, d numeric,
+    twice int GENERATED ALWAYS AS (k * 2) STORED, k int NOT NULL);
+ALTER TABLE columns_2 DROP COLUMN gone, DROP COLUMN gone_too;
+ALTER TABLE columns ATTACH PARTITION columns_2 FOR VALUES FROM (10) TO (20);
+INSERT INTO columns (k, e, a, j) SELECT g, 'e' || g, ARRAY [g, g], jsonb_build_object('k', g) FROM generate_series(0, 19) AS g;
+ALTER TABLE columns ADD COLUMN fast int DEFAULT 7; -- a default that old rows do not hold
+CREATE INDEX ON columns (k, d) WHERE e IS NOT NULL;
+CREATE TABLE identities (k int NOT NULL, i bigint GENERATED BY DEFAULT AS IDENTITY) PARTITION BY RANGE (k);
+CREATE TABLE identities_1 PARTITION OF identities FOR VALUES FROM (0) TO (10);
+INSERT INTO identities VALUES (1), (2);
+
+-- trees, names and places
+CREATE TABLE "Odd ""Table" ("Key Column" date NOT NULL, region text) PARTITION BY RANGE ("Key Column");
+CREATE TABLE "Other Schema"."Odd ""Leaf" PARTITION OF "Odd ""Table" FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TABLE "sub tree" PARTITION OF "Odd ""Table" FOR VALUES FROM ('2025-01-01') TO ('2026-01-01') PARTITION BY LIST (region);
+CREATE TABLE "sub tree eu" PARTITION OF "sub tree" FOR VALUES IN ('eu', NULL);
+CREATE TABLE "sub tree rest" PARTITION OF "sub tree" DEFAULT;
+CREATE TABLE "rest" PARTITION OF "Odd ""Table" DEFAULT;
+ALTER TABLE "Odd ""Table" ADD UNIQUE ("Key Column", region);
+INSERT INTO "Odd ""Table" SELECT '2024-01-01'::date + g, (ARRAY ['eu', 'us', NULL]) [g % 3 + 1] FROM generate_series(0, 1200, 7) AS g;
+CREATE TABLE hashed (k text COLLATE "C", v int) PARTITION BY HASH (k COLLATE "C", v);
+CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO hashed SELECT md5(g::text), g FROM generate_series(1, 100) AS g;
+CREATE TABLE expressed (at timestamptz, v int) PARTITION BY RANGE (date_trunc('month', at AT TIME ZONE 'UTC'));
+CREATE TABLE expressed_1 PARTITION OF expressed FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+INSERT INTO expressed SELECT '2024-01-01'::timestamptz + g * interval '1 hour', g FROM generate_series(0, 700) AS g;
+
+-- to be refused
+CALL make('refused_key_out');
+CREATE TABLE referenced (id int PRIMARY KEY);
+INSERT INTO referenced SELECT generate_series(0, 19);
+ALTER TABLE refused_key_out_1 ADD FOREIGN KEY (n) REFERENCES referenced;
+CALL make('refused_key_in');
+ALTER TABLE refused_key_in ADD PRIMARY KEY (k);
+CREATE TABLE referrer (id int REFERENCES refused_key_in);
+CALL make('refused_view');
+CREATE VIEW of_refused AS SELECT k FROM refused_view_1;
+CALL make('refused_rule');
+CREATE RULE nothing AS ON INSERT TO refused_rule_1 DO ALSO NOTHING;
+CALL make('refused_function');
+CREATE FUNCTION takes_row(refused_function_1) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CALL make('refused_type');
+CREATE TABLE has_row (r refused_type_1);
+CALL make('refused_policy_of_another');
+CREATE TABLE guarded (k int);
+CREATE POLICY looks ON guarded USING (k IN (SELECT p.k FROM refused_policy_of_another_1 AS p));
+CALL make('refused_sequence');
+CREATE SEQUENCE refused_owned OWNED BY refused_sequence_1.n;
+CALL make('refused_index');
+CREATE INDEX refused_index_v ON ONLY refused_index (v);
+CREATE FOREIGN DATA WRAPPER corpus_wrapper;
+CREATE SERVER corpus_server FOREIGN DATA WRAPPER corpus_wrapper;
+CREATE TABLE refused_foreign (k int) PARTITION BY RANGE (k);
+CREATE FOREIGN TABLE refused_foreign_1 PARTITION OF refused_foreign FOR VALUES FROM (0) TO (10) SERVER corpus_server;
