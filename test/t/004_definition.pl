@@ -1,0 +1,508 @@
+# A swap brings along everything that a partition is besides its rows: pg_dump writes the same text before and after,
+# and so do the catalogs. What it cannot bring along it refuses before it begins.
+use strict;
+use warnings;
+
+use Backfill;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('definition', settings => ['allow_in_place_tablespaces = on']);
+
+# Fails with the lines that only one of the two texts has.
+sub same_text {
+    my ($got, $expected, $title) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return if ok($got eq $expected, $title);
+    my (%got, %expected);
+    $got{$_}++ for split /\n/, $got;
+    $expected{$_}++ for split /\n/, $expected;
+    diag("lost: $_") for grep { ($got{$_} // 0) < $expected{$_} } sort keys %expected;
+    diag("came: $_") for grep { ($expected{$_} // 0) < $got{$_} } sort keys %got;
+    return;
+}
+
+sub dump_schema {
+    my ($dump, $errors) = run_command([ 'pg_dump', '--schema-only', '--dbname', $node->connstr('postgres') ]);
+    die $errors if $errors;
+    return join "\n", grep { !/^\\(un)?restrict / } split /\n/, $dump;
+}
+
+# What the catalogs know of the leaves, without numbers: more than pg_dump looks at. A line each.
+sub catalog_lines {
+    return $node->safe_psql('postgres', <<'SQL');
+        SET search_path = pg_catalog;
+        CREATE TEMP VIEW leaf AS
+            SELECT c.* FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE c.relispartition AND c.relkind = 'r' AND n.nspname IN ('main', 'Other schema');
+        CREATE TEMP VIEW object AS
+            SELECT 'pg_class'::regclass AS class, oid FROM leaf
+            UNION ALL
+            SELECT 'pg_type'::regclass, reltype FROM leaf
+            UNION ALL
+            SELECT 'pg_class'::regclass, indexrelid FROM pg_index WHERE indrelid IN (SELECT oid FROM leaf)
+            UNION ALL
+            SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid IN (SELECT oid FROM leaf)
+            UNION ALL
+            SELECT 'pg_trigger'::regclass, oid FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM leaf)
+            UNION ALL
+            SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid IN (SELECT oid FROM leaf)
+            UNION ALL
+            SELECT 'pg_policy'::regclass, oid FROM pg_policy WHERE polrelid IN (SELECT oid FROM leaf)
+            UNION ALL
+            SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext WHERE stxrelid IN (SELECT oid FROM leaf)
+            UNION ALL
+            SELECT 'pg_publication_rel'::regclass, oid FROM pg_publication_rel WHERE prrelid IN (SELECT oid FROM leaf);
+        CREATE TEMP VIEW line AS
+        SELECT concat_ws(' ', 'table', leaf.oid::regclass, relpersistence, amname, spcname, relowner::regrole, relacl,
+                         leaf.reloptions, '(' || (SELECT reloptions FROM pg_class AS t WHERE t.oid = leaf.reltoastrelid)::text || ')',
+                         relreplident, relhasindex, relhastriggers, relrowsecurity, relforcerowsecurity,
+                         inhparent::regclass, pg_get_expr(relpartbound, leaf.oid)) AS text
+        FROM leaf JOIN pg_am ON pg_am.oid = relam JOIN pg_inherits ON inhrelid = leaf.oid
+        LEFT JOIN pg_tablespace AS s ON s.oid = reltablespace
+        UNION ALL
+        SELECT concat_ws(' ', 'column', attrelid::regclass, attname,
+                         row_number() OVER (PARTITION BY attrelid ORDER BY attnum), format_type(atttypid, atttypmod),
+                         attnotnull, atthasdef, pg_get_expr(adbin, adrelid), attidentity, attgenerated, attislocal,
+                         attinhcount, attstorage, attcompression, COALESCE(attstattarget, -1),
+                         (SELECT array_agg(o) FROM unnest(attoptions) AS o WHERE o !~ '^pg_attver='), -- the server's own
+                         attacl,
+                         attcollation::regcollation)
+        FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+        WHERE attrelid IN (SELECT oid FROM leaf) AND attnum > 0 AND NOT attisdropped
+        UNION ALL
+        SELECT concat_ws(' ', 'index', i.indexrelid::regclass, pg_get_indexdef(i.indexrelid), indisunique, indisprimary,
+                         indisexclusion, indimmediate, indisclustered, indisvalid, indisready, indislive, indisreplident,
+                         indnullsnotdistinct, inhparent::regclass, c.relowner::regrole, c.reloptions, spcname,
+                         (SELECT string_agg(COALESCE(attstattarget, -1)::text, ',' ORDER BY attnum) FROM pg_attribute
+                          WHERE attrelid = i.indexrelid))
+        FROM pg_index AS i JOIN pg_class AS c ON c.oid = indexrelid LEFT JOIN pg_inherits ON inhrelid = indexrelid
+        LEFT JOIN pg_tablespace AS s ON s.oid = c.reltablespace
+        WHERE indrelid IN (SELECT oid FROM leaf)
+        UNION ALL
+        SELECT concat_ws(' ', 'constraint', conrelid::regclass, conname, pg_get_constraintdef(oid), contype, condeferrable,
+                         condeferred, convalidated, conislocal, coninhcount, connamespace::regnamespace,
+                         -- which means nothing for others, and differs by whether they came by CREATE or by ATTACH
+                         CASE WHEN contype IN ('c', 'n') THEN connoinherit END,
+                         conindid::regclass, (SELECT p.conname FROM pg_constraint AS p WHERE p.oid = k.conparentid))
+        FROM pg_constraint AS k WHERE conrelid IN (SELECT oid FROM leaf)
+        UNION ALL
+        SELECT concat_ws(' ', 'trigger', tgrelid::regclass, tgenabled, tgisinternal, pg_get_triggerdef(oid),
+                         (SELECT p.tgname || ' ' || p.tgrelid::regclass FROM pg_trigger AS p WHERE p.oid = t.tgparentid))
+        FROM pg_trigger AS t WHERE tgrelid IN (SELECT oid FROM leaf)
+        UNION ALL
+        SELECT concat_ws(' ', 'policy', polrelid::regclass, polname, polcmd, polpermissive, polroles::regrole[],
+                         pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+        FROM pg_policy WHERE polrelid IN (SELECT oid FROM leaf)
+        UNION ALL
+        SELECT concat_ws(' ', 'statistics', pg_get_statisticsobjdef(oid), stxowner::regrole, COALESCE(stxstattarget, -1))
+        FROM pg_statistic_ext WHERE stxrelid IN (SELECT oid FROM leaf)
+        UNION ALL
+        SELECT concat_ws(' ', 'published', prrelid::regclass, pubname, pg_get_expr(prqual, prrelid),
+                         (SELECT string_agg(attname, ',' ORDER BY attname) FROM pg_attribute
+                          WHERE attrelid = prrelid AND attnum = ANY (prattrs)))
+        FROM pg_publication_rel JOIN pg_publication AS p ON p.oid = prpubid WHERE prrelid IN (SELECT oid FROM leaf)
+        UNION ALL
+        SELECT concat_ws(' ', 'depends', pg_describe_object(classid, objid, objsubid), deptype,
+                         pg_describe_object(refclassid, refobjid, refobjsubid))
+        FROM pg_depend
+        WHERE (classid, objid) IN (SELECT class, oid FROM object) OR (refclassid, refobjid) IN (SELECT class, oid FROM object)
+        UNION ALL
+        SELECT concat_ws(' ', 'depends', pg_describe_object(classid, objid, objsubid), deptype,
+                         pg_describe_object(refclassid, refobjid, 0))
+        FROM pg_shdepend
+        WHERE (classid, objid) IN (SELECT class, oid FROM object)
+          AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+        UNION ALL
+        SELECT concat_ws(' ', 'comment', pg_describe_object(classoid, objoid, objsubid), description)
+        FROM pg_description WHERE (classoid, objoid) IN (SELECT class, oid FROM object);
+        SELECT regexp_replace(regexp_replace(text, E'\n', ' ', 'g'), '(pg_toast_|Unique_ConstraintTrigger_)\d+', '\1N', 'g') AS text
+        FROM line ORDER BY text;
+SQL
+}
+
+#
+# Tables that together have what a partition can have
+#
+$node->safe_psql('postgres', <<'SQL');
+    CREATE ROLE keeper;
+    CREATE ROLE app LOGIN IN ROLE keeper;
+    CREATE ROLE granter;
+    CREATE ROLE reader;
+    CREATE ROLE writer;
+    CREATE TABLESPACE space LOCATION '';
+    GRANT CREATE ON TABLESPACE space TO keeper;
+    CREATE SCHEMA main AUTHORIZATION keeper;
+    CREATE SCHEMA "Other schema" AUTHORIZATION keeper;
+    GRANT USAGE ON SCHEMA main TO granter, writer;
+    CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler;
+
+    SET ROLE keeper;
+    SET search_path = main, public;
+
+    -- privileges, by several grantors
+    CREATE TABLE granted (id int, secret text, open text) PARTITION BY RANGE (id);
+    CREATE TABLE granted_1 PARTITION OF granted FOR VALUES FROM (0) TO (100);
+    CREATE TABLE granted_2 PARTITION OF granted FOR VALUES FROM (100) TO (200);
+    CREATE TABLE granted_3 PARTITION OF granted FOR VALUES FROM (200) TO (300);
+    INSERT INTO granted SELECT g, 's', 'o' FROM generate_series(0, 299) AS g;
+    GRANT SELECT ON granted_1 TO reader;
+    GRANT ALL ON granted_1 TO granter WITH GRANT OPTION;
+    GRANT SELECT (secret), UPDATE (open) ON granted_1 TO granter WITH GRANT OPTION;
+    GRANT INSERT (id) ON granted_1 TO PUBLIC;
+    SET ROLE granter;
+    GRANT SELECT, INSERT ON granted_1 TO writer WITH GRANT OPTION;
+    GRANT SELECT (secret) ON granted_1 TO reader, writer WITH GRANT OPTION;
+    SET ROLE writer;
+    GRANT SELECT ON granted_1 TO PUBLIC;
+    GRANT SELECT (secret) ON granted_1 TO PUBLIC;
+    SET ROLE keeper;
+    REVOKE DELETE, TRUNCATE ON granted_2 FROM keeper;
+    GRANT REFERENCES (id) ON granted_2 TO reader;
+
+    -- where and how it is stored
+    CREATE TABLE stored (id int NOT NULL, wide text, wider text, numbers numeric[]) PARTITION BY RANGE (id);
+    CREATE TABLE stored_1 PARTITION OF stored FOR VALUES FROM (0) TO (100)
+        WITH (fillfactor = 70, autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 256,
+              autovacuum_vacuum_scale_factor = 0.25, parallel_workers = 3, toast.vacuum_truncate = false)
+        TABLESPACE space;
+    CREATE UNLOGGED TABLE stored_2 PARTITION OF stored FOR VALUES FROM (100) TO (200);
+    CREATE TABLE stored_3 PARTITION OF stored FOR VALUES FROM (200) TO (300) USING other;
+    ALTER TABLE stored_1 ALTER wide SET STORAGE EXTERNAL, ALTER wider SET STORAGE MAIN, ALTER numbers SET COMPRESSION pglz,
+        ALTER id SET STATISTICS 7, ALTER wide SET STATISTICS 0, ALTER wider SET (n_distinct = 5, n_distinct_inherited = -0.5);
+    CREATE INDEX ON stored (id) WITH (fillfactor = 60);
+    CREATE INDEX stored_1_space ON stored_1 (lower(wide), (id + 1), id) TABLESPACE space;
+    ALTER INDEX stored_1_space ALTER COLUMN 1 SET STATISTICS 11, ALTER COLUMN 2 SET STATISTICS 0;
+    CREATE INDEX stored_2_gin ON stored_2 USING gin (numbers) WITH (fastupdate = off);
+    INSERT INTO stored SELECT g, repeat('w', g * 20), repeat(md5(g::text), g), ARRAY[g, g + 0.5] FROM generate_series(0, 299) AS g;
+    CLUSTER stored_1 USING stored_1_space;
+
+    -- indexes of the parent that look the same, paired by hand the other way round
+    CREATE INDEX stored_twin_1 ON ONLY stored (wide text_pattern_ops);
+    CREATE INDEX stored_twin_2 ON ONLY stored (wide text_pattern_ops);
+    CREATE INDEX stored_1_early ON stored_1 (wide text_pattern_ops);
+    CREATE INDEX stored_1_late ON stored_1 (wide text_pattern_ops) WITH (fillfactor = 80);
+    ALTER INDEX stored_twin_2 ATTACH PARTITION stored_1_early;
+    ALTER INDEX stored_twin_1 ATTACH PARTITION stored_1_late;
+    CREATE INDEX stored_2_early ON stored_2 (wide text_pattern_ops);
+    CREATE INDEX stored_2_late ON stored_2 (wide text_pattern_ops);
+    ALTER INDEX stored_twin_2 ATTACH PARTITION stored_2_early;
+    ALTER INDEX stored_twin_1 ATTACH PARTITION stored_2_late;
+    CREATE INDEX stored_3_early ON stored_3 (wide text_pattern_ops);
+    CREATE INDEX stored_3_late ON stored_3 (wide text_pattern_ops);
+    ALTER INDEX stored_twin_2 ATTACH PARTITION stored_3_early;
+    ALTER INDEX stored_twin_1 ATTACH PARTITION stored_3_late;
+
+    -- replica identities
+    CREATE TABLE identified (id int NOT NULL, at int NOT NULL, UNIQUE (id)) PARTITION BY RANGE (id);
+    CREATE TABLE identified_full PARTITION OF identified FOR VALUES FROM (0) TO (100);
+    CREATE TABLE identified_index PARTITION OF identified FOR VALUES FROM (100) TO (200);
+    CREATE TABLE identified_own PARTITION OF identified FOR VALUES FROM (200) TO (300);
+    CREATE TABLE identified_nothing PARTITION OF identified FOR VALUES FROM (300) TO (400);
+    CREATE UNIQUE INDEX identified_own_at ON identified_own (at, id);
+    ALTER TABLE identified_full REPLICA IDENTITY FULL;
+    ALTER TABLE identified_index REPLICA IDENTITY USING INDEX identified_index_id_key;
+    ALTER TABLE identified_own REPLICA IDENTITY USING INDEX identified_own_at;
+    ALTER TABLE identified_nothing REPLICA IDENTITY NOTHING;
+    INSERT INTO identified SELECT g, g FROM generate_series(0, 399) AS g;
+
+    -- constraints, indexes, comments
+    CREATE TYPE mood AS ENUM ('sad', 'happy');
+    CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+    CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT n * 2';
+    CREATE SEQUENCE counter;
+    CREATE TABLE kept (
+        id int NOT NULL DEFAULT nextval('counter'),
+        at date NOT NULL DEFAULT '2024-01-15' CONSTRAINT "not too old" CHECK (at > '2000-01-01'),
+        name varchar(20) COLLATE "C" DEFAULT 'none',
+        during int4range,
+        feeling mood DEFAULT 'happy',
+        amount positive,
+        doubled int GENERATED ALWAYS AS (twice(id)) STORED,
+        extra jsonb,
+        CONSTRAINT kept_key PRIMARY KEY (id, at)
+    ) PARTITION BY RANGE (at);
+    CREATE TABLE kept_1 PARTITION OF kept FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+    CREATE TABLE kept_2 (amount positive, gone int, id int NOT NULL, name varchar(20) COLLATE "C" DEFAULT 'other',
+        at date CONSTRAINT "not too old" CHECK (at > '2000-01-01'), also_gone text, extra jsonb, during int4range,
+        feeling mood, doubled int GENERATED ALWAYS AS (twice(id)) STORED, CONSTRAINT own_key_name PRIMARY KEY (id, at));
+    ALTER TABLE kept_2 DROP gone, DROP also_gone;
+    ALTER TABLE kept ATTACH PARTITION kept_2 FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
+    CREATE TABLE kept_default PARTITION OF kept DEFAULT;
+    CREATE INDEX kept_name ON kept (name DESC NULLS FIRST) INCLUDE (amount);
+    CREATE INDEX kept_extra ON kept USING gin (extra jsonb_path_ops);
+    CREATE INDEX kept_brin ON kept USING brin (at) WITH (pages_per_range = 4);
+    CREATE UNIQUE INDEX kept_twin ON kept (id, at, name) NULLS NOT DISTINCT;
+    CREATE UNIQUE INDEX kept_1_twin_of_its_own ON kept_1 (id, at, name) NULLS NOT DISTINCT;
+    CREATE INDEX kept_1_name_of_its_own ON kept_1 (name DESC NULLS FIRST) INCLUDE (amount);
+    CREATE INDEX kept_1_partial ON kept_1 (amount) WHERE feeling = 'happy';
+    CREATE INDEX kept_1_expression ON kept_1 (lower(name) text_pattern_ops, twice(id));
+    CREATE INDEX kept_1_hash ON kept_1 USING hash (name);
+    CREATE UNIQUE INDEX kept_1_unique ON kept_1 (doubled) INCLUDE (name);
+    ALTER TABLE kept_1
+        ADD CONSTRAINT kept_1_later UNIQUE (id) DEFERRABLE INITIALLY DEFERRED,
+        ADD CONSTRAINT kept_1_maybe UNIQUE (id, name) DEFERRABLE,
+        ADD CONSTRAINT kept_1_with UNIQUE (at, id) INCLUDE (name),
+        ADD CONSTRAINT "no overlap" EXCLUDE USING gist (during WITH &&) WHERE (feeling = 'happy'),
+        ADD CONSTRAINT kept_1_check CHECK (twice(id) >= 0),
+        ADD CONSTRAINT kept_1_alone CHECK (amount < 1000000) NO INHERIT,
+        ALTER name SET NOT NULL,
+        ALTER feeling SET DEFAULT 'sad',
+        ALTER during DROP DEFAULT;
+    COMMENT ON TABLE kept_1 IS 'a table''s "comment" with \ and $1';
+    COMMENT ON COLUMN kept_1.name IS 'its name';
+    COMMENT ON COLUMN kept_2.amount IS 'another''s';
+    COMMENT ON CONSTRAINT kept_1_later ON kept_1 IS 'unique at last';
+    COMMENT ON CONSTRAINT "no overlap" ON kept_1 IS 'exclusive';
+    COMMENT ON CONSTRAINT kept_1_check ON kept_1 IS 'checked';
+    COMMENT ON CONSTRAINT "not too old" ON kept_1 IS 'checked by the parent too';
+    COMMENT ON CONSTRAINT own_key_name ON kept_2 IS 'a key';
+    COMMENT ON INDEX kept_1_partial IS 'a part';
+    COMMENT ON INDEX kept_1_later IS 'the index of a constraint';
+    COMMENT ON INDEX kept_1_name_amount_idx IS 'a child';
+    CLUSTER kept_1 USING kept_1_pkey;
+    INSERT INTO kept (at, name, during, amount, extra)
+        SELECT '2024-01-01'::date + g % 80, 'n' || g, int4range(g * 10, g * 10 + 5), g + 1, jsonb_build_object('g', g)
+        FROM generate_series(0, 499) AS g;
+    CREATE VIEW kept_view AS SELECT name, at FROM kept;
+    CREATE STATISTICS kept_statistics ON id, at FROM kept;
+    ALTER TABLE kept ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY kept_policy ON kept FOR SELECT TO reader USING (amount > 5);
+
+    -- triggers of the parent
+    CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TABLE fired (id int, v text) PARTITION BY RANGE (id);
+    CREATE TABLE fired_1 PARTITION OF fired FOR VALUES FROM (0) TO (100);
+    CREATE TABLE fired_2 PARTITION OF fired FOR VALUES FROM (100) TO (200);
+    CREATE TRIGGER "first" BEFORE INSERT OR UPDATE OF v ON fired FOR EACH ROW WHEN (NEW.v <> '') EXECUTE FUNCTION fire('a', 'b');
+    CREATE TRIGGER second AFTER DELETE ON fired FOR EACH ROW EXECUTE FUNCTION fire();
+    CREATE CONSTRAINT TRIGGER third AFTER INSERT ON fired DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fire();
+    CREATE TRIGGER whole BEFORE TRUNCATE ON fired EXECUTE FUNCTION fire();
+    ALTER TABLE fired DISABLE TRIGGER second;
+    ALTER TABLE fired ENABLE ALWAYS TRIGGER third;
+    INSERT INTO fired SELECT g, 'v' FROM generate_series(0, 199) AS g;
+
+    -- a tree, odd names, another schema, an identity column of the parent
+    CREATE TABLE "Odd ""Tree" ("the key" int GENERATED ALWAYS AS IDENTITY, "Sub key" text, "a.b" int DEFAULT 3, gone int)
+        PARTITION BY RANGE ("the key");
+    CREATE TABLE "Other schema"."Branch;1" PARTITION OF "Odd ""Tree" FOR VALUES FROM (MINVALUE) TO (100) PARTITION BY LIST ("Sub key");
+    CREATE TABLE main."Leaf '1'" PARTITION OF "Other schema"."Branch;1" FOR VALUES IN ('a', 'b''c', NULL);
+    CREATE TABLE "Other schema"."Leaf '2'" PARTITION OF "Other schema"."Branch;1" DEFAULT;
+    CREATE TABLE "Other schema"."SELECT" PARTITION OF "Odd ""Tree" FOR VALUES FROM (100) TO (MAXVALUE);
+    ALTER TABLE "Odd ""Tree" DROP gone, ADD added text DEFAULT 'more';
+    CREATE INDEX "Index of ""it" ON "Odd ""Tree" ("a.b", "Sub key");
+    CREATE INDEX "Own %s index" ON main."Leaf '1'" ("a.b");
+    COMMENT ON COLUMN "Other schema"."SELECT"."a.b" IS 'dotted';
+    INSERT INTO "Odd ""Tree" ("Sub key") SELECT (ARRAY['a', 'b''c', 'z', NULL])[1 + g % 4] FROM generate_series(1, 200) AS g;
+
+    -- what belongs to a leaf alone
+    CREATE TABLE own (gone int, id int, at date, v text, n int) PARTITION BY RANGE (id);
+    CREATE TABLE own_1 PARTITION OF own FOR VALUES FROM (0) TO (100);
+    CREATE TABLE own_2 (n int, v text, id int, dropped int, at date, gone int);
+    ALTER TABLE own_2 DROP dropped;
+    ALTER TABLE own ATTACH PARTITION own_2 FOR VALUES FROM (100) TO (200);
+    ALTER TABLE own DROP gone;
+    INSERT INTO own SELECT g, '2024-01-01'::date + g, 'v' || g, -g FROM generate_series(0, 199) AS g;
+    CREATE TABLE joined (id int);
+    CREATE TRIGGER twofold AFTER INSERT OR UPDATE ON own FOR EACH ROW EXECUTE FUNCTION fire();
+    ALTER TABLE own_2 DISABLE TRIGGER twofold;
+    COMMENT ON TRIGGER twofold ON own_1 IS 'on this one';
+    CREATE TRIGGER "Its own" BEFORE UPDATE OF v, id ON own_2 FOR EACH ROW
+        WHEN (OLD.id <> NEW.id OR OLD.v IS DISTINCT FROM NEW.v OR (OLD.at, NEW.n) IS NULL) EXECUTE FUNCTION fire('', 'it''s', '\');
+    CREATE TRIGGER statement AFTER UPDATE ON own_2 REFERENCING OLD TABLE AS "Old" NEW TABLE AS "New" EXECUTE FUNCTION fire();
+    CREATE TRIGGER emptied AFTER TRUNCATE ON own_2 EXECUTE FUNCTION fire();
+    CREATE CONSTRAINT TRIGGER later AFTER DELETE ON own_2 FROM joined DEFERRABLE FOR EACH ROW WHEN (OLD.n < 5) EXECUTE FUNCTION fire();
+    ALTER TABLE own_2 DISABLE TRIGGER emptied, ENABLE REPLICA TRIGGER "Its own", ENABLE ALWAYS TRIGGER statement;
+    COMMENT ON TRIGGER "Its own" ON own_2 IS 'its own';
+    ALTER TABLE own_2 ADD CONSTRAINT not_checked CHECK (n > -120 AND length(v) < 100) NOT VALID,
+        ADD CONSTRAINT checked CHECK (n <= 0);
+    COMMENT ON CONSTRAINT not_checked ON own_2 IS 'true of new rows';
+    ALTER TABLE own_2 ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY "Policy 1" ON own_2 AS RESTRICTIVE FOR UPDATE TO reader, writer USING (n < 0) WITH CHECK (id > 0 AND v <> '');
+    CREATE POLICY all_of_it ON own_2 USING (EXISTS (SELECT FROM joined AS j WHERE j.id = own_2.id));
+    CREATE POLICY new_ones ON own_2 FOR INSERT TO CURRENT_USER WITH CHECK (v LIKE current_user || '%');
+    COMMENT ON POLICY all_of_it ON own_2 IS 'all of it';
+    CREATE STATISTICS own_2_all ON id, n, (id + n), lower(v) FROM own_2;
+    CREATE STATISTICS "Other schema"."Statistics 2" (mcv, dependencies) ON v, at FROM own_2;
+    CREATE STATISTICS own_2_one ON (lower(v)) FROM own_2;
+    ALTER STATISTICS own_2_one SET STATISTICS 33;
+    COMMENT ON STATISTICS "Other schema"."Statistics 2" IS 'correlated';
+
+    -- other ways to divide
+    CREATE TABLE hashed (id int, name text PRIMARY KEY) PARTITION BY HASH (name);
+    CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 3, REMAINDER 0);
+    CREATE TABLE hashed_2 PARTITION OF hashed FOR VALUES WITH (MODULUS 3, REMAINDER 1);
+    CREATE TABLE hashed_3 PARTITION OF hashed FOR VALUES WITH (MODULUS 3, REMAINDER 2);
+    INSERT INTO hashed SELECT g, g FROM generate_series(1, 100) AS g;
+    CREATE TABLE several (a int, b text COLLATE "C", c date) PARTITION BY RANGE (a, b, (twice(a)));
+    CREATE TABLE several_1 PARTITION OF several FOR VALUES FROM (1, MINVALUE, MINVALUE) TO (1, 'm', 2);
+    CREATE TABLE several_2 PARTITION OF several FOR VALUES FROM (1, 'm', 2) TO (MAXVALUE, MAXVALUE, MAXVALUE);
+    CREATE TABLE several_3 PARTITION OF several DEFAULT;
+    INSERT INTO several SELECT g % 3, chr(97 + g % 26), '2024-01-01' FROM generate_series(1, 300) AS g;
+
+    RESET ROLE;
+    GRANT CREATE ON SCHEMA main TO app;
+    ALTER TABLE main.granted_3 OWNER TO app;
+    CREATE PUBLICATION of_parents FOR TABLE main.granted, main.kept;
+    CREATE PUBLICATION of_schema FOR TABLES IN SCHEMA "Other schema";
+    CREATE PUBLICATION of_leaf FOR TABLE main.own_1, main.own_2 (id, v, n) WHERE (n > 5 AND v <> 'x'), main.several_1;
+    CREATE PUBLICATION of_leaf_too FOR TABLE main.own_2 WITH (publish = 'insert');
+    GRANT CREATE ON DATABASE postgres TO keeper;
+    ALTER PUBLICATION of_leaf OWNER TO keeper;
+    ALTER PUBLICATION of_leaf_too OWNER TO keeper;
+    -- which its owner cannot read past
+    CREATE TABLE main.forced (id int) PARTITION BY RANGE (id);
+    CREATE TABLE main.forced_1 PARTITION OF main.forced FOR VALUES FROM (0) TO (100);
+    INSERT INTO main.forced VALUES (1), (2);
+    ALTER TABLE main.forced_1 ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    CREATE POLICY few ON main.forced_1 USING (id = 1);
+
+    -- what a new table would be given
+    ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT ON TABLES TO PUBLIC, reader;
+    ALTER DEFAULT PRIVILEGES FOR ROLE keeper, app GRANT ALL ON TABLES TO writer WITH GRANT OPTION;
+    ALTER DEFAULT PRIVILEGES FOR ROLE keeper, app IN SCHEMA main GRANT SELECT ON TABLES TO reader;
+    ALTER DEFAULT PRIVILEGES FOR ROLE keeper REVOKE TRUNCATE ON TABLES FROM keeper;
+SQL
+
+my @targets = ('granted', 'stored', 'identified', 'kept', 'fired', '"Odd ""Tree"', 'own', 'hashed', 'several', 'forced');
+$node->safe_psql('postgres',
+    join '', map { "CREATE TABLE public.\"rows $_\" AS SELECT tableoid::regclass::text AS leaf, * FROM main.$_;\n" =~ s/"rows "Odd ""Tree""/"rows tree"/r } @targets);
+
+my $leaves = q{SELECT relid FROM pg_class AS c, pg_partition_tree(c.oid) WHERE c.relkind = 'p' AND NOT c.relispartition}
+    . q{ AND c.relnamespace = 'main'::regnamespace AND isleaf};
+
+# The same by a role that owns nothing and one that owns all, under settings that would change what is made.
+my $settings = "SET search_path = main, public; SET default_tablespace = 'space';"
+    . " SET default_toast_compression = 'pglz'; SET quote_all_identifiers = on; SET DateStyle = 'SQL, DMY';"
+    . ' SET default_statistics_target = 17; SET check_function_bodies = off';
+my %callers = ('the superuser' => $settings, 'a member of the owner' => "SET SESSION AUTHORIZATION app; $settings");
+for my $caller (reverse sort keys %callers) {
+    my $dump = dump_schema();
+    my $lines = catalog_lines();
+    my $oids = $node->safe_psql('postgres', "SELECT array_agg(relid::oid) FROM ($leaves) AS leaf WHERE relid <> 'main.forced_1'::regclass");
+    for my $target (@targets) {
+        next if $target eq 'forced' && $caller ne 'the superuser';
+        my $job = start_job($node, "'$target', '$target', keep_old => false, delay => '0', max_attempts => 1", $callers{$caller});
+        is(wait_job($node, $job), 'done', "$caller: table $target is rebuilt")
+            or diag($node->safe_psql('postgres', "SELECT error FROM backfill_status WHERE job = $job"));
+        my $rows = $target =~ /Tree/ ? 'rows tree' : "rows $target";
+        is($node->safe_psql('postgres', <<"SQL"), '0', "$caller: table $target has the same rows in the same places");
+            CREATE TEMP VIEW now AS SELECT tableoid::regclass::text AS leaf, * FROM main.$target;
+            SELECT (SELECT count(*) FROM (TABLE now EXCEPT ALL TABLE public."$rows") AS a)
+                 + (SELECT count(*) FROM (TABLE public."$rows" EXCEPT ALL TABLE now) AS b);
+SQL
+    }
+    is($node->safe_psql('postgres', "SELECT count(*) FROM ($leaves) AS leaf WHERE relid::oid = ANY ('$oids')"), '0',
+        "$caller: every leaf is another table than before");
+    same_text(dump_schema(), $dump, "$caller: pg_dump writes the same");
+    same_text(catalog_lines(), $lines, "$caller: the catalogs say the same");
+    is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_index WHERE NOT (indisvalid AND indisready AND indislive)'), '0',
+        "$caller: all indexes are valid");
+    check_clean($node, $caller);
+}
+$node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
+is($node->safe_psql('postgres', <<"SQL"), '', 'the indexes have every row once');
+    SELECT bt_index_check(i.indexrelid, true) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+    JOIN pg_am AS a ON a.oid = c.relam WHERE a.amname = 'btree' AND i.indrelid IN ($leaves) OFFSET 10000
+SQL
+
+#
+# What is refused, and why
+#
+$node->safe_psql('postgres', <<'SQL');
+    CREATE SCHEMA refused;
+    CREATE FUNCTION refused.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE EXTENSION postgres_fdw;
+    CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw;
+    CREATE EXTENSION btree_gist;
+SQL
+for my $case (
+    [ 'a foreign key' => 'CREATE TABLE other (k int PRIMARY KEY); ALTER TABLE t_1 ADD CONSTRAINT outward FOREIGN KEY (n) REFERENCES other'
+            => qr/foreign key outward\b/ ],
+    [ 'a foreign key of the parent' => 'CREATE TABLE other (k int PRIMARY KEY); ALTER TABLE t ADD FOREIGN KEY (n) REFERENCES other'
+            => qr/foreign key/ ],
+    [ 'a foreign key to it' => 'CREATE TABLE other (k int REFERENCES t_1)' => qr/referenced by foreign key other_k_fkey of refused\.other/ ],
+    [ 'a foreign key to the parent' => 'CREATE TABLE other (k int REFERENCES t)' => qr/referenced by foreign key/ ],
+    [ 'a rule' => 'CREATE RULE r AS ON DELETE TO t_1 DO INSTEAD NOTHING' => qr/rule r\b/ ],
+    [ 'a view' => 'CREATE VIEW v AS SELECT k FROM t_1' => qr/view .*v\b/ ],
+    [ 'a materialized view' => 'CREATE MATERIALIZED VIEW v AS SELECT k FROM t_1' => qr/materialized view .*v\b/ ],
+    [ 'a function of its rows' => q{CREATE FUNCTION f(t_1) RETURNS int LANGUAGE sql AS 'SELECT 1'} => qr/function .*f\(/ ],
+    [ 'a function of arrays of its rows' => q{CREATE FUNCTION f(t_1[]) RETURNS int LANGUAGE sql AS 'SELECT 1'} => qr/function .*f\(/ ],
+    [ 'a function that reads it' => 'CREATE FUNCTION f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM t_1; END'
+            => qr/function .*f\(/ ],
+    [ 'a function that names a column' => 'CREATE FUNCTION f(n t_1.n%TYPE) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT max(t_1.n) FROM t_1; END'
+            => qr/function .*f\(/ ],
+    [ 'a column of its row type' => 'CREATE TABLE other (r t_1)' => qr/column r of .*other/ ],
+    [ 'a policy elsewhere that reads it' => 'CREATE TABLE other (k int); CREATE POLICY p ON other USING (EXISTS (SELECT FROM t_1))' => qr/policy p on .*other/ ],
+    [ 'a trigger elsewhere that names its rows' =>
+            'CREATE TABLE other (k int); CREATE TRIGGER w BEFORE INSERT ON other FOR EACH ROW WHEN (NULL::t_1 IS NULL) EXECUTE FUNCTION fire()'
+            => qr/trigger w on .*other/ ],
+    [ 'a constraint elsewhere that names its rows' => 'CREATE TABLE other (k int CONSTRAINT c CHECK (NULL::t_1 IS NULL))' => qr/constraint c on .*other/ ],
+    [ 'a default elsewhere that names its rows' => 'CREATE TABLE other (k bool DEFAULT (NULL::t_1 IS NULL))' => qr/default value/ ],
+    [ 'a constraint of the parent that is not valid' => 'ALTER TABLE t ADD CONSTRAINT c CHECK (n < 5) NOT VALID' => qr/constraint c, which is not valid/ ],
+    [ 'a sequence of its own' => 'CREATE SEQUENCE s OWNED BY t_1.n' => qr/sequence .*s\b/ ],
+    [ 'an identity column of its own' => 'ALTER TABLE t_1 ALTER n SET NOT NULL, ALTER n ADD GENERATED BY DEFAULT AS IDENTITY'
+            => qr/identity column n\b/, sub { $_[0] < 17 } ],
+    [ 'an index of the parent that it lacks' => 'CREATE INDEX i ON ONLY t (n)' => qr/lacks an index for refused\.i\b/ ],
+    [ 'a foreign table' => 'DROP TABLE t_1; ALTER TABLE t DROP CONSTRAINT t_pkey; CREATE FOREIGN TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10) SERVER far'
+            => qr/foreign table/ ],
+    [ 'membership in an extension' => 'ALTER EXTENSION btree_gist ADD TABLE t_1' => qr/belongs to an extension/,
+            undef, 'ALTER EXTENSION btree_gist DROP TABLE refused.t_1' ],
+    [ 'an index that depends on an extension' => 'CREATE INDEX i ON t_1 (n); ALTER INDEX i DEPENDS ON EXTENSION btree_gist'
+            => qr/index i, which depends on an extension/ ],
+    [ 'a constraint of a name that is needed' => 'ALTER TABLE t_1 ADD CONSTRAINT partbackfill_bounds CHECK (n < 5)'
+            => qr/constraint named partbackfill_bounds/ ])
+{
+    my ($title, $setup, $reason, $applies, $undo) = @$case;
+    next if $applies && !$applies->($node->pg_version->major);
+    my $jobs = $node->safe_psql('postgres', 'SELECT count(*) FROM backfill_status');
+    $node->safe_psql('postgres', <<"SQL");
+        SET search_path = refused;
+        CREATE TABLE t (k int PRIMARY KEY, n int) PARTITION BY RANGE (k);
+        CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+        CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20);
+        $setup;
+SQL
+    my $left = leftovers($node);
+    my ($sqlstate, $message) = error_of($node,
+        q{SET search_path = refused, public; SELECT backfill_start('t', 'SELECT 1 AS k, 1 AS n', delay => '0')});
+    is($sqlstate, '0A000', "refused: $title");
+    if ($sqlstate eq 'none') {
+        my $job = $node->safe_psql('postgres', 'SELECT max(job) FROM backfill_status');
+        wait_job($node, $job);
+        $node->psql('postgres', "SELECT backfill_purge($job)"); # the next case is another one
+    }
+    like($message, $reason, "refused: $title: the reason");
+    like($message, qr/\A[^\n]*"t_1".*HINT: /s, "refused: $title: the partition and a hint");
+    my $reasons = $node->safe_psql('postgres',
+        q{SET search_path = refused, public; SELECT action, array_to_string(hazards, '; ') FROM backfill_plan('t') WHERE partition = 't_1'::regclass});
+    like($reasons, qr/^refuse\|.*$reason/s, "refused: $title: backfill_plan says so");
+    is($node->safe_psql('postgres', 'SELECT count(*) FROM backfill_status'), $jobs, "refused: $title: there is no job");
+    is(leftovers($node), $left, "refused: $title: and nothing of one");
+    $node->safe_psql('postgres', ($undo // '') . <<'SQL');
+        ;
+        SET client_min_messages = warning;
+        DROP PUBLICATION IF EXISTS p;
+        DROP TABLE refused.t CASCADE;
+        DROP TABLE IF EXISTS refused.other CASCADE;
+        DROP FUNCTION IF EXISTS refused.f;
+SQL
+}
+{
+    $node->safe_psql('postgres', 'CREATE PUBLICATION of_another FOR TABLE main.granted_1');
+    my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.granted', 'main.granted')});
+    is($sqlstate, '0A000', 'refused: membership in a publication of another');
+    like($message, qr/publication of_another\b/, 'refused: membership in a publication of another: the reason');
+}
+{
+    my ($sqlstate, $message) = error_of($node, <<'SQL');
+        CREATE TEMP TABLE t (k int, n int) PARTITION BY RANGE (k);
+        CREATE TEMP TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+        SELECT backfill_start('t', 'SELECT 1 AS k, 1 AS n', delay => '0');
+SQL
+    is($sqlstate, '0A000', 'refused: a temporary table');
+    like($message, qr/temporary table/, 'refused: a temporary table: the reason');
+}
+
+$node->stop;
+done_testing();
