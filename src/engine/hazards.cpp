@@ -54,6 +54,10 @@ constexpr const char *kRefusals = R"SQL(
         FROM pg_publication_rel AS r JOIN pg_publication AS pub ON pub.oid = r.prpubid
         WHERE r.prrelid = leaf.oid AND NOT pg_has_role(pub.pubowner, 'USAGE')
         UNION ALL
+        SELECT 'is fed by subscription ' || quote_ident(s.subname)
+        FROM pg_subscription_rel AS r JOIN pg_subscription AS s ON s.oid = r.srsubid
+        WHERE r.srrelid = leaf.oid
+        UNION ALL
         SELECT 'has rule ' || quote_ident(r.rulename) FROM pg_rewrite AS r WHERE r.ev_class = leaf.oid
         UNION ALL
         SELECT 'has a security label'

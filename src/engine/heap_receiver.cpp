@@ -58,7 +58,9 @@ struct HeapReceiver {
     uint64 rows;
 };
 
-constexpr int kInsertOptions = TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN | TABLE_INSERT_NO_LOGICAL;
+// Not TABLE_INSERT_NO_LOGICAL, which multi-inserts do not know: the loader keeps
+// the rows from being decoded in another way.
+constexpr int kInsertOptions = TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN;
 
 // A table larger than a quarter of shared_buffers is written through a ring of
 // buffers, so that it does not push out what others read. A smaller one is not:

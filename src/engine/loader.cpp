@@ -141,12 +141,27 @@ uint64 load_heap(const LoadRequest &request) {
     return rows;
 }
 
-// Logical decoding passes over a relation that is marked as being rewritten: a
-// subscriber has no such table.
-void set_decoding(Oid table, bool decoded) {
-    const pg::AsExtensionOwner as_owner;
-    pg::execute("UPDATE pg_class SET relrewrite = $2 WHERE oid = $1", {table, decoded ? kNoOid : table});
-}
+// Within its life logical decoding passes over what is written to the table and
+// its TOAST table, as over any relation that is marked as being rewritten: a
+// subscriber of a FOR ALL TABLES publication has no such table.
+class Undecoded {
+public:
+    explicit Undecoded(Oid table) : table_(table) { mark(table); }
+    // Explicit, since nothing can be done about it once an error is on its way;
+    // the mark goes with the transaction then.
+    void end() { mark(kNoOid); }
+
+private:
+    void mark(Oid value) {
+        const pg::AsExtensionOwner as_owner;
+        pg::execute(R"SQL(
+            UPDATE pg_class SET relrewrite = $2
+            WHERE oid = $1 OR oid = (SELECT c.reltoastrelid FROM pg_class AS c WHERE c.oid = $1 AND c.reltoastrelid <> 0)
+        )SQL",
+                    {table_, value});
+    }
+    Oid table_;
+};
 
 // Behind the same interface for whatever is not a plain heap. The shadow is new
 // and empty; its indexes are kept as the rows come in.
@@ -156,10 +171,7 @@ uint64 load_by_insert(const LoadRequest &request, const std::string &shadow) {
         columns += (columns.empty() ? "" : ", ") + pg::quote_identifier(column);
     const std::string sql =
         fmt::format("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE {}", shadow, columns, request.query.sql);
-    set_decoding(request.shadow, false);
-    const auto rows = pg::query(sql, request.params).processed;
-    set_decoding(request.shadow, true);
-    return rows;
+    return pg::query(sql, request.params).processed;
 }
 
 } // namespace
@@ -172,10 +184,16 @@ std::uint64_t load(const LoadRequest &request) {
     // The source may have changed since the door: what must not be converted is
     // looked at again.
     check_columns(parse_query(request.query.sql, key).columns, request.shadow, request.key_columns);
-    if (!is_plain_heap(request.shadow))
-        return load_by_insert(request, shadow);
-    const pg::ReadOnlyScope read_only;
-    return pg::guard([&] { return load_heap(request); });
+    Undecoded undecoded(request.shadow);
+    std::uint64_t rows = 0;
+    if (is_plain_heap(request.shadow)) {
+        const pg::ReadOnlyScope read_only;
+        rows = pg::guard([&] { return load_heap(request); });
+    } else {
+        rows = load_by_insert(request, shadow);
+    }
+    undecoded.end();
+    return rows;
 }
 
 void build_indexes(Oid shadow, const std::function<void(int, int)> &before) {

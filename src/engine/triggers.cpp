@@ -4,6 +4,7 @@ extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/partition.h"
 #include "catalog/pg_trigger.h"
@@ -75,6 +76,18 @@ Node *when_clause(HeapTuple tuple, Relation catalog, Relation live, Relation sha
     return static_cast<Node *>(linitial(quals));
 }
 
+// What WHEN depends on. The server records it for a clause that it parses itself,
+// not for one that is handed over ready-made.
+void record_when(const ObjectAddress *trigger, Node *when, Relation shadow) {
+    auto *entry = makeNode(RangeTblEntry);
+    entry->rtekind = RTE_RELATION;
+    entry->relid = RelationGetRelid(shadow);
+    entry->relkind = RELKIND_RELATION;
+    entry->rellockmode = AccessShareLock;
+    // OLD and NEW are the first and the second.
+    recordDependencyOnExpr(trigger, when, list_make2(entry, entry), DEPENDENCY_NORMAL);
+}
+
 void copy_trigger(HeapTuple tuple, Relation catalog, Relation live, Relation shadow) {
     auto *trigger = reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple));
     auto *statement = makeNode(CreateTrigStmt);
@@ -89,9 +102,12 @@ void copy_trigger(HeapTuple tuple, Relation catalog, Relation live, Relation sha
     statement->initdeferred = trigger->tginitdeferred;
     add_transition(&statement->transitionRels, tuple, catalog, Anum_pg_trigger_tgoldtable, false);
     add_transition(&statement->transitionRels, tuple, catalog, Anum_pg_trigger_tgnewtable, true);
+    Node *when = when_clause(tuple, catalog, live, shadow);
     const ObjectAddress copied = CreateTriggerFiringOn(
         statement, nullptr, RelationGetRelid(shadow), trigger->tgconstrrelid, InvalidOid, InvalidOid,
-        trigger->tgfoid, InvalidOid, when_clause(tuple, catalog, live, shadow), false, false, trigger->tgenabled);
+        trigger->tgfoid, InvalidOid, when, false, false, trigger->tgenabled);
+    if (when != nullptr)
+        record_when(&copied, when, shadow);
     CommandCounterIncrement();
     char *comment = GetComment(trigger->oid, TriggerRelationId, 0);
     if (comment != nullptr)

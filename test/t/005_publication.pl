@@ -47,7 +47,7 @@ SQL
 sub changes {
     return $node->safe_psql('postgres', <<'SQL');
         SELECT DISTINCT substring(data FROM 1 FOR 40)
-        FROM pg_logical_slot_peek_changes('decoding', NULL, NULL) WHERE data !~ '^(BEGIN|COMMIT)'
+        FROM pg_logical_slot_peek_changes('decoding', NULL, NULL) WHERE data !~ '^(BEGIN|COMMIT)' ORDER BY 1
 SQL
 }
 
