@@ -69,6 +69,7 @@ CREATE TABLE @extschema@.backfill_control (
     waiting_on      text,
     partition_constraint text,
     fingerprint     text,
+    proof_oid       oid,
     shadow_oid      oid,
     old_oid         oid,
     rows            bigint,
@@ -94,6 +95,7 @@ COMMENT ON COLUMN @extschema@.backfill_control.swap_since IS 'when its first swa
 COMMENT ON COLUMN @extschema@.backfill_control.not_before IS 'no worker takes it up again before';
 COMMENT ON COLUMN @extschema@.backfill_control.partition_constraint IS 'its implicit constraint as SQL text, which filters the source';
 COMMENT ON COLUMN @extschema@.backfill_control.fingerprint IS 'digest of the partition''s definition when its shadow was made; another one at the swap means a rebuild';
+COMMENT ON COLUMN @extschema@.backfill_control.proof_oid IS 'the CHECK on a DEFAULT sibling that spares the swap a scan of it, until the swap drops it';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the table being built beside it';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'what keep_old kept, in schema backfill_<job>_old';
 

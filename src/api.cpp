@@ -200,7 +200,7 @@ PARTBACKFILL_FUNCTION(partbackfill_cancel) {
     for (const int pid : workers)
         pg::cancel_process_at_commit(pid);
     if (workers.empty() && !job.finished)
-        worker::register_worker(job.id, job.owner); // to tidy up
+        worker::register_worker(job.id, pg::current_role()); // to tidy up; the owner may be unable to connect
     PG_RETURN_BOOL(true);
 }
 

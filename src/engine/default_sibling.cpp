@@ -22,13 +22,19 @@ namespace partbackfill::engine {
 
 namespace {
 
-// A DEFAULT of fewer pages is scanned in less time than a CHECK takes to add
-// and drop.
-constexpr std::int64_t kSmallPages = 64;
-
 std::string proof_name(std::int64_t job, int ordinal) { return fmt::format("partbackfill_{}_{}", job, ordinal); }
 
-std::string qualified_name(Oid table) { return pg::query_row("SELECT $1::regclass::text", {table}).text(0); }
+// ALTER TABLE ... on the CHECK of that OID; nothing when it is gone.
+void alter_proof(Oid proof, const char *action) {
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT format('ALTER TABLE %s %s CONSTRAINT %I', k.conrelid::regclass, $2, k.conname)
+        FROM pg_constraint AS k
+        WHERE k.oid = $1 AND k.contype = 'c' AND k.conrelid <> 0
+    )SQL",
+                                        {proof, action})
+                                  .rows)
+        pg::execute(row.text(0));
+}
 
 // The negation of the partition's own bound, exactly as ATTACH will ask for it.
 void add_check(Oid parent_oid, Oid leaf, Oid sibling_oid, const char *name) {
@@ -60,20 +66,19 @@ std::optional<Oid> default_sibling(const Leaf &leaf) {
     return found.rows.front().oid(0);
 }
 
-Proof proof_state(std::int64_t job, int ordinal, const Leaf &leaf) {
+Proof proof_state(const Leaf &leaf, Oid proof) {
     const auto sibling = default_sibling(leaf);
     if (!sibling)
         return Proof::not_needed;
-    // A DEFAULT that is partitioned itself, or foreign, is left to ATTACH.
     const pg::Result found = pg::query(R"SQL(
-        SELECT c.relkind = 'r'
+        SELECT c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE')
                    AND pg_relation_size(c.oid) > $3 * current_setting('block_size')::bigint,
                k.convalidated
         FROM pg_class AS c
-        LEFT JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.conname = $2
+        LEFT JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.oid = $2
         WHERE c.oid = $1
     )SQL",
-                                       {*sibling, proof_name(job, ordinal), kSmallPages});
+                                       {*sibling, proof, kSmallPages});
     if (found.empty())
         return Proof::not_needed;
     const pg::Row &row = found.rows.front();
@@ -82,49 +87,33 @@ Proof proof_state(std::int64_t job, int ordinal, const Leaf &leaf) {
     return row.boolean(0) ? Proof::missing : Proof::not_needed;
 }
 
-bool add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::milliseconds limit) {
+Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::milliseconds limit) {
     const auto sibling = default_sibling(leaf);
-    if (!sibling)
-        return true;
+    // The parent first, as everybody takes them.
+    if (!sibling || !lock_shared(leaf.parent, limit))
+        return kNoOid;
     std::chrono::steady_clock::time_point had;
     if (!lock_exclusively({*sibling}, limit, &had))
-        return false;
+        return kNoOid;
     const std::string name = proof_name(job, ordinal);
-    pg::guard([&] { add_check(leaf.parent, leaf.oid, *sibling, name.c_str()); });
-    return true;
+    pg::guard([&] {
+        add_check(leaf.parent, leaf.oid, *sibling, name.c_str());
+        CommandCounterIncrement();
+    });
+    return pg::query_row("SELECT oid::bigint FROM pg_constraint WHERE conrelid = $1 AND conname = $2", {*sibling, name})
+        .oid(0);
 }
 
-void validate_proof(std::int64_t job, int ordinal, const Leaf &leaf) {
-    if (const auto sibling = default_sibling(leaf))
-        pg::execute(fmt::format("ALTER TABLE {} VALIDATE CONSTRAINT {}", qualified_name(*sibling),
-                                proof_name(job, ordinal)));
-}
+void validate_proof(Oid proof) { alter_proof(proof, "VALIDATE"); }
+void drop_proof(Oid proof) { alter_proof(proof, "DROP"); }
 
-void drop_proof(std::int64_t job, int ordinal, const Leaf &leaf) {
-    const auto sibling = default_sibling(leaf);
-    if (sibling && proof_state(job, ordinal, leaf) != Proof::not_needed)
-        pg::execute(fmt::format("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", qualified_name(*sibling),
-                                proof_name(job, ordinal)));
-}
-
-std::vector<Oid> tables_with_proofs(std::int64_t job) {
+std::vector<Oid> tables_of_proofs(const std::vector<Oid> &proofs) {
     std::vector<Oid> tables;
     const pg::Result found = pg::query(
-        "SELECT DISTINCT conrelid::bigint FROM pg_constraint WHERE conrelid <> 0 AND conname ~ $1 ORDER BY 1",
-        {fmt::format("^partbackfill_{}_[0-9]+$", job)});
+        "SELECT DISTINCT conrelid::bigint FROM pg_constraint WHERE oid = ANY ($1) AND conrelid <> 0 ORDER BY 1", {proofs});
     for (const pg::Row &row : found.rows)
         tables.push_back(row.oid(0));
     return tables;
-}
-
-void drop_proofs(std::int64_t job) {
-    const pg::Result found = pg::query(R"SQL(
-        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname)
-        FROM pg_constraint WHERE conrelid <> 0 AND conname ~ $1
-    )SQL",
-                                       {fmt::format("^partbackfill_{}_[0-9]+$", job)});
-    for (const pg::Row &row : found.rows)
-        pg::execute(row.text(0));
 }
 
 } // namespace partbackfill::engine

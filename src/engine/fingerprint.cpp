@@ -66,7 +66,8 @@ std::string fingerprint(Oid leaf) {
             SELECT format('dependent %s %s %s %s', d.classid, d.objid, d.objsubid, d.deptype)
             FROM pg_depend AS d
             JOIN leaf ON (d.refclassid = 'pg_class'::regclass AND d.refobjid = leaf.oid)
-                      OR (d.refclassid = 'pg_type'::regclass AND d.refobjid = leaf.reltype)
+                      OR (d.refclassid = 'pg_type'::regclass
+                          AND d.refobjid IN (leaf.reltype, (SELECT t.typarray FROM pg_type AS t WHERE t.oid = leaf.reltype)))
             UNION ALL
             SELECT format('default partition %s', p.partdefid)
             FROM pg_partitioned_table AS p JOIN leaf ON leaf.inhparent = p.partrelid AND p.partdefid <> leaf.oid

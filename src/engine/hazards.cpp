@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -79,7 +80,12 @@ constexpr const char *kRefusals = R"SQL(
         FROM pg_index AS pi
         WHERE pi.indrelid = leaf.inhparent
           AND NOT EXISTS (SELECT FROM pg_inherits AS ii JOIN pg_index AS ci ON ci.indexrelid = ii.inhrelid
-                          WHERE ii.inhparent = pi.indexrelid AND ci.indrelid = leaf.oid)
+                          WHERE ii.inhparent = pi.indexrelid AND ci.indrelid = leaf.oid AND ci.indisvalid)
+        UNION ALL
+        SELECT 'is beside DEFAULT partition ' || d.oid::regclass::text || ', whose owner you are not'
+        FROM pg_partitioned_table AS p JOIN pg_class AS d ON d.oid = p.partdefid
+        WHERE p.partrelid = leaf.inhparent AND d.oid <> leaf.oid AND NOT pg_has_role(d.relowner, 'USAGE')
+          AND pg_relation_size(d.oid) > $3 * current_setting('block_size')::bigint
         UNION ALL
         SELECT 'has index ' || quote_ident(ic.relname) || ', which depends on an extension'
         FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid
@@ -182,7 +188,7 @@ void check_names(const Target &target) {
 
 std::vector<Hazard> refusals(const std::vector<Oid> &leaves) {
     std::vector<Hazard> hazards;
-    const pg::Result result = pg::query(kRefusals, {leaves, kBoundsConstraint});
+    const pg::Result result = pg::query(kRefusals, {leaves, kBoundsConstraint, kSmallPages});
     hazards.reserve(result.rows.size());
     for (const pg::Row &row : result.rows)
         hazards.push_back({row.oid(0), row.text(1)});
@@ -193,6 +199,25 @@ std::vector<Hazard> refusals(const std::vector<Oid> &leaves) {
     pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild partition \"{}\"", leaf.name),
               fmt::format("It {}.", reason.text),
               "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every reason.");
+}
+
+// Tables and indexes of the job's partitions stand in one schema for a while.
+void check_index_names(const Target &target) {
+    const pg::Result twice = pg::query(R"SQL(
+        SELECT c.relname
+        FROM pg_class AS c
+        LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+        WHERE c.oid = ANY ($1) OR i.indrelid = ANY ($1)
+        GROUP BY c.relname
+        HAVING count(*) > 1
+        ORDER BY c.relname
+    )SQL",
+                                       {selected_oids(target)});
+    if (!twice.empty())
+        pg::raise(pg::sqlcode::kFeatureNotSupported,
+                  fmt::format("cannot rebuild two partitions with indexes named \"{}\" in one job",
+                              twice.rows.front().text(0)),
+                  "They are in different schemas.", "Start a job for each, with the parameter partitions.");
 }
 
 void check_refusals(const Target &target) {
@@ -217,6 +242,7 @@ void check_can_be_carried(const Leaf &leaf) {
 void check_at_door(const Target &target) {
     check_owners(target);
     check_names(target);
+    check_index_names(target);
     check_refusals(target);
     check_create_privileges(target);
 }

@@ -77,8 +77,8 @@ std::vector<int> job_workers(std::int64_t job) {
 namespace {
 
 // False when the lock was not granted within the time that is left.
-bool lock_until(Oid table, std::chrono::steady_clock::time_point deadline) {
-    if (pg::guard([&] { return ConditionalLockRelationOid(table, AccessExclusiveLock); }))
+bool lock_until(Oid table, LOCKMODE mode, std::chrono::steady_clock::time_point deadline) {
+    if (pg::guard([&] { return ConditionalLockRelationOid(table, mode); }))
         return true;
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
@@ -87,16 +87,20 @@ bool lock_until(Oid table, std::chrono::steady_clock::time_point deadline) {
     try {
         pg::SettingsScope scope;
         scope.set("lock_timeout", std::to_string(left.count()).c_str());
-        pg::guard([&] { LockRelationOid(table, AccessExclusiveLock); });
+        pg::guard([&] { LockRelationOid(table, mode); });
         return true;
     } catch (const pg::Error &error) {
-        if (error.code() == pg::sqlcode::kLockNotAvailable)
+        if (error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected)
             return false;
         throw;
     }
 }
 
 } // namespace
+
+bool lock_shared(Oid table, std::chrono::milliseconds limit) {
+    return lock_until(table, AccessShareLock, std::chrono::steady_clock::now() + limit);
+}
 
 bool lock_exclusively(const std::vector<Oid> &tables, std::chrono::milliseconds limit,
                       std::chrono::steady_clock::time_point *first) {
@@ -105,7 +109,7 @@ bool lock_exclusively(const std::vector<Oid> &tables, std::chrono::milliseconds 
         // Waiting for a second lock while holding the first could be a deadlock
         // with somebody who takes them the other way round: nobody but us shall
         // have to give way.
-        if (!lock_until(table, std::chrono::steady_clock::now() + (is_first ? limit : std::chrono::milliseconds(0))))
+        if (!lock_until(table, AccessExclusiveLock, std::chrono::steady_clock::now() + (is_first ? limit : std::chrono::milliseconds(0))))
             return false;
         if (is_first)
             *first = std::chrono::steady_clock::now();

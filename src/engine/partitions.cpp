@@ -320,14 +320,15 @@ Target inspect(Oid oid, const Selection &selection) {
     return target;
 }
 
-std::optional<Leaf> find_leaf(Oid oid) {
+std::optional<Leaf> find_leaf(Oid oid, Oid target) {
     const pg::Result found = pg::query(R"SQL(
         SELECT i.inhparent::bigint
         FROM pg_class AS c
         JOIN pg_inherits AS i ON i.inhrelid = c.oid
         WHERE c.oid = $1 AND c.relispartition AND NOT i.inhdetachpending
+          AND $2 IN (SELECT a.relid FROM pg_partition_ancestors(c.oid) AS a)
     )SQL",
-                                       {oid});
+                                       {oid, target});
     if (found.empty())
         return std::nullopt;
     Leaf leaf;

@@ -101,6 +101,21 @@ void set_owner(const Leaf &leaf, const std::string &shadow) {
     pg::execute(fmt::format("ALTER TABLE {} OWNER TO {}", shadow, pg::quote_identifier(pg::role_name(leaf.owner))));
 }
 
+// Nobody has a right on it but those who need one, whatever ALTER DEFAULT
+// PRIVILEGES says: a view on a shadow would keep it from being dropped.
+void create_schema(const std::string &schema) {
+    pg::execute(fmt::format("CREATE SCHEMA {}", schema));
+    const pg::Result granted = pg::query(R"SQL(
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+        FROM pg_namespace AS n
+        CROSS JOIN LATERAL aclexplode(n.nspacl) AS a
+        WHERE n.nspname = $1 AND a.grantee <> n.nspowner
+    )SQL",
+                                         {schema});
+    for (const pg::Row &row : granted.rows)
+        pg::execute(fmt::format("REVOKE ALL ON SCHEMA {} FROM {} CASCADE", schema, row.text(0)));
+}
+
 } // namespace
 
 std::string new_schema(std::int64_t job) { return fmt::format("backfill_{}_new", job); }
@@ -116,7 +131,7 @@ void ensure_schemas(std::int64_t job, const Leaf &leaf) {
     pg::command_counter_increment();
     for (const auto &schema : {new_schema(job), old_schema(job)}) {
         if (!schema_exists(schema, as_owner.extension().owner))
-            pg::execute(fmt::format("CREATE SCHEMA {}", schema));
+            create_schema(schema);
         for (const auto &role : {worker, owner})
             if (!pg::query_row("SELECT has_schema_privilege($1::name, $2, 'CREATE')", {role, schema}).boolean(0) ||
                 !pg::query_row("SELECT has_schema_privilege($1::name, $2, 'USAGE')", {role, schema}).boolean(0))

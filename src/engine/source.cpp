@@ -116,7 +116,26 @@ std::vector<std::string> assigned_columns(Oid table) {
     return names;
 }
 
+// The partition's constraint joins the caller's query as text, in which the
+// server's own operators and functions stand without a schema: were others found
+// before them, they would decide which rows belong to the partition.
+void check_search_path() {
+    const pg::Result other = pg::query(R"SQL(
+        SELECT s.name
+        FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS s (name, place)
+        WHERE s.place OPERATOR(pg_catalog.<) pg_catalog.array_position(pg_catalog.current_schemas(true), 'pg_catalog'::pg_catalog.name)
+          AND s.name OPERATOR(pg_catalog.!~) '^pg_temp_'
+    )SQL");
+    if (!other.empty())
+        pg::raise(pg::sqlcode::kFeatureNotSupported,
+                  fmt::format("cannot backfill while schema \"{}\" is before pg_catalog in search_path",
+                              other.rows.front().text(0)),
+                  "Its operators and functions could take the place of those that the partitions' bounds mean.",
+                  "Set search_path without pg_catalog, which is then searched first.");
+}
+
 Source check_source(const std::string &text, const Target &target) {
+    check_search_path();
     const AllRows all_rows;
     Source source;
     source.text = text;

@@ -1,14 +1,45 @@
 #include "partbackfill/engine/swap.hpp"
 
+#include <algorithm>
+
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/locks.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// The exchange meets locks that cannot all be asked for beforehand: of indexes,
+// or the row of a catalog that somebody has changed and not committed. None may
+// be waited for while readers wait for us.
+constexpr std::chrono::milliseconds kShortestWait{10};
+
+// Others are in the way, for now.
+bool is_contention(const pg::Error &error) {
+    return error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected;
+}
+
+void exchange(const SwapMethod &method, const SwapRequest &request, const Leaf &leaf, SwapResult &result) {
+    pg::SettingsScope bounded;
+    bounded.set("lock_timeout", std::to_string(std::max(request.lock_timeout, kShortestWait).count()).c_str());
+    try {
+        result.old_table = method.exchange(request, leaf);
+        result.outcome = SwapOutcome::swapped;
+    } catch (const pg::Error &error) {
+        if (!is_contention(error))
+            throw;
+        result.outcome = SwapOutcome::locked_out;
+    }
+}
+
+} // namespace
+
 SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
-    using Clock = std::chrono::steady_clock;
     SwapResult result;
-    const auto before = find_leaf(request.live);
+    const auto before = find_leaf(request.live, request.target);
     if (!before || before->bound != request.bound) {
         result.outcome = SwapOutcome::gone;
         return result;
@@ -24,7 +55,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     if (!locked)
         return result;
     // Whatever was true before the locks may have changed while they were waited for.
-    const auto leaf = find_leaf(request.live);
+    const auto leaf = find_leaf(request.live, request.target);
     if (!leaf || leaf->bound != request.bound || leaf->parent != before->parent ||
         method.tables_to_lock(*leaf, request.shadow) != result.locks) {
         result.outcome = SwapOutcome::gone;
@@ -38,8 +69,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::changed;
         return result;
     }
-    result.old_table = method.exchange(request, *leaf);
-    result.outcome = SwapOutcome::swapped;
+    exchange(method, request, *leaf, result);
     return result;
 }
 

@@ -39,12 +39,12 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     pg::execute(fmt::format("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", live, kBoundsConstraint));
     for (const auto &statement : extras.after_attach)
         pg::execute(statement);
-    drop_proof(request.job, request.ordinal, leaf);
+    drop_proof(request.proof);
     return leaf.oid;
 }
 
 bool prepared(const SwapRequest &request, const Leaf &leaf) {
-    const Proof proof = proof_state(request.job, request.ordinal, leaf);
+    const Proof proof = proof_state(leaf, request.proof);
     return proof == Proof::not_needed || proof == Proof::valid;
 }
 

@@ -1,5 +1,6 @@
 #include "partbackfill/job/control_tables.hpp"
 
+#include <algorithm>
 #include <random>
 
 #include <fmt/format.h>
@@ -10,7 +11,13 @@ namespace partbackfill::job {
 
 namespace {
 
-Milliseconds milliseconds(const pg::Row &row, size_t column) { return Milliseconds(row.integer(column)); }
+// A month is as good as for ever, and what clocks and settings count in does not
+// overflow.
+constexpr Milliseconds kLongest = std::chrono::hours(24 * 24);
+
+Milliseconds milliseconds(const pg::Row &row, size_t column) {
+    return std::min(Milliseconds(row.integer(column)), kLongest);
+}
 
 Partition partition_of(const pg::Row &row) {
     Partition partition;
@@ -28,6 +35,7 @@ Partition partition_of(const pg::Row &row) {
     partition.shadow = row.is_null(11) ? kNoOid : row.oid(11);
     partition.rows = row.integer(12);
     partition.fingerprint = row.text(13);
+    partition.proof = row.oid(14);
     return partition;
 }
 
@@ -198,10 +206,11 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
     const pg::Result result = run(R"SQL(
         SELECT c.job, c.ordinal, c.partition_oid::bigint, c.partition, c.partition_bound, c.range_start,
                c.range_end, c.state, c.attempts, c.swap_attempts, c.partition_constraint, c.shadow_oid::bigint,
-               COALESCE(c.rows, 0), COALESCE(c.fingerprint, '')
+               COALESCE(c.rows, 0), COALESCE(c.fingerprint, ''), COALESCE(c.proof_oid, 0)::bigint
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job
         WHERE c.job = $1
+          AND j.owner = $4
           AND c.state = ANY ($2)
           AND (c.not_before IS NULL OR c.not_before <= clock_timestamp())
           AND c.ordinal <> ALL ($3::integer[])
@@ -213,7 +222,7 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
         LIMIT 1
         FOR UPDATE OF c SKIP LOCKED
     )SQL",
-                                  {job.id, core::sources(core::PartitionEvent::claim), ordinals});
+                                  {job.id, core::sources(core::PartitionEvent::claim), ordinals, job.owner});
     if (result.empty())
         return std::nullopt;
     return partition_of(result.rows.front());
@@ -274,6 +283,11 @@ void ControlTables::forget_shadow(Partition &partition) {
     partition.shadow = kNoOid;
 }
 
+void ControlTables::record_proof(Partition &partition, Oid proof) {
+    change(partition, "proof_oid = $4", {proof});
+    partition.proof = proof;
+}
+
 void ControlTables::built(Partition &partition, const BuildFigures &figures) {
     move(partition, core::PartitionEvent::built,
          ", rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL",
@@ -294,7 +308,7 @@ void ControlTables::lock_for_swap(const Partition &partition) {
 
 void ControlTables::swapped(Partition &partition, Oid old_table, double lock_wait_seconds) {
     move(partition, core::PartitionEvent::swapped,
-         ", old_oid = $6, shadow_oid = NULL, swap_attempts = swap_attempts + 1, swap_since = NULL,"
+         ", old_oid = $6, shadow_oid = NULL, proof_oid = NULL, swap_attempts = swap_attempts + 1, swap_since = NULL,"
          " lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $7), worker_pid = NULL, waiting_on = NULL,"
          " finished_at = clock_timestamp()",
          {old_table, lock_wait_seconds});
@@ -408,6 +422,18 @@ std::vector<Oid> ControlTables::old_tables(std::int64_t job) {
          run("SELECT old_oid::bigint FROM {s}.backfill_control WHERE job = $1 AND old_oid IS NOT NULL", {job}).rows)
         oids.push_back(row.oid(0));
     return oids;
+}
+
+std::vector<Oid> ControlTables::proofs(std::int64_t job) {
+    std::vector<Oid> oids;
+    for (const pg::Row &row :
+         run("SELECT proof_oid::bigint FROM {s}.backfill_control WHERE job = $1 AND proof_oid IS NOT NULL", {job}).rows)
+        oids.push_back(row.oid(0));
+    return oids;
+}
+
+void ControlTables::set_error(std::int64_t job, const std::string &error) {
+    run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1", {job, error});
 }
 
 void ControlTables::forget_shadows(std::int64_t job) {

@@ -36,7 +36,7 @@ std::vector<Setting> session_settings() {
     const Result result = query(R"SQL(
         SELECT name, pg_catalog.current_setting(name)
         FROM pg_catalog.pg_settings
-        WHERE source IN ('session', 'client')
+        WHERE source IN ('session', 'client', 'user', 'database', 'database user')
           AND context = 'user'
           AND name !~ '^(default_)?transaction_'
           AND name !~ '_timeout$'

@@ -63,6 +63,11 @@ std::optional<Job> read_job(std::int64_t id) {
     return job;
 }
 
+// A worker does a job only as the role that started it: its number alone could
+// be another's, after the extension was dropped and installed again. (A job that
+// is canceled is tidied as the role that canceled it.)
+bool is_own(const Job &job) { return job.owner == pg::current_role(); }
+
 struct Claimed {
     Partition partition;
     bool orphan = false; // a dead worker left it behind in the middle of a build
@@ -172,7 +177,7 @@ enum class Turn { worked, idle, rests };
 
 Turn take_turn(std::int64_t id) {
     const auto job = read_job(id);
-    if (!job || job->finished || job->state != core::JobState::running)
+    if (!job || job->finished || job->state != core::JobState::running || !is_own(*job))
         return Turn::rests;
     auto claimed = claim_next(*job);
     if (!claimed)
@@ -192,7 +197,7 @@ void leave(std::int64_t id) {
         return; // another worker is still there, and comes here later
     try {
         const auto job = read_job(id);
-        if (job && !job->finished)
+        if (job && !job->finished && (job->state != core::JobState::running || is_own(*job)))
             end_job(*job);
     } catch (...) {
         engine::release_end_job(id);

@@ -45,7 +45,9 @@ void adopt_settings(std::int64_t id) {
     std::vector<pg::Setting> settings;
     {
         job::ControlTables control;
-        settings = control.settings(id);
+        const auto job = control.find_job(id);
+        if (job && job->owner == GetSessionUserId())
+            settings = control.settings(id);
     }
     pg::set_for_session(settings);
     transaction.commit();

@@ -44,6 +44,28 @@ void skip(const job::Job &job, job::Partition &partition, const std::string &rea
     log_line(fmt::format("backfill job {} skipped partition {}: {}", job.id, partition.name, reason));
 }
 
+// Marks the attempt as failed, and then drops its shadow: whatever becomes of that,
+// the attempt has failed.
+void record_failure(const job::Job &job, job::Partition &partition, core::PartitionEvent event,
+                    const pg::ErrorFields &error, job::Milliseconds pause) {
+    {
+        pg::Transaction transaction;
+        {
+            job::ControlTables control;
+            control.attempt_failed(partition, event, error, pause);
+        }
+        transaction.commit();
+    }
+    if (partition.shadow == kNoOid)
+        return;
+    pg::Transaction transaction;
+    if (engine::drop_own_table(job.id, partition.shadow)) {
+        job::ControlTables control;
+        control.forget_shadow(partition);
+    }
+    transaction.commit();
+}
+
 constexpr const char *kGone = "the partition was dropped, detached or given other bounds";
 
 void check_still_claimed(const job::Partition &partition) {
@@ -54,7 +76,7 @@ void check_still_claimed(const job::Partition &partition) {
 // What would have been in the way of the load.
 void finish_definition(const job::Job &job, const job::Partition &partition) {
     const pg::PinnedSettings pinned;
-    const auto leaf = engine::find_leaf(partition.live);
+    const auto leaf = engine::find_leaf(partition.live, job.target);
     if (leaf)
         engine::carry_after_load(job.id, *leaf, partition.shadow);
 }
@@ -80,7 +102,7 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
         const pg::PinnedSettings pinned;
         if (partition.shadow != kNoOid) // of an attempt that died
             engine::drop_own_table(job.id, partition.shadow);
-        const auto leaf = engine::find_leaf(partition.live);
+        const auto leaf = engine::find_leaf(partition.live, job.target);
         if (!leaf || leaf->bound != partition.bound) {
             skip(job, partition, kGone);
             outcome = StepOutcome::skipped;
@@ -106,7 +128,7 @@ void build_step(const job::Job &job, job::Partition &partition) {
     engine::LoadRequest request;
     {
         const pg::PinnedSettings pinned;
-        const auto leaf = engine::find_leaf(partition.live);
+        const auto leaf = engine::find_leaf(partition.live, job.target);
         if (!leaf)
             pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                       fmt::format("partition \"{}\" is gone", partition.name));
@@ -178,14 +200,7 @@ StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds loc
     error.detail = fmt::format("{} tries in {:.1f} s did not get the lock within {} ms.", partition.swap_attempts,
                                tried_for.count(), job.lock_timeout.count());
     error.hint = "See who holds locks on the table in pg_locks, or start the job again with a longer swap_patience.";
-    pg::Transaction failing;
-    {
-        engine::drop_own_table(job.id, partition.shadow);
-        job::ControlTables control;
-        control.forget_shadow(partition);
-        control.attempt_failed(partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
-    }
-    failing.commit();
+    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
     return StepOutcome::failed;
 }
 
@@ -216,7 +231,7 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
             control.lock_for_swap(partition);
         }
         result = engine::swap(engine::kAttach,
-                              {job.id, partition.ordinal, partition.live, partition.shadow, partition.bound, partition.fingerprint,
+                              {job.id, partition.ordinal, job.target, partition.live, partition.shadow, partition.proof, partition.bound, partition.fingerprint,
                                job.lock_timeout});
         if (result.outcome == engine::SwapOutcome::swapped) {
             job::ControlTables control;
@@ -241,17 +256,23 @@ StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
         const auto asked = Clock::now();
         {
             const pg::PinnedSettings pinned;
-            const auto leaf = engine::find_leaf(partition.live);
+            const auto leaf = engine::find_leaf(partition.live, job.target);
             const auto proof =
-                leaf ? engine::proof_state(job.id, partition.ordinal, *leaf) : engine::Proof::not_needed;
+                leaf ? engine::proof_state(*leaf, partition.proof) : engine::Proof::not_needed;
             if (proof == engine::Proof::not_needed || proof == engine::Proof::valid)
                 return StepOutcome::done;
             show_phase(partition, Phase::validating);
             tables = {*engine::default_sibling(*leaf)};
-            if (proof == engine::Proof::added)
-                engine::validate_proof(job.id, partition.ordinal, *leaf);
-            else
-                locked = engine::add_proof(job.id, partition.ordinal, *leaf, job.lock_timeout);
+            if (proof == engine::Proof::added) {
+                engine::validate_proof(partition.proof);
+            } else {
+                const Oid added = engine::add_proof(job.id, partition.ordinal, *leaf, job.lock_timeout);
+                locked = added != kNoOid;
+                if (locked) {
+                    job::ControlTables control;
+                    control.record_proof(partition, added);
+                }
+            }
         }
         if (!locked) {
             transaction.abort();
@@ -302,15 +323,7 @@ void tidy_step(const job::Job &job, const job::Partition &partition) {
 void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                   job::Milliseconds pause) {
     const auto event = partition.attempts < job.max_attempts ? core::PartitionEvent::retry : core::PartitionEvent::fail;
-    pg::Transaction transaction;
-    if (partition.shadow != kNoOid)
-        engine::drop_own_table(job.id, partition.shadow);
-    {
-        job::ControlTables control;
-        control.forget_shadow(partition);
-        control.attempt_failed(partition, event, error, pause);
-    }
-    transaction.commit();
+    record_failure(job, partition, event, error, pause);
     log_line(fmt::format("backfill job {} could not rebuild partition {} in attempt {} of {}: {}", job.id, partition.name,
                          partition.attempts, job.max_attempts, error.message));
 }
@@ -318,10 +331,10 @@ void fail_attempt(const job::Job &job, job::Partition &partition, const pg::Erro
 namespace {
 
 // CHECKs on DEFAULT partitions, of partitions that were not swapped. Raises when
-// the lock is not had in time: the end of the job is tried again then.
-void drop_proofs(const job::Job &job) {
+// the lock is not had in time.
+void drop_proofs(const job::Job &job, const std::vector<Oid> &proofs) {
     const pg::PinnedSettings pinned;
-    const auto tables = engine::tables_with_proofs(job.id);
+    const auto tables = engine::tables_of_proofs(proofs);
     if (tables.empty())
         return;
     std::chrono::steady_clock::time_point had;
@@ -329,32 +342,56 @@ void drop_proofs(const job::Job &job) {
         pg::raise(pg::sqlcode::kLockNotAvailable,
                   fmt::format("could not lock partition \"{}\" to tidy up",
                               pg::query_row("SELECT relname FROM pg_class WHERE oid = $1", {tables.front()}).text(0)));
-    engine::drop_proofs(job.id);
+    for (const Oid proof : proofs)
+        engine::drop_proof(proof);
 }
 
-} // namespace
-
-void end_job(const job::Job &job) {
+// Everything that lies around, in one transaction.
+void tidy_up(const job::Job &job) {
     pg::Transaction transaction;
     std::vector<Oid> leftovers;
-    job::Census census;
+    std::vector<Oid> proofs;
     {
         job::ControlTables control;
         leftovers = control.shadows(job.id);
         if (!job.keep_old)
             for (const Oid table : control.old_tables(job.id))
                 leftovers.push_back(table);
-        census = control.census(job.id);
+        proofs = control.proofs(job.id);
     }
     for (const Oid table : leftovers)
         engine::drop_own_table(job.id, table);
-    drop_proofs(job);
+    drop_proofs(job, proofs);
     engine::drop_empty_schemas(job.id);
     {
         job::ControlTables control;
         control.forget_shadows(job.id);
+    }
+    transaction.commit();
+}
+
+} // namespace
+
+void end_job(const job::Job &job) {
+    std::string left;
+    try {
+        tidy_up(job);
+    } catch (const pg::Error &error) {
+        // A lock comes free some time, a cancel is no reason; what cannot be
+        // dropped because somebody depends on it stays, and is told of.
+        if (error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kQueryCanceled ||
+            error.code() == pg::sqlcode::kDeadlockDetected)
+            throw;
+        left = "could not tidy up: " + error.fields().message;
+        log_warning(fmt::format("backfill job {} {}", job.id, left));
+    }
+    pg::Transaction transaction;
+    {
+        job::ControlTables control;
+        if (!left.empty())
+            control.set_error(job.id, left);
         if (job.state == core::JobState::running)
-            control.end_job(job, census.failed > 0 ? core::JobEvent::fail : core::JobEvent::finish);
+            control.end_job(job, control.census(job.id).failed > 0 ? core::JobEvent::fail : core::JobEvent::finish);
         else
             control.mark_finished(job.id);
     }

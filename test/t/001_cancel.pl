@@ -84,6 +84,16 @@ SQL
     check_cancel($title, 'flow', $job, $old);
 }
 {
+    my $title = 'a parallel load';
+    make_table('parallel');
+    my $old = old_rows('parallel');
+    my $job = start_job($node, <<'SQL', 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0');
+        'parallel', 'SELECT * FROM new WHERE k < 1000 OR pg_sleep(1) IS NOT NULL', delay => '0', keep_old => false
+SQL
+    await($node, "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND wait_event = 'PgSleep'");
+    check_cancel($title, 'parallel', $job, $old);
+}
+{
     my $title = 'a source that gives no row yet';
     make_table('stuck');
     my $old = old_rows('stuck');
@@ -144,7 +154,7 @@ SQL
         q{'swapped', 'SELECT * FROM new WHERE CASE WHEN k < 1000 THEN true ELSE pass_gate(1) END',}
         . q{ delay => '0', keep_old => false});
     await_partition($node, $job, 1, "state = 'done'");
-    await_worker($node, $job, "wait_event = 'advisory'");
+    await_at_gate($node, 1);
     $reader->query_safe('BEGIN; SELECT count(*) FROM swapped');
     open_gate($holder, 1);
     await_partition($node, $job, 2, "state = 'ready' AND swap_attempts > 0");
@@ -177,7 +187,7 @@ SQL
     close_gate($holder, 1);
     my $job = start_job($node, q{'undone', 'SELECT * FROM new WHERE pass_gate(1)', delay => '0', max_attempts => 1,}
         . q{ keep_old => false});
-    my $pid = await_worker($node, $job, "wait_event = 'advisory'");
+    my $pid = await_at_gate($node, 1);
     my $session = session($node);
     is($session->query_safe("BEGIN; SELECT backfill_cancel($job)"), 't', "$title: it says what it would do");
     $session->query_safe('ROLLBACK');
@@ -199,7 +209,7 @@ SQL
     make_table('kept');
     close_gate($holder, 1);
     my $job = start_job($node, q{'kept', 'SELECT * FROM new WHERE pass_gate(1)', delay => '0', keep_old => false});
-    await_worker($node, $job, "wait_event = 'advisory'");
+    await_at_gate($node, 1);
     $node->safe_psql('postgres', "BEGIN; SAVEPOINT a; SELECT backfill_cancel($job); RELEASE a; COMMIT");
     is(wait_job($node, $job), 'canceled', "$title: it is canceled");
     open_gate($holder, 1);
@@ -248,7 +258,7 @@ SQL
     close_gate($holder, 1);
     my $job = start_job($node, q{'killed_ready', 'SELECT * FROM new WHERE pass_gate(1)', partitions => '{killed_ready_2}',}
         . q{ delay => '0', keep_old => false});
-    await_worker($node, $job, "wait_event = 'advisory'");
+    await_at_gate($node, 1);
     $reader->query_safe('BEGIN; SELECT count(*) FROM killed_ready');
     open_gate($holder, 1);
     await_partition($node, $job, 1, "state = 'ready' AND swap_attempts > 0");
@@ -273,7 +283,7 @@ SQL
         q{'orphan', 'SELECT * FROM new WHERE CASE WHEN k < 1000 THEN pass_gate(1) ELSE pass_gate(2) END',}
         . q{ workers => 2, max_attempts => 1, delay => '0', keep_old => false});
     await_partition($node, $job, 1, "phase = 'loading'");
-    await_worker($node, $job, "wait_event = 'advisory'");
+    await_at_gate($node, 1);
     my $pid = worker_pid($node, $job, 1);
     $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
     is(wait_job($node, $job), 'failed', "$title: the last attempt it had");
@@ -290,7 +300,7 @@ SQL
     close_gate($holder, 1);
     my $job = start_job($node, q{'interrupted', 'SELECT * FROM new WHERE pass_gate(1)', partitions => '{interrupted_2}',}
         . q{ delay => '0', keep_old => false});
-    await_worker($node, $job, "wait_event = 'advisory'");
+    await_at_gate($node, 1);
     my $pid = worker_pid($node, $job, 1);
     is($node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)"), 't', "$title: it is told to stop");
     await_partition($node, $job, 1, "attempts = 2 AND state = 'running'");

@@ -172,7 +172,7 @@ SQL
     my $offset = -s $node->logfile;
     close_gate($holder, 1);
     my $job = start_job($node, q{'own', 'own', workers => 2, delay => '0', keep_old => false});
-    my $pid = await_worker($node, $job, "wait_event = 'advisory'");
+    my $pid = await_at_gate($node, 1);
     is($node->safe_psql('postgres', <<"SQL"), 'own_2 AccessShareLock', "$title: its load locks the leaf alone");
         SELECT string_agg(relation::regclass || ' ' || mode, ', ' ORDER BY relation::regclass::text, mode)
         FROM pg_locks WHERE pid = $pid AND relation IN (SELECT relid FROM pg_partition_tree('own'))

@@ -12,10 +12,11 @@ use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes 'usleep';
 
 our @EXPORT = qw(
-    new_node session start_job wait_job cancel_job states await await_worker worker_pid close_gate open_gate
-    fingerprint leftovers check_clean error_of
+    new_node session start_job wait_job cancel_job states await await_partition await_worker await_at_gate worker_pid
+    close_gate open_gate fingerprint leftovers check_clean error_of
 );
 
 # new_node($name, allows_streaming => ..., settings => [ 'name = value', ... ]): a running cluster with the extension.
@@ -47,11 +48,12 @@ sub new_node {
         END
         $$;
 
-        -- How long after `begun`, in milliseconds, no worker is left; NULL when that takes more than a minute.
-        -- Measured in the server, as a client would need longer for a look than what it measures.
+        -- How long after `begun`, in milliseconds, no worker is left, nor a parallel worker of one; NULL when that takes
+        -- more than a minute. Measured in the server, as a client would need longer for a look than what it measures.
         CREATE PROCEDURE await_no_worker(begun timestamptz, INOUT elapsed numeric DEFAULT NULL) LANGUAGE plpgsql AS $$
         BEGIN
-            WHILE EXISTS (SELECT FROM pg_stat_activity WHERE backend_type LIKE 'partbackfill%') LOOP
+            WHILE EXISTS (SELECT FROM pg_stat_activity
+                          WHERE backend_type LIKE 'partbackfill%' OR backend_type = 'parallel worker') LOOP
                 IF clock_timestamp() > begun + interval '1 minute' THEN
                     RETURN;
                 END IF;
@@ -117,15 +119,30 @@ sub await_partition {
     await($node, "SELECT $condition FROM backfill_progress WHERE job = $job AND ordinal = $ordinal");
     return;
 }
-push @EXPORT, 'await_partition';
+
+# Waits until the query gives something, and returns it.
+sub await_value {
+    my ($node, $query) = @_;
+    for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default) {
+        my $value = $node->safe_psql('postgres', $query);
+        return $value if $value ne '';
+        usleep(50_000);
+    }
+    croak "waited in vain for something from: $query";
+}
 
 # Waits until a worker of the job fulfils the condition on its line in pg_stat_activity; returns its process id.
 sub await_worker {
     my ($node, $job, $condition) = @_;
-    my $line = "FROM pg_stat_activity WHERE backend_type = 'partbackfill worker' AND query LIKE 'backfill job $job%'"
-        . " AND ($condition)";
-    await($node, "SELECT count(*) > 0 $line");
-    return $node->safe_psql('postgres', "SELECT min(pid) $line");
+    return await_value($node, "SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'partbackfill worker'"
+        . " AND query ~ '^backfill job $job\\M' AND ($condition)");
+}
+
+# Waits until somebody waits at the gate; returns his process id.
+sub await_at_gate {
+    my ($node, $gate) = @_;
+    return await_value($node, 'SELECT min(pid) FROM pg_locks'
+        . " WHERE locktype = 'advisory' AND (classid, objid, objsubid) = (0, $gate, 1) AND NOT granted");
 }
 
 # The process that works on the partition.
@@ -170,20 +187,19 @@ sub leftovers {
         UNION ALL
         SELECT format('trigger %s of %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE tgname LIKE 'partbackfill%'
         UNION ALL
-        SELECT format('%s %s', backend_type, pid) FROM pg_stat_activity
-        WHERE backend_type LIKE 'partbackfill%' OR backend_type = 'parallel worker'
-        UNION ALL
         SELECT format('file %s', name) FROM pg_ls_tmpdir()
         ORDER BY 1
 SQL
 }
 
-# A worker may be seen for a moment longer than its job.
+# A worker may be seen for a moment longer than its job, and one that was terminated comes back for a moment; all else
+# is gone when the job rests.
 sub check_clean {
     my ($node, $title) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    $node->safe_psql('postgres', 'CALL await_no_worker(clock_timestamp())');
-    return is(leftovers($node), '', "$title: nothing is left behind");
+    my $left = leftovers($node);
+    $left .= 'a worker' if $node->safe_psql('postgres', 'CALL await_no_worker(clock_timestamp())') eq '';
+    return is($left, '', "$title: nothing is left behind");
 }
 
 # The SQLSTATE with which the statements fail, 'none' when they do not, and the message.

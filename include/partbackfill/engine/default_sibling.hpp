@@ -27,24 +27,29 @@ enum class Proof {
 // The DEFAULT partition of the leaf's parent, unless that is the leaf itself.
 std::optional<Oid> default_sibling(const Leaf &leaf);
 
-// How far the proof for this partition is.
-Proof proof_state(std::int64_t job, int ordinal, const Leaf &leaf);
+// A DEFAULT of fewer pages is scanned in less time than a CHECK takes to add and
+// drop.
+inline constexpr int kSmallPages = 64;
 
-// Adds the CHECK, not validated. ACCESS EXCLUSIVE on the DEFAULT partition, in
-// whose queue it stands for no longer than `limit`, to the end of the
-// transaction, which has nothing else to do. False when the lock was not had.
-bool add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::milliseconds limit);
+// How far the proof for this partition is; `proof` is the OID of its CHECK, if
+// one was added. None is made on a DEFAULT that is not ours, or that is no plain
+// table: ATTACH scans that.
+Proof proof_state(const Leaf &leaf, Oid proof);
+
+// Adds the CHECK, not validated, and returns its OID; kNoOid when a lock was not
+// had. ACCESS SHARE on the parent, then ACCESS EXCLUSIVE on the DEFAULT partition,
+// in whose queues it stands for no longer than `limit` each, to the end of the
+// transaction, which has nothing else to do.
+Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::milliseconds limit);
 
 // Scans the DEFAULT partition: SHARE UPDATE EXCLUSIVE, readers and writers pass.
 // An error when it holds rows of the partition.
-void validate_proof(std::int64_t job, int ordinal, const Leaf &leaf);
+void validate_proof(Oid proof);
 
-// Drops the CHECK within the swap, which holds the locks for it.
-void drop_proof(std::int64_t job, int ordinal, const Leaf &leaf);
+// Drops the CHECK, if it is still there. ACCESS EXCLUSIVE on its table.
+void drop_proof(Oid proof);
 
-// Tables that still have CHECKs of the job, of partitions that were not swapped;
-// drop_proofs() needs ACCESS EXCLUSIVE on them.
-std::vector<Oid> tables_with_proofs(std::int64_t job);
-void drop_proofs(std::int64_t job);
+// The tables that the CHECKs are on.
+std::vector<Oid> tables_of_proofs(const std::vector<Oid> &proofs);
 
 } // namespace partbackfill::engine

@@ -29,6 +29,10 @@ void lock_schemas(std::int64_t job);
 // Processes that hold the job's lock: its live workers.
 std::vector<int> job_workers(std::int64_t job);
 
+// ACCESS SHARE on the table, to the end of the transaction; false when it was not
+// had within the limit.
+bool lock_shared(Oid table, std::chrono::milliseconds limit);
+
 // ACCESS EXCLUSIVE on each table in turn, to the end of the transaction. Only for
 // the first it stands in the lock queue, for no longer than `limit` (0: not at
 // all); the others must be free at once. False when a lock was not had; the

@@ -70,8 +70,8 @@ struct Target {
 Target inspect(Oid target, const Selection &selection);
 
 // The live partition at its turn, without rows and bytes: nullopt when it is gone
-// or no partition now.
-std::optional<Leaf> find_leaf(Oid leaf);
+// or no partition below the target now.
+std::optional<Leaf> find_leaf(Oid leaf, Oid target);
 
 // The implicit constraint of a partition as SQL, "true" when it has none.
 // Deparsing takes ACCESS SHARE on its ancestors until the end of the transaction.

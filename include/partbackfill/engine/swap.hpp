@@ -12,8 +12,10 @@ namespace partbackfill::engine {
 struct SwapRequest {
     std::int64_t job = 0;
     int ordinal = 0;
+    Oid target = kNoOid; // below which the live partition must still be
     Oid live = kNoOid;
     Oid shadow = kNoOid;
+    Oid proof = kNoOid;
     std::string bound; // FOR VALUES ... when the job began
     std::string fingerprint; // of the live partition when the shadow was made
     std::chrono::milliseconds lock_timeout{0};

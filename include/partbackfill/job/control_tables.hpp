@@ -89,6 +89,7 @@ public:
     void record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
                        const std::string &fingerprint);
     void forget_shadow(Partition &partition);
+    void record_proof(Partition &partition, Oid proof);
     void built(Partition &partition, const BuildFigures &figures);
     // Locks the row, before any lock that others can feel is taken: a swap must
     // not wait for a row while it holds tables. Throws LostClaim.
@@ -114,6 +115,8 @@ public:
     std::vector<Oid> shadows(std::int64_t job);
     std::vector<Oid> old_tables(std::int64_t job);
     void forget_shadows(std::int64_t job);
+    std::vector<Oid> proofs(std::int64_t job);
+    void set_error(std::int64_t job, const std::string &error);
     void forget_old(std::int64_t job, Oid old_table);
 
     const std::string &schema() const noexcept { return owner_.extension().schema; }

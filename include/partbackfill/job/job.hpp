@@ -63,6 +63,7 @@ struct Partition {
     std::optional<std::string> constraint;
     std::string fingerprint; // of the live partition's definition when the shadow was made
     Oid shadow = kNoOid;
+    Oid proof = kNoOid; // the CHECK on a DEFAULT sibling
     std::int64_t rows = 0; // of the shadow, once it is built
 };
 

@@ -34,8 +34,10 @@ public:
     PinnedSettings();
 };
 
-// The settings that the session itself made and that a role may make: what the
-// caller of backfill_start tried his query under.
+// The settings of the session that a role may make, whether it made them itself or
+// has them from its client, its role or its database: what the caller of
+// backfill_start tried his query under. After SET ROLE the role that counts has
+// others of its own.
 std::vector<Setting> session_settings();
 
 // Makes the settings for the rest of the session, as the current role. One that
