@@ -49,12 +49,12 @@ sub new_node {
         $$;
 
         -- How long after `begun`, in milliseconds, no worker is left, nor a parallel worker of one; NULL when that takes
-        -- more than a minute. Measured in the server, as a client would need longer for a look than what it measures.
+        -- more than 20 s. Measured in the server, as a client would need longer for a look than what it measures.
         CREATE PROCEDURE await_no_worker(begun timestamptz, INOUT elapsed numeric DEFAULT NULL) LANGUAGE plpgsql AS $$
         BEGIN
             WHILE EXISTS (SELECT FROM pg_stat_activity
                           WHERE backend_type LIKE 'partbackfill%' OR backend_type = 'parallel worker') LOOP
-                IF clock_timestamp() > begun + interval '1 minute' THEN
+                IF clock_timestamp() > begun + interval '20 s' THEN
                     RETURN;
                 END IF;
                 COMMIT; -- the view stands still in a transaction
