@@ -364,7 +364,25 @@ $node->safe_psql('postgres', <<'SQL');
     ALTER DEFAULT PRIVILEGES FOR ROLE keeper REVOKE TRUNCATE ON TABLES FROM keeper;
 SQL
 
+if ($node->pg_version->major >= 18) {
+    $node->safe_psql('postgres', <<'SQL');
+        CREATE EXTENSION btree_gist;
+        SET ROLE keeper;
+        SET search_path = main, public;
+        CREATE TABLE newer (id int, during int4range, v text CONSTRAINT "there is one" NOT NULL, w text,
+            n int GENERATED ALWAYS AS (id * 2), -- VIRTUAL
+            CONSTRAINT newer_key PRIMARY KEY (id, during WITHOUT OVERLAPS)) PARTITION BY RANGE (id);
+        CREATE TABLE newer_1 PARTITION OF newer FOR VALUES FROM (0) TO (100);
+        CREATE TABLE newer_2 PARTITION OF newer FOR VALUES FROM (100) TO (200);
+        ALTER TABLE newer_1 ADD CONSTRAINT "w too" NOT NULL w, ADD CONSTRAINT a_hope CHECK (id > 1000) NOT ENFORCED;
+        COMMENT ON CONSTRAINT "there is one" ON newer_1 IS 'really';
+        COMMENT ON CONSTRAINT "w too" ON newer_1 IS 'its own';
+        INSERT INTO newer SELECT g, int4range(g, g + 10), 'v' || g, 'w' FROM generate_series(0, 199) AS g;
+SQL
+}
+
 my @targets = ('granted', 'stored', 'identified', 'kept', 'fired', '"Odd ""Tree"', 'own', 'hashed', 'several', 'forced');
+push @targets, 'newer' if $node->pg_version->major >= 18;
 $node->safe_psql('postgres',
     join '', map { "CREATE TABLE public.\"rows $_\" AS SELECT tableoid::regclass::text AS leaf, * FROM main.$_;\n" =~ s/"rows "Odd ""Tree""/"rows tree"/r } @targets);
 
@@ -414,7 +432,7 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE FUNCTION refused.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
     CREATE EXTENSION postgres_fdw;
     CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw;
-    CREATE EXTENSION btree_gist;
+    CREATE EXTENSION IF NOT EXISTS btree_gist;
 SQL
 for my $case (
     [ 'a foreign key' => 'CREATE TABLE other (k int PRIMARY KEY); ALTER TABLE t_1 ADD CONSTRAINT outward FOREIGN KEY (n) REFERENCES other'
