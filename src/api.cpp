@@ -221,6 +221,8 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
                       fmt::format("cannot wait for backfill job {} in the transaction that started it", id),
                       "Its workers begin once the transaction has committed.");
     }
+    // A short job is noticed at once, a long one costs no more than ten looks a second.
+    std::chrono::milliseconds pause{5};
     for (;;) {
         // Whatever the isolation level, the newest state is wanted.
         std::optional<job::Job> job;
@@ -233,7 +235,8 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
             pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id));
         if (at_rest(*job) || (limit && Clock::now() - begun >= seconds))
             return pg::return_text(std::string(core::name(job->state)));
-        pg::wait_latch(std::chrono::milliseconds(100), pg::Wait::result);
+        pg::wait_latch(pause, pg::Wait::result);
+        pause = std::min(pause * 5 / 4, std::chrono::milliseconds(100));
     }
 }
 

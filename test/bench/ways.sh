@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Three ways to rebuild the same partitions, in turn, on one cluster: by hand as one does it without the extension,
-# CREATE TABLE AS with indexes afterwards, and partbackfill. BENCH_ROWS (in all) and BENCH_RUNS change the size.
+# Ways to rebuild the same partitions, in turn, on one cluster: by hand as one does it without the extension,
+# CREATE TABLE AS with indexes afterwards, and partbackfill with one worker and with two. BENCH_ROWS (in all) and BENCH_RUNS change the size.
 set -euo pipefail
 # shellcheck source=measure.sh
 source "$(dirname "${BASH_SOURCE[0]}")/measure.sh"
@@ -8,11 +8,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/measure.sh"
 bench=$checkout/test/bench
 rows=${BENCH_ROWS:-3000000}
 runs=${BENCH_RUNS:-3}
-ways=(by_hand create_table_as partbackfill)
+ways=(by_hand create_table_as partbackfill two_workers)
 declare -A title=(
     [by_hand]="by hand: LIKE INCLUDING ALL, INSERT, swap"
     [create_table_as]="CREATE TABLE AS, then indexes (no swap)"
     [partbackfill]="partbackfill"
+    [two_workers]="partbackfill, workers => 2"
 )
 
 start_bench_cluster
@@ -46,6 +47,7 @@ for way in "${ways[@]}"; do
 done
 say
 compare "time  partbackfill / by hand" "$(of partbackfill seconds)" "$(of by_hand seconds)" 0.35
+compare "time  partbackfill, workers => 2 / by hand" "$(of two_workers seconds)" "$(of by_hand seconds)" 0.35
 compare "WAL   partbackfill / by hand" "$(of partbackfill wal)" "$(of by_hand wal)" 0.47
 compare "time  partbackfill / create table as + indexes" "$(of partbackfill seconds)" \
     "$(of create_table_as seconds)" 0.90

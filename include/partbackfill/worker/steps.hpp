@@ -39,6 +39,17 @@ StepOutcome swap_step(const job::Job &job, job::Partition &partition);
 // Drops the old partition unless it is kept. It is out of readers' sight.
 void tidy_step(const job::Job &job, const job::Partition &partition);
 
+// Why a partition is skipped that is not what the job began with.
+inline constexpr const char *kGone = "the partition was dropped, detached or given other bounds";
+// Marks the partition as skipped; its shadow, if it has one, goes. Within the
+// caller's transaction.
+void skip(const job::Job &job, job::Partition &partition, const std::string &reason);
+
+// Marks the attempt as failed, and then drops its shadow: whatever becomes of
+// that, the attempt has failed.
+void record_failure(const job::Job &job, job::Partition &partition, core::PartitionEvent event,
+                    const pg::ErrorFields &error, job::Milliseconds pause);
+
 // Marks a failed attempt, drops its shadow, and decides whether another follows.
 void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                   job::Milliseconds pause);

@@ -1,0 +1,209 @@
+#include "partbackfill/job/control_tables.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "partbackfill/pg/transaction.hpp"
+
+namespace partbackfill::job {
+
+namespace {
+
+// A month is as good as for ever, and what clocks and settings count in does not
+// overflow.
+constexpr Milliseconds kLongest = std::chrono::hours(24 * 24);
+
+Milliseconds milliseconds(const pg::Row &row, size_t column) {
+    return std::min(Milliseconds(row.integer(column)), kLongest);
+}
+
+} // namespace
+
+// Statements name the control tables as {s}.backfill_...: the extension's schema.
+pg::Result ControlTables::run(const std::string &sql, const pg::Params &params, pg::Read read) {
+    return pg::query(fmt::format(fmt::runtime(sql), fmt::arg("s", schema())), params, read);
+}
+
+std::int64_t ControlTables::next_job_number() {
+    for (;;) {
+        const pg::Row row = run(R"SQL(
+            SELECT n.job, EXISTS (SELECT FROM pg_namespace
+                                  WHERE nspname IN ('backfill_' || n.job || '_new', 'backfill_' || n.job || '_old'))
+            FROM (SELECT nextval(pg_get_serial_sequence('{s}.backfill_job', 'job')) AS job OFFSET 0) AS n
+        )SQL")
+                                .rows.front();
+        if (!row.boolean(1))
+            return row.integer(0);
+    }
+}
+
+void ControlTables::insert_job(const NewJob &job) {
+    std::vector<std::string> names;
+    std::vector<std::string> values;
+    for (const auto &[name, value] : job.settings) {
+        names.push_back(name);
+        values.push_back(value);
+    }
+    run(R"SQL(
+        INSERT INTO {s}.backfill_job (job, target_oid, target, source, source_oid, reads_target, key_type, key_columns,
+            owner, range_start, range_end, newest_first, workers, delay, max_attempts, on_error, keep_old,
+            lock_timeout, swap_patience, setting_names, setting_values)
+        VALUES ($1, $2, $3, $4, NULLIF($5, 0::oid), $6, NULLIF($7, 0::oid), $8, $9, $10, $11, $12, $13, $14::interval,
+            $15, $16, $17, $18::interval, $19::interval, $20, $21)
+    )SQL",
+        {job.id, job.target, job.target_name, job.source, job.source_oid, job.reads_target, job.key_type,
+         job.key_columns, job.owner, job.range_start, job.range_end, job.options.newest_first, job.options.workers,
+         job.options.delay, job.options.max_attempts, job.options.on_error, job.options.keep_old,
+         job.options.lock_timeout, job.options.swap_patience, names, values});
+}
+
+void ControlTables::insert_partition(std::int64_t job, const NewPartition &partition) {
+    run(R"SQL(
+        INSERT INTO {s}.backfill_control (job, ordinal, partition_oid, partition, range_start, range_end,
+            partition_bound, rows_estimate)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    )SQL",
+        {job, partition.ordinal, partition.live, partition.name, partition.range_start, partition.range_end,
+         partition.bound, partition.rows_estimate});
+}
+
+std::optional<Job> ControlTables::find_job(std::int64_t id) { return find(id, pg::Read::newest); }
+std::optional<Job> ControlTables::find_job_now(std::int64_t id) { return find(id, pg::Read::active_snapshot); }
+
+std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
+    const pg::Result result = run(R"SQL(
+        SELECT job, target_oid::bigint, source, COALESCE(source_oid, 0)::bigint, owner::bigint, state,
+               finished_at IS NOT NULL, workers, (date_part('epoch', delay) * 1000)::bigint, max_attempts,
+               on_error = 'stop', keep_old, (date_part('epoch', lock_timeout) * 1000)::bigint,
+               (date_part('epoch', swap_patience) * 1000)::bigint, COALESCE(key_type, 0)::bigint
+        FROM {s}.backfill_job
+        WHERE job = $1
+    )SQL",
+                                  {id}, read);
+    if (result.empty())
+        return std::nullopt;
+    const pg::Row &row = result.rows.front();
+    Job job;
+    job.id = row.integer(0);
+    job.target = row.oid(1);
+    job.source = row.text(2);
+    job.source_oid = row.oid(3);
+    job.owner = row.oid(4);
+    job.state = core::job_state(row.text(5));
+    job.finished = row.boolean(6);
+    job.workers = static_cast<int>(row.integer(7));
+    job.delay = milliseconds(row, 8);
+    job.max_attempts = static_cast<int>(row.integer(9));
+    job.stop_on_error = row.boolean(10);
+    job.keep_old = row.boolean(11);
+    job.lock_timeout = milliseconds(row, 12);
+    job.swap_patience = milliseconds(row, 13);
+    job.key_type = row.oid(14);
+    for (const pg::Row &column : run("SELECT unnest(key_columns) FROM {s}.backfill_job WHERE job = $1", {id}, read).rows)
+        job.key_columns.insert(column.text(0));
+    return job;
+}
+
+bool ControlTables::is_of_this_transaction(std::int64_t job) {
+    const pg::Result result = run("SELECT xmin::text::bigint FROM {s}.backfill_job WHERE job = $1", {job});
+    return !result.empty() && pg::is_of_current_transaction(static_cast<std::uint32_t>(result.rows.front().integer(0)));
+}
+
+std::vector<pg::Setting> ControlTables::settings(std::int64_t job) {
+    const pg::Result result = run(R"SQL(
+        SELECT s.name, s.value
+        FROM {s}.backfill_job AS j
+        CROSS JOIN LATERAL unnest(j.setting_names, j.setting_values) AS s(name, value)
+        WHERE j.job = $1
+    )SQL",
+                                  {job});
+    std::vector<pg::Setting> settings;
+    for (const pg::Row &row : result.rows)
+        settings.emplace_back(row.text(0), row.text(1));
+    return settings;
+}
+
+Census ControlTables::census(std::int64_t job) {
+    // After a failure a job with on_error => 'stop' begins no further partition.
+    const pg::Row row = run(R"SQL(
+        SELECT count(*) FILTER (WHERE c.state IN ('running', 'ready')
+                                   OR (c.state = 'pending' AND NOT (f.failed AND j.on_error = 'stop'))),
+               count(*) FILTER (WHERE c.state = 'failed')
+        FROM {s}.backfill_control AS c
+        JOIN {s}.backfill_job AS j ON j.job = c.job
+        CROSS JOIN (SELECT EXISTS (SELECT FROM {s}.backfill_control
+                                   WHERE job = $1 AND state = 'failed') AS failed) AS f
+        WHERE c.job = $1
+    )SQL",
+                            {job})
+                            .rows.front();
+    return {static_cast<int>(row.integer(0)), static_cast<int>(row.integer(1))};
+}
+
+void ControlTables::end_job(const Job &job, core::JobEvent event) {
+    run("UPDATE {s}.backfill_job SET state = $2, finished_at = clock_timestamp() WHERE job = $1 AND state = $3",
+        {job.id, core::name(core::next(job.state, event)), core::name(job.state)});
+}
+
+void ControlTables::mark_finished(std::int64_t job) {
+    run("UPDATE {s}.backfill_job SET finished_at = clock_timestamp() WHERE job = $1 AND finished_at IS NULL", {job});
+}
+
+void ControlTables::cancel_job(const Job &job) {
+    run("UPDATE {s}.backfill_job SET state = $2 WHERE job = $1 AND state = $3",
+        {job.id, core::name(core::next(job.state, core::JobEvent::cancel)), core::name(job.state)});
+    run(R"SQL(
+        UPDATE {s}.backfill_control
+        SET state = $2, claim = NULL, worker_pid = NULL, waiting_on = NULL, finished_at = clock_timestamp()
+        WHERE job = $1 AND state = ANY ($3)
+    )SQL",
+        {job.id, core::name(core::PartitionState::canceled), core::sources(core::PartitionEvent::cancel)});
+}
+
+std::int64_t ControlTables::unfinished_job_of(Oid partition) {
+    const pg::Result result = run(R"SQL(
+        SELECT job FROM {s}.backfill_control
+        WHERE partition_oid = $1 AND state IN ('pending', 'running', 'ready')
+    )SQL",
+                                  {partition});
+    return result.empty() ? 0 : result.rows.front().integer(0);
+}
+
+std::vector<Oid> ControlTables::shadows(std::int64_t job) {
+    std::vector<Oid> oids;
+    for (const pg::Row &row :
+         run("SELECT shadow_oid::bigint FROM {s}.backfill_control WHERE job = $1 AND shadow_oid IS NOT NULL", {job}).rows)
+        oids.push_back(row.oid(0));
+    return oids;
+}
+
+std::vector<Oid> ControlTables::old_tables(std::int64_t job) {
+    std::vector<Oid> oids;
+    for (const pg::Row &row :
+         run("SELECT old_oid::bigint FROM {s}.backfill_control WHERE job = $1 AND old_oid IS NOT NULL", {job}).rows)
+        oids.push_back(row.oid(0));
+    return oids;
+}
+
+std::vector<Oid> ControlTables::proofs(std::int64_t job) {
+    std::vector<Oid> oids;
+    for (const pg::Row &row :
+         run("SELECT proof_oid::bigint FROM {s}.backfill_control WHERE job = $1 AND proof_oid IS NOT NULL", {job}).rows)
+        oids.push_back(row.oid(0));
+    return oids;
+}
+
+void ControlTables::set_error(std::int64_t job, const std::string &error) {
+    run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1", {job, error});
+}
+
+void ControlTables::forget_shadows(std::int64_t job) {
+    run("UPDATE {s}.backfill_control SET shadow_oid = NULL WHERE job = $1 AND shadow_oid IS NOT NULL", {job});
+}
+
+void ControlTables::forget_old(std::int64_t job, Oid old_table) {
+    run("UPDATE {s}.backfill_control SET old_oid = NULL WHERE job = $1 AND old_oid = $2", {job, old_table});
+}
+
+} // namespace partbackfill::job

@@ -1,0 +1,206 @@
+#include "partbackfill/job/control_tables.hpp"
+
+#include <random>
+
+namespace partbackfill::job {
+
+namespace {
+
+Partition partition_of(const pg::Row &row) {
+    Partition partition;
+    partition.job = row.integer(0);
+    partition.ordinal = static_cast<int>(row.integer(1));
+    partition.live = row.oid(2);
+    partition.name = row.text(3);
+    partition.bound = row.text(4);
+    partition.range_start = row.field(5);
+    partition.range_end = row.field(6);
+    partition.state = core::partition_state(row.text(7));
+    partition.attempts = static_cast<int>(row.integer(8));
+    partition.swap_attempts = static_cast<int>(row.integer(9));
+    partition.constraint = row.field(10);
+    partition.shadow = row.is_null(11) ? kNoOid : row.oid(11);
+    partition.rows = row.integer(12);
+    partition.fingerprint = row.text(13);
+    partition.proof = row.oid(14);
+    return partition;
+}
+
+std::int64_t new_token() {
+    std::random_device device;
+    return static_cast<std::int64_t>((static_cast<std::uint64_t>(device()) << 31) ^ device());
+}
+
+} // namespace
+
+std::optional<Partition> ControlTables::next_candidate(const Job &job, const std::vector<int> &passed) {
+    std::vector<std::string> ordinals;
+    ordinals.reserve(passed.size());
+    for (const int ordinal : passed)
+        ordinals.push_back(std::to_string(ordinal));
+    // A build whose source reads the target would itself hold up a swap that
+    // waits: none begins while there is one.
+    const pg::Result result = run(R"SQL(
+        SELECT c.job, c.ordinal, c.partition_oid::bigint, c.partition, c.partition_bound, c.range_start,
+               c.range_end, c.state, c.attempts, c.swap_attempts, c.partition_constraint, c.shadow_oid::bigint,
+               COALESCE(c.rows, 0), COALESCE(c.fingerprint, ''), COALESCE(c.proof_oid, 0)::bigint
+        FROM {s}.backfill_control AS c
+        JOIN {s}.backfill_job AS j ON j.job = c.job
+        WHERE c.job = $1
+          AND j.owner = $4
+          AND c.state = ANY ($2)
+          AND (c.not_before IS NULL OR c.not_before <= clock_timestamp())
+          AND c.ordinal <> ALL ($3::integer[])
+          AND NOT (c.state = 'pending' AND j.on_error = 'stop'
+                   AND EXISTS (SELECT FROM {s}.backfill_control AS f WHERE f.job = $1 AND f.state = 'failed'))
+          AND NOT (c.state = 'pending' AND j.reads_target
+                   AND EXISTS (SELECT FROM {s}.backfill_control AS r WHERE r.job = $1 AND r.state = 'ready'))
+        ORDER BY c.state = 'ready' DESC, c.ordinal
+        LIMIT 1
+        FOR UPDATE OF c SKIP LOCKED
+    )SQL",
+                                  {job.id, core::sources(core::PartitionEvent::claim), ordinals, job.owner});
+    if (result.empty())
+        return std::nullopt;
+    return partition_of(result.rows.front());
+}
+
+void ControlTables::move(Partition &partition, core::PartitionEvent event, const std::string &more,
+                         const pg::Params &more_params) {
+    const core::PartitionState to = core::next(partition.state, event);
+    pg::Params params{partition.job, partition.ordinal, partition.claim, core::name(partition.state), core::name(to)};
+    params.insert(params.end(), more_params.begin(), more_params.end());
+    const pg::Result result = run("UPDATE {s}.backfill_control SET state = $5" + more +
+                                      " WHERE job = $1 AND ordinal = $2 AND claim = $3 AND state = $4",
+                                  params);
+    if (result.processed != 1)
+        throw LostClaim();
+    partition.state = to;
+}
+
+void ControlTables::change(const Partition &partition, const std::string &assignments,
+                           const pg::Params &more_params) {
+    pg::Params params{partition.job, partition.ordinal, partition.claim};
+    params.insert(params.end(), more_params.begin(), more_params.end());
+    const pg::Result result =
+        run("UPDATE {s}.backfill_control SET " + assignments + " WHERE job = $1 AND ordinal = $2 AND claim = $3",
+            params);
+    if (result.processed != 1)
+        throw LostClaim();
+}
+
+void ControlTables::claim(Partition &partition) {
+    const core::PartitionState to = core::next(partition.state, core::PartitionEvent::claim);
+    partition.claim = new_token();
+    run(R"SQL(
+        UPDATE {s}.backfill_control
+        SET state = $3, claim = $4, worker_pid = pg_backend_pid(), waiting_on = NULL, not_before = NULL,
+            started_at = COALESCE(started_at, clock_timestamp())
+        WHERE job = $1 AND ordinal = $2
+    )SQL",
+        {partition.job, partition.ordinal, core::name(to), partition.claim});
+    partition.state = to;
+}
+
+void ControlTables::begin_attempt(Partition &partition) {
+    change(partition, "attempts = attempts + 1");
+    partition.attempts++;
+}
+
+void ControlTables::record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
+                                  const std::string &fingerprint) {
+    change(partition, "shadow_oid = $4, partition_constraint = $5, fingerprint = $6", {shadow, constraint, fingerprint});
+    partition.fingerprint = fingerprint;
+    partition.shadow = shadow;
+    partition.constraint = constraint;
+}
+
+void ControlTables::forget_shadow(Partition &partition) {
+    change(partition, "shadow_oid = NULL");
+    partition.shadow = kNoOid;
+}
+
+void ControlTables::record_proof(Partition &partition, Oid proof) {
+    change(partition, "proof_oid = $4", {proof});
+    partition.proof = proof;
+}
+
+void ControlTables::built(Partition &partition, const BuildFigures &figures) {
+    move(partition, core::PartitionEvent::built,
+         ", rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL",
+         {figures.rows, figures.wal_bytes, figures.seconds.count()});
+    partition.rows = figures.rows;
+}
+
+void ControlTables::lock_for_swap(const Partition &partition) {
+    const pg::Result result = run(R"SQL(
+        SELECT FROM {s}.backfill_control
+        WHERE job = $1 AND ordinal = $2 AND claim = $3 AND state = $4
+        FOR UPDATE SKIP LOCKED
+    )SQL",
+                                  {partition.job, partition.ordinal, partition.claim, core::name(partition.state)});
+    if (result.empty())
+        throw LostClaim();
+}
+
+void ControlTables::swapped(Partition &partition, Oid old_table, double lock_wait_seconds) {
+    move(partition, core::PartitionEvent::swapped,
+         ", old_oid = $6, shadow_oid = NULL, proof_oid = NULL, swap_attempts = swap_attempts + 1, swap_since = NULL,"
+         " lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $7), worker_pid = NULL, waiting_on = NULL,"
+         " finished_at = clock_timestamp()",
+         {old_table, lock_wait_seconds});
+}
+
+void ControlTables::record_locked_for(const Partition &partition, double seconds) {
+    change(partition, "locked_for = make_interval(secs => $4)", {seconds});
+}
+
+std::chrono::duration<double> ControlTables::swap_postponed(Partition &partition, double lock_wait_seconds,
+                                                            Milliseconds pause, const std::string &waiting_on) {
+    const pg::Result result = run(R"SQL(
+        UPDATE {s}.backfill_control
+        SET swap_attempts = swap_attempts + 1,
+            swap_since = COALESCE(swap_since, clock_timestamp()),
+            lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $4),
+            not_before = clock_timestamp() + make_interval(secs => $5),
+            waiting_on = $6,
+            worker_pid = NULL
+        WHERE job = $1 AND ordinal = $2 AND claim = $3
+        RETURNING date_part('epoch', clock_timestamp() - swap_since)
+    )SQL",
+                                  {partition.job, partition.ordinal, partition.claim, lock_wait_seconds,
+                                   std::chrono::duration<double>(pause).count(), waiting_on});
+    if (result.empty())
+        throw LostClaim();
+    partition.swap_attempts++;
+    return std::chrono::duration<double>(result.rows.front().number(0));
+}
+
+void ControlTables::attempt_failed(Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
+                                   Milliseconds pause) {
+    std::string text = error.message;
+    if (!error.detail.empty())
+        text += "\nDetail: " + error.detail;
+    if (!error.hint.empty())
+        text += "\nHint: " + error.hint;
+    if (!error.context.empty())
+        text += "\nContext: " + error.context;
+    move(partition, event,
+         ", sqlstate = $6, error = $7, not_before = clock_timestamp() + make_interval(secs => $8), worker_pid = NULL,"
+         " waiting_on = NULL, finished_at = CASE WHEN $5 = 'failed' THEN clock_timestamp() END",
+         {pg::sqlstate_text(error.code), text, std::chrono::duration<double>(pause).count()});
+    if (event == core::PartitionEvent::fail)
+        run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1", {partition.job, partition.name + ": " + text});
+}
+
+void ControlTables::rebuild(Partition &partition, const std::string &reason) {
+    move(partition, core::PartitionEvent::rebuild,
+         ", rebuilds = rebuilds + 1, error = $6, swap_since = NULL, worker_pid = NULL, waiting_on = NULL", {reason});
+}
+
+void ControlTables::skip(Partition &partition, const std::string &reason) {
+    move(partition, core::PartitionEvent::skip,
+         ", error = $6, worker_pid = NULL, waiting_on = NULL, finished_at = clock_timestamp()", {reason});
+}
+
+} // namespace partbackfill::job

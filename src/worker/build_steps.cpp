@@ -1,0 +1,133 @@
+#include "partbackfill/worker/steps.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/carry.hpp"
+#include "partbackfill/engine/fingerprint.hpp"
+#include "partbackfill/engine/hazards.hpp"
+#include "partbackfill/engine/loader.hpp"
+#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/worker/activity.hpp"
+
+namespace partbackfill::worker {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+void check_still_claimed(const job::Partition &partition) {
+    if (!engine::holds_claim(partition.job, partition.ordinal))
+        throw job::LostClaim();
+}
+
+// What would have been in the way of the load.
+void finish_definition(const job::Job &job, const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    const auto leaf = engine::find_leaf(partition.live, job.target);
+    if (leaf)
+        engine::carry_after_load(job.id, *leaf, partition.shadow);
+}
+
+engine::LoadRequest load_request(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
+    engine::LoadRequest request;
+    request.shadow = partition.shadow;
+    request.query = engine::load_query(job.source, job.source_oid, leaf, partition.constraint.value_or("true"));
+    if (job.key_type != kNoOid)
+        request.params = {pg::Param::typed(job.key_type, partition.range_start),
+                          pg::Param::typed(job.key_type, partition.range_end)};
+    request.key_columns = job.key_columns;
+    return request;
+}
+
+} // namespace
+
+StepOutcome create_step(const job::Job &job, job::Partition &partition) {
+    show_phase(partition, Phase::creating);
+    pg::Transaction transaction;
+    StepOutcome outcome = StepOutcome::done;
+    {
+        const pg::PinnedSettings pinned;
+        if (partition.shadow != kNoOid) // of an attempt that died
+            engine::drop_own_table(job.id, partition.shadow);
+        const auto leaf = engine::find_leaf(partition.live, job.target);
+        if (!leaf || leaf->bound != partition.bound) {
+            skip(job, partition, kGone);
+            outcome = StepOutcome::skipped;
+        } else {
+            engine::check_can_be_carried(*leaf); // it may have changed since the door
+            engine::ensure_schemas(job.id, *leaf);
+            const std::string constraint = engine::constraint_text(leaf->oid);
+            // Before the copy is made: what changes meanwhile is seen at the swap.
+            const std::string fingerprint = engine::fingerprint(leaf->oid);
+            const Oid shadow = engine::create_shadow(job.id, *leaf);
+            job::ControlTables control;
+            control.record_shadow(partition, shadow, constraint, fingerprint);
+        }
+    }
+    transaction.commit();
+    return outcome;
+}
+
+void build_step(const job::Job &job, job::Partition &partition) {
+    const auto begun = Clock::now();
+    const auto wal_before = pg::wal_bytes_written();
+    pg::Transaction transaction;
+    engine::LoadRequest request;
+    {
+        const pg::PinnedSettings pinned;
+        const auto leaf = engine::find_leaf(partition.live, job.target);
+        if (!leaf)
+            pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                      fmt::format("partition \"{}\" is gone", partition.name));
+        request = load_request(job, partition, *leaf);
+    }
+    job::BuildFigures figures;
+    Clock::time_point loaded;
+    Clock::time_point indexed;
+    {
+        const pg::SnapshotScope snapshot;
+        show_phase(partition, Phase::loading);
+        figures.rows = static_cast<std::int64_t>(engine::load(request));
+        finish_definition(job, partition);
+        loaded = Clock::now();
+        engine::build_indexes(partition.shadow,
+                              [&](int k, int n) { show_phase(partition, Phase::indexing, k, n); });
+        indexed = Clock::now();
+        show_phase(partition, Phase::analyzing);
+        engine::analyze(partition.shadow);
+    }
+    check_still_claimed(partition);
+    figures.wal_bytes = static_cast<std::int64_t>(pg::wal_bytes_written() - wal_before);
+    figures.seconds = Clock::now() - begun;
+    {
+        job::ControlTables control;
+        control.built(partition, figures);
+    }
+    transaction.commit();
+    log_line(fmt::format("backfill job {} rebuilt partition {}: {} rows in {:.2f} s (load {:.2f} s, indexes {:.2f} s, "
+                         "rest {:.2f} s), {:.1f} MB of WAL",
+                         job.id, partition.name, figures.rows, figures.seconds.count(), Seconds(loaded - begun).count(),
+                         Seconds(indexed - loaded).count(), Seconds(Clock::now() - indexed).count(),
+                         static_cast<double>(figures.wal_bytes) / 1048576.0));
+}
+
+void check_not_emptied(const job::Partition &partition) {
+    pg::Transaction transaction;
+    bool emptied = false;
+    {
+        const pg::PinnedSettings pinned;
+        emptied = partition.rows > 0 &&
+                  pg::query_row("SELECT COALESCE(pg_relation_size($1), 0) = 0", {partition.shadow}).boolean(0);
+    }
+    transaction.commit();
+    if (emptied)
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("the rebuilt rows of unlogged partition \"{}\" were lost in a crash", partition.name));
+}
+
+} // namespace partbackfill::worker

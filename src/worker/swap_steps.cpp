@@ -1,0 +1,172 @@
+#include "partbackfill/worker/steps.hpp"
+
+#include <random>
+
+#include <fmt/format.h>
+
+#include "partbackfill/core/backoff.hpp"
+#include "partbackfill/engine/default_sibling.hpp"
+#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/engine/swap.hpp"
+#include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/worker/activity.hpp"
+
+namespace partbackfill::worker {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+constexpr core::Milliseconds kSwapPauseBase{200};
+constexpr core::Milliseconds kSwapPauseCap{5000};
+
+double jitter() {
+    std::random_device device;
+    return std::uniform_real_distribution<double>(0, 1)(device);
+}
+
+// A try that did not get its locks, in a transaction after the one that was
+// given up.
+StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds lock_wait,
+                     const std::vector<Oid> &tables) {
+    pg::Transaction transaction;
+    Seconds tried_for{0};
+    {
+        job::ControlTables control;
+        const auto pause = core::backoff(partition.swap_attempts, jitter(), kSwapPauseBase, kSwapPauseCap);
+        tried_for = control.swap_postponed(partition, lock_wait.count(), pause, engine::lock_holders(tables));
+    }
+    transaction.commit();
+    if (tried_for < Seconds(job.swap_patience))
+        return StepOutcome::postponed;
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kLockNotAvailable;
+    error.message = fmt::format("could not lock partition \"{}\"", partition.name);
+    error.detail = fmt::format("{} tries in {:.1f} s did not get the lock within {} ms.", partition.swap_attempts,
+                               tried_for.count(), job.lock_timeout.count());
+    error.hint = "See who holds locks on the table in pg_locks, or start the job again with a longer swap_patience.";
+    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
+    return StepOutcome::failed;
+}
+
+// The definition changed after the shadow was made: it is made anew.
+StepOutcome rebuild(const job::Job &job, job::Partition &partition) {
+    pg::Transaction transaction;
+    engine::drop_own_table(job.id, partition.shadow);
+    {
+        job::ControlTables control;
+        control.forget_shadow(partition);
+        control.rebuild(partition, "the definition of the partition or of its parent was changed meanwhile");
+    }
+    transaction.commit();
+    log_line(fmt::format("backfill job {} rebuilds partition {}: its definition was changed meanwhile", job.id,
+                         partition.name));
+    return StepOutcome::outdated;
+}
+
+engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
+    pg::Transaction transaction;
+    // A synchronous standby that hangs must not keep readers out.
+    pg::execute("SET LOCAL synchronous_commit = local");
+    engine::SwapResult result;
+    {
+        const pg::PinnedSettings pinned;
+        {
+            job::ControlTables control;
+            control.lock_for_swap(partition);
+        }
+        result = engine::swap(engine::kAttach,
+                              {job.id, partition.ordinal, job.target, partition.live, partition.shadow, partition.proof, partition.bound, partition.fingerprint,
+                               job.lock_timeout});
+        if (result.outcome == engine::SwapOutcome::swapped) {
+            job::ControlTables control;
+            control.swapped(partition, result.old_table, Seconds(result.lock_wait).count());
+        } else if (result.outcome == engine::SwapOutcome::gone) {
+            skip(job, partition, kGone);
+        } else {
+            return result; // the transaction aborts
+        }
+    }
+    transaction.commit();
+    return result;
+}
+
+} // namespace
+
+StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
+    for (;;) {
+        pg::Transaction transaction;
+        bool locked = true;
+        std::vector<Oid> tables;
+        const auto asked = Clock::now();
+        {
+            const pg::PinnedSettings pinned;
+            const auto leaf = engine::find_leaf(partition.live, job.target);
+            const auto proof =
+                leaf ? engine::proof_state(*leaf, partition.proof) : engine::Proof::not_needed;
+            if (proof == engine::Proof::not_needed || proof == engine::Proof::valid)
+                return StepOutcome::done;
+            show_phase(partition, Phase::validating);
+            tables = {*engine::default_sibling(*leaf)};
+            if (proof == engine::Proof::added) {
+                engine::validate_proof(partition.proof);
+            } else {
+                const Oid added = engine::add_proof(job.id, partition.ordinal, *leaf, job.lock_timeout);
+                locked = added != kNoOid;
+                if (locked) {
+                    job::ControlTables control;
+                    control.record_proof(partition, added);
+                }
+            }
+        }
+        if (!locked) {
+            transaction.abort();
+            return postpone(job, partition, Clock::now() - asked, tables);
+        }
+        transaction.commit();
+    }
+}
+
+StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
+    show_phase(partition, Phase::swapping);
+    const engine::SwapResult result = try_swap(job, partition);
+    switch (result.outcome) {
+    case engine::SwapOutcome::locked_out:
+        return postpone(job, partition, result.lock_wait, result.locks);
+    case engine::SwapOutcome::unprepared:
+        return StepOutcome::unprepared;
+    case engine::SwapOutcome::changed:
+        return rebuild(job, partition);
+    case engine::SwapOutcome::gone:
+        return StepOutcome::skipped;
+    case engine::SwapOutcome::swapped:
+        break;
+    }
+    const Seconds locked_for = Clock::now() - result.locked_at;
+    pg::Transaction transaction;
+    {
+        job::ControlTables control;
+        control.record_locked_for(partition, locked_for.count());
+    }
+    transaction.commit();
+    log_line(fmt::format("backfill job {} swapped partition {}: waited {:.1f} ms for locks, held them for {:.1f} ms",
+                         job.id, partition.name, Seconds(result.lock_wait).count() * 1000, locked_for.count() * 1000));
+    return StepOutcome::done;
+}
+
+void tidy_step(const job::Job &job, const job::Partition &partition) {
+    if (job.keep_old)
+        return;
+    pg::Transaction transaction;
+    if (engine::drop_own_table(job.id, partition.live)) {
+        job::ControlTables control;
+        control.forget_old(job.id, partition.live);
+    }
+    transaction.commit();
+}
+
+} // namespace partbackfill::worker
