@@ -30,16 +30,18 @@ engine::Selection read_selection(const pg::Arguments &arguments, int first) {
     return selection;
 }
 
+// The parameters after the selection, in the order of the function's declaration.
 job::Options read_options(const pg::Arguments &arguments) {
     job::Options options;
-    options.newest_first = arguments.boolean(5, "newest_first");
-    options.workers = arguments.integer(6, "workers");
-    options.delay = arguments.interval(7, "delay");
-    options.on_error = arguments.string(8, "on_error");
-    options.max_attempts = arguments.integer(9, "max_attempts");
-    options.keep_old = arguments.boolean(10, "keep_old");
-    options.lock_timeout = arguments.interval(11, "lock_timeout");
-    options.swap_patience = arguments.interval(12, "swap_patience");
+    int i = 5;
+    options.newest_first = arguments.boolean(i++, "newest_first");
+    options.workers = arguments.integer(i++, "workers");
+    options.delay = arguments.interval(i++, "delay");
+    options.on_error = arguments.string(i++, "on_error");
+    options.max_attempts = arguments.integer(i++, "max_attempts");
+    options.keep_old = arguments.boolean(i++, "keep_old");
+    options.lock_timeout = arguments.interval(i++, "lock_timeout");
+    options.swap_patience = arguments.interval(i++, "swap_patience");
     if (options.workers < 1)
         pg::raise(pg::sqlcode::kInvalidParameter, "workers must be at least 1");
     if (options.max_attempts < 1)
