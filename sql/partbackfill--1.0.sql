@@ -26,6 +26,7 @@ CREATE TABLE @extschema@.backfill_job (
     delay           interval NOT NULL,
     max_attempts    integer NOT NULL,
     on_error        text NOT NULL,
+    swap            text NOT NULL,
     keep_old        boolean NOT NULL,
     lock_timeout    interval NOT NULL,
     swap_patience   interval NOT NULL,
@@ -46,6 +47,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.key_type IS 'type of the target''s ke
 COMMENT ON COLUMN @extschema@.backfill_job.key_columns IS 'columns of partition keys, which the source must give with exactly the keys'' types';
 COMMENT ON COLUMN @extschema@.backfill_job.owner IS 'the role that called backfill_start, as which the workers run';
 COMMENT ON COLUMN @extschema@.backfill_job.state IS 'running, done, failed or canceled';
+COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
 COMMENT ON COLUMN @extschema@.backfill_job.setting_names IS 'settings of the calling session under which the source is read; values in setting_values';
 COMMENT ON COLUMN @extschema@.backfill_job.finished_at IS 'when the job came to rest and everything of its work was tidied away';
 COMMENT ON COLUMN @extschema@.backfill_job.error IS 'the last error that kept a partition or the job from being done';
@@ -159,6 +161,7 @@ CREATE FUNCTION @extschema@.backfill_start(
     delay         interval   DEFAULT '1 second',
     on_error      text       DEFAULT 'continue',
     max_attempts  integer    DEFAULT 3,
+    swap          text       DEFAULT 'attach',
     keep_old      boolean    DEFAULT true,
     lock_timeout  interval   DEFAULT '100 ms',
     swap_patience interval   DEFAULT '1 hour'

@@ -7,6 +7,7 @@
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/source.hpp"
+#include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/at_commit.hpp"
@@ -39,6 +40,7 @@ job::Options read_options(const pg::Arguments &arguments) {
     options.delay = arguments.interval(i++, "delay");
     options.on_error = arguments.string(i++, "on_error");
     options.max_attempts = arguments.integer(i++, "max_attempts");
+    options.swap = arguments.string(i++, "swap");
     options.keep_old = arguments.boolean(i++, "keep_old");
     options.lock_timeout = arguments.interval(i++, "lock_timeout");
     options.swap_patience = arguments.interval(i++, "swap_patience");
@@ -50,6 +52,9 @@ job::Options read_options(const pg::Arguments &arguments) {
         pg::raise(pg::sqlcode::kInvalidParameter,
                   fmt::format("invalid value for on_error: \"{}\"", options.on_error), "",
                   "Valid values are \"continue\" and \"stop\".");
+    if (options.swap != engine::kAttachName && options.swap != engine::kStorageName)
+        pg::raise(pg::sqlcode::kInvalidParameter, fmt::format("invalid value for swap: \"{}\"", options.swap), "",
+                  "Valid values are \"attach\" and \"storage\".");
     return options;
 }
 
@@ -174,7 +179,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     check_may_log_in();
     {
         const pg::PinnedSettings pinned;
-        engine::check_at_door(target);
+        engine::check_at_door(target, options.swap);
     }
     const engine::Source source = engine::check_source(text, target);
     check_readable(source, target);

@@ -8,6 +8,7 @@
 
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/source.hpp"
+#include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/entry.hpp"
@@ -34,7 +35,7 @@ std::optional<std::string> text_array(const std::vector<std::string> &values) {
 std::map<Oid, std::vector<std::string>> refusals_by_leaf(const engine::Target &target) {
     const pg::PinnedSettings pinned;
     std::map<Oid, std::vector<std::string>> reasons;
-    for (const engine::Hazard &hazard : engine::refusals(target))
+    for (const engine::Hazard &hazard : engine::refusals(target, engine::kAttachName))
         reasons[hazard.leaf].push_back(hazard.text);
     return reasons;
 }

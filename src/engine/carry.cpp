@@ -25,6 +25,28 @@ pg::Params shadow_params(std::int64_t job, const Leaf &leaf) {
     return {leaf.oid, pg::quote_qualified(new_schema(job), leaf.name), new_schema(job)};
 }
 
+// How much ANALYZE shall find out about which column.
+constexpr const char *kStatisticsSettings = R"SQL(
+    SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', $2, a.attname, a.attstattarget)
+    FROM pg_attribute AS a
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0
+    UNION ALL
+    SELECT format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', $2, a.attname, options.list)
+    FROM pg_attribute AS a
+    CROSS JOIN LATERAL (
+        SELECT string_agg(quote_ident(split_part(o, '=', 1)) || '=' || quote_literal(substr(o, strpos(o, '=') + 1)),
+                          ', ') AS list
+        FROM unnest(a.attoptions) AS o
+    ) AS options
+    WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND options.list IS NOT NULL
+    UNION ALL
+    SELECT format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS %s', $3, ic.relname, ia.attnum, ia.attstattarget)
+    FROM pg_index AS i
+    JOIN pg_class AS ic ON ic.oid = i.indexrelid
+    JOIN pg_attribute AS ia ON ia.attrelid = i.indexrelid
+    WHERE i.indrelid = $1 AND i.indisvalid AND ia.attstattarget >= 0
+)SQL";
+
 constexpr const char *kStatisticsObjects = R"SQL(
     SELECT command.text
     FROM pg_statistic_ext AS s
@@ -86,9 +108,13 @@ constexpr const char *kAfterLoad = R"SQL(
 
 } // namespace
 
-void carry_before_load(std::int64_t job, const Leaf &leaf) {
+void carry_statistics(std::int64_t job, const Leaf &leaf) {
+    run_all(statements(kStatisticsSettings, shadow_params(job, leaf)));
     run_all(statements(kStatisticsObjects, shadow_params(job, leaf)));
-    // Checked again only once the rows are in: see carry_after_load.
+}
+
+// Checked again only once the rows are in: see carry_after_load.
+void leave_out_invalid_constraints(std::int64_t job, const Leaf &leaf) {
     run_all(statements(R"SQL(
         SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $2, k.conname)
         FROM pg_constraint AS k WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated AND $3 <> ''

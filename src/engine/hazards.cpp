@@ -6,6 +6,7 @@
 
 #include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/engine/swap.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
 
@@ -23,7 +24,7 @@ std::vector<Oid> selected_oids(const Target &target) {
 
 // One row for each thing that DETACH, SET SCHEMA, LIKE and ATTACH would not
 // bring along, for the leaves in $1.
-constexpr const char *kRefusals = R"SQL(
+constexpr const char *kAttachRefusals = R"SQL(
     WITH leaf AS (
         SELECT c.*, i.inhparent
         FROM pg_class AS c
@@ -65,6 +66,14 @@ constexpr const char *kRefusals = R"SQL(
         WHERE EXISTS (SELECT FROM pg_seclabel AS l WHERE l.classoid = 'pg_class'::regclass AND l.objoid = leaf.oid)
         UNION ALL
         SELECT 'is of a composite type' WHERE leaf.reloftype <> 0
+        UNION ALL
+        -- What LIKE makes has a TOAST table only when some column can be long.
+        SELECT 'has options of a TOAST table that none of its columns needs any more'
+        FROM pg_class AS toast
+        WHERE toast.oid = leaf.reltoastrelid AND toast.reloptions IS NOT NULL
+          AND NOT EXISTS (SELECT FROM pg_attribute AS a
+                          WHERE a.attrelid = leaf.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attlen = -1
+                            AND a.attstorage <> 'p')
         UNION ALL
         SELECT 'belongs to an extension'
         WHERE EXISTS (SELECT FROM pg_depend AS d
@@ -125,6 +134,44 @@ constexpr const char *kRefusals = R"SQL(
     ORDER BY leaf.oid, reason.text
 )SQL";
 
+// The same for an exchange of files, by which everything stays where it is but
+// the rows.
+constexpr const char *kStorageRefusals = R"SQL(
+    SELECT leaf.oid::bigint, reason.text
+    FROM pg_class AS leaf
+    CROSS JOIN LATERAL (
+        SELECT 'is a foreign table' WHERE leaf.relkind = 'f'
+        UNION ALL
+        SELECT 'is a temporary table' WHERE leaf.relpersistence = 't'
+        UNION ALL
+        -- Its file would be left with entries of the old rows.
+        SELECT 'has index ' || quote_ident(ic.relname) || ', which is not valid (drop it or rebuild it with REINDEX)'
+        FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid
+        WHERE i.indrelid = leaf.oid AND NOT i.indisvalid
+        UNION ALL
+        -- The new rows would be checked against the old ones.
+        SELECT 'has foreign key ' || quote_ident(k.conname) || ' to its own table'
+        FROM pg_constraint AS k
+        WHERE k.contype = 'f' AND k.conrelid = leaf.oid
+          AND (k.confrelid = leaf.oid OR k.confrelid IN (SELECT a.relid FROM pg_partition_ancestors(leaf.oid) AS a))
+        UNION ALL
+        SELECT 'has foreign key ' || quote_ident(k.conname) || ' to table ' || k.confrelid::regclass::text
+            || ', which you may not reference'
+        FROM pg_constraint AS k
+        WHERE k.contype = 'f' AND k.conrelid = leaf.oid AND k.convalidated
+          AND NOT has_table_privilege(k.confrelid, 'REFERENCES')
+        UNION ALL
+        SELECT 'is referenced by foreign key ' || quote_ident(k.conname) || ' with PERIOD'
+        FROM pg_constraint AS k
+        WHERE k.contype = 'f' AND k.confrelid = leaf.oid AND pg_get_constraintdef(k.oid) LIKE '%, PERIOD %'
+        UNION ALL
+        SELECT 'has a constraint named ' || quote_ident(k.conname)
+        FROM pg_constraint AS k WHERE k.conrelid = leaf.oid AND k.conname = $2
+    ) AS reason(text)
+    WHERE leaf.oid = ANY ($1) AND $3 >= 0
+    ORDER BY leaf.oid, reason.text
+)SQL";
+
 void check_owner(const std::string &kind, const std::string &name, Oid owner) {
     if (!pg::query_row("SELECT pg_has_role($1::oid, 'USAGE')", {owner}).boolean(0))
         pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("must be owner of {} \"{}\"", kind, name),
@@ -142,8 +189,7 @@ void check_owners(const Target &target) {
             check_owner("partition", leaf.name, leaf.owner);
 }
 
-void check_create_privileges(const Target &target) {
-    const auto oids = selected_oids(target);
+void check_schema_privileges(const std::vector<Oid> &oids) {
     const pg::Result schemas = pg::query(R"SQL(
         SELECT DISTINCT n.nspname
         FROM pg_class AS c
@@ -157,6 +203,12 @@ void check_create_privileges(const Target &target) {
                   "permission denied for schema " + pg::quote_identifier(schemas.rows.front().text(0)),
                   "The rebuilt partition has to be moved into the schema of the old one.",
                   "Grant CREATE on the schema.");
+}
+
+void check_create_privileges(const Target &target, const std::string &method) {
+    const auto oids = selected_oids(target);
+    if (method == kAttachName)
+        check_schema_privileges(oids);
     const pg::Result spaces = pg::query(R"SQL(
         SELECT DISTINCT s.spcname
         FROM pg_class AS c
@@ -186,19 +238,23 @@ void check_names(const Target &target) {
     }
 }
 
-std::vector<Hazard> refusals(const std::vector<Oid> &leaves) {
+std::vector<Hazard> refusals(const std::vector<Oid> &leaves, const std::string &method) {
     std::vector<Hazard> hazards;
-    const pg::Result result = pg::query(kRefusals, {leaves, kBoundsConstraint, kSmallPages});
+    const pg::Result result = pg::query(method == kStorageName ? kStorageRefusals : kAttachRefusals,
+                                        {leaves, kBoundsConstraint, kSmallPages});
     hazards.reserve(result.rows.size());
     for (const pg::Row &row : result.rows)
         hazards.push_back({row.oid(0), row.text(1)});
     return hazards;
 }
 
-[[noreturn]] void refuse(const Leaf &leaf, const Hazard &reason) {
+[[noreturn]] void refuse(const Leaf &leaf, const Hazard &reason, const std::string &method) {
+    const bool other_way = method == kAttachName && refusals(std::vector<Oid>{leaf.oid}, kStorageName).empty();
     pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild partition \"{}\"", leaf.name),
               fmt::format("It {}.", reason.text),
-              "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every reason.");
+              other_way ? "Use swap => 'storage', by which the partition keeps everything but its rows."
+                        : "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every "
+                          "reason.");
 }
 
 // Tables and indexes of the job's partitions stand in one schema for a while.
@@ -220,31 +276,33 @@ void check_index_names(const Target &target) {
                   "They are in different schemas.", "Start a job for each, with the parameter partitions.");
 }
 
-void check_refusals(const Target &target) {
-    const auto found = refusals(target);
+void check_refusals(const Target &target, const std::string &method) {
+    const auto found = refusals(selected_oids(target), method);
     if (found.empty())
         return;
     for (const Leaf &leaf : target.leaves)
         if (leaf.oid == found.front().leaf)
-            refuse(leaf, found.front());
+            refuse(leaf, found.front(), method);
 }
 
 } // namespace
 
-std::vector<Hazard> refusals(const Target &target) { return refusals(selected_oids(target)); }
-
-void check_can_be_carried(const Leaf &leaf) {
-    const auto found = refusals(std::vector<Oid>{leaf.oid});
-    if (!found.empty())
-        refuse(leaf, found.front());
+std::vector<Hazard> refusals(const Target &target, const std::string &method) {
+    return refusals(selected_oids(target), method);
 }
 
-void check_at_door(const Target &target) {
+void check_can_be_carried(const Leaf &leaf, const std::string &method) {
+    const auto found = refusals(std::vector<Oid>{leaf.oid}, method);
+    if (!found.empty())
+        refuse(leaf, found.front(), method);
+}
+
+void check_at_door(const Target &target, const std::string &method) {
     check_owners(target);
     check_names(target);
     check_index_names(target);
-    check_refusals(target);
-    check_create_privileges(target);
+    check_refusals(target, method);
+    check_create_privileges(target, method);
 }
 
 } // namespace partbackfill::engine

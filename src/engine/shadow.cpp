@@ -50,30 +50,10 @@ std::string storage_clauses(const Leaf &leaf) {
         .text(0);
 }
 
-// ALTER TABLE and COMMENT statements for what LIKE leaves out: statistics
-// targets and options of columns, the CLUSTER mark, the replica identity, the
-// comment on the table.
-std::vector<std::string> remaining_definition(const Leaf &leaf, const std::string &shadow, const std::string &schema) {
+// ALTER TABLE and COMMENT statements for what LIKE leaves out: the CLUSTER mark,
+// the replica identity, the comment on the table.
+std::vector<std::string> remaining_definition(const Leaf &leaf, const std::string &shadow) {
     const pg::Result result = pg::query(R"SQL(
-        SELECT format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', $2, a.attname, a.attstattarget)
-        FROM pg_attribute AS a
-        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0
-        UNION ALL
-        SELECT format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', $2, a.attname, options.list)
-        FROM pg_attribute AS a
-        CROSS JOIN LATERAL (
-            SELECT string_agg(quote_ident(split_part(o, '=', 1)) || '=' || quote_literal(substr(o, strpos(o, '=') + 1)),
-                              ', ') AS list
-            FROM unnest(a.attoptions) AS o
-        ) AS options
-        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND options.list IS NOT NULL
-        UNION ALL
-        SELECT format('ALTER INDEX %I.%I ALTER COLUMN %s SET STATISTICS %s', $3, ic.relname, ia.attnum, ia.attstattarget)
-        FROM pg_index AS i
-        JOIN pg_class AS ic ON ic.oid = i.indexrelid
-        JOIN pg_attribute AS ia ON ia.attrelid = i.indexrelid
-        WHERE i.indrelid = $1 AND i.indisvalid AND ia.attstattarget >= 0
-        UNION ALL
         SELECT format('ALTER TABLE %s CLUSTER ON %I', $2, ic.relname)
         FROM pg_index AS i
         JOIN pg_class AS ic ON ic.oid = i.indexrelid
@@ -90,7 +70,7 @@ std::vector<std::string> remaining_definition(const Leaf &leaf, const std::strin
         SELECT format('COMMENT ON TABLE %s IS %L', $2, obj_description($1, 'pg_class'))
         WHERE obj_description($1, 'pg_class') IS NOT NULL
     )SQL",
-                                        {leaf.oid, shadow, schema});
+                                        {leaf.oid, shadow});
     std::vector<std::string> statements;
     for (const pg::Row &row : result.rows)
         statements.push_back(row.text(0));
@@ -166,9 +146,10 @@ Oid create_shadow(std::int64_t job, const Leaf &leaf) {
     set_owner(leaf, shadow);
     copy_privileges(leaf.oid, oid);
     clone_indexes(leaf.oid, oid);
-    for (const auto &statement : remaining_definition(leaf, shadow, schema))
+    for (const auto &statement : remaining_definition(leaf, shadow))
         pg::execute(statement);
-    carry_before_load(job, leaf);
+    carry_statistics(job, leaf);
+    leave_out_invalid_constraints(job, leaf);
     add_bounds_constraint(leaf.oid, oid);
     return oid;
 }

@@ -4,6 +4,7 @@
 
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/locks.hpp"
+#include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
@@ -22,20 +23,30 @@ bool is_contention(const pg::Error &error) {
     return error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected;
 }
 
-void exchange(const SwapMethod &method, const SwapRequest &request, const Leaf &leaf, SwapResult &result) {
-    pg::SettingsScope bounded;
-    bounded.set("lock_timeout", std::to_string(std::max(request.lock_timeout, kShortestWait).count()).c_str());
+template <class F>
+bool bounded(std::chrono::milliseconds limit, F &&work) {
+    pg::SettingsScope scope;
+    scope.set("lock_timeout", std::to_string(std::max(limit, kShortestWait).count()).c_str());
     try {
-        result.old_table = method.exchange(request, leaf);
-        result.outcome = SwapOutcome::swapped;
+        work();
+        return true;
     } catch (const pg::Error &error) {
         if (!is_contention(error))
             throw;
-        result.outcome = SwapOutcome::locked_out;
+        return false;
     }
 }
 
 } // namespace
+
+const SwapMethod &swap_method(const std::string &name) { return name == kStorageName ? kStorage : kAttach; }
+
+bool run_bounded(const std::vector<std::string> &statements, std::chrono::milliseconds limit) {
+    return bounded(limit, [&] {
+        for (const auto &statement : statements)
+            pg::execute(statement);
+    });
+}
 
 SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     SwapResult result;
@@ -69,7 +80,8 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::changed;
         return result;
     }
-    exchange(method, request, *leaf, result);
+    const bool free = bounded(request.lock_timeout, [&] { result.old_table = method.exchange(request, *leaf); });
+    result.outcome = free ? SwapOutcome::swapped : SwapOutcome::locked_out;
     return result;
 }
 

@@ -43,6 +43,26 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     return leaf.oid;
 }
 
+// A proof that a large DEFAULT sibling holds no row of the partition. Adding it
+// takes ACCESS EXCLUSIVE on the DEFAULT for a moment, bounded by lock_timeout;
+// validating it SHARE UPDATE EXCLUSIVE for a scan.
+Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<Oid> &locks) {
+    switch (proof_state(leaf, request.proof)) {
+    case Proof::not_needed:
+    case Proof::valid:
+        return Preparation::complete;
+    case Proof::added:
+        validate_proof(request.proof);
+        return Preparation::again;
+    case Proof::missing:
+        break;
+    }
+    if (const auto sibling = default_sibling(leaf))
+        locks = {*sibling};
+    request.proof = add_proof(request.job, request.ordinal, leaf, request.lock_timeout);
+    return request.proof == kNoOid ? Preparation::locked_out : Preparation::again;
+}
+
 bool prepared(const SwapRequest &request, const Leaf &leaf) {
     const Proof proof = proof_state(leaf, request.proof);
     return proof == Proof::not_needed || proof == Proof::valid;
@@ -50,6 +70,6 @@ bool prepared(const SwapRequest &request, const Leaf &leaf) {
 
 } // namespace
 
-const SwapMethod kAttach{tables_to_lock, prepared, exchange};
+const SwapMethod kAttach{create_shadow, carry_after_load, prepare, prepared, tables_to_lock, exchange};
 
 } // namespace partbackfill::engine

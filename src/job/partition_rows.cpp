@@ -149,6 +149,7 @@ void ControlTables::swapped(Partition &partition, Oid old_table, double lock_wai
          " lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $7), worker_pid = NULL, waiting_on = NULL,"
          " finished_at = clock_timestamp()",
          {old_table, lock_wait_seconds});
+    partition.old = old_table;
 }
 
 void ControlTables::record_locked_for(const Partition &partition, double seconds) {

@@ -1,13 +1,17 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "catalog/heap.h"
 #include "catalog/index.h"
+#include "catalog/pg_attrdef.h"
 #include "commands/defrem.h"
 #include "postmaster/bgworker.h"
 #include "utils/rel.h"
 #include "utils/guc_tables.h"
 #include "utils/wait_event.h"
 }
+
+#include <utility>
 
 #include "partbackfill/pg/compat.hpp"
 
@@ -93,6 +97,46 @@ bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode) {
 void mark_enforced([[maybe_unused]] Constraint *constraint) {
 #if PG_VERSION_NUM >= 180000
     constraint->is_enforced = true;
+#endif
+}
+
+bool holds_for_all_rows(const ConstrCheck &check) {
+#if PG_VERSION_NUM >= 180000
+    return check.ccvalid && check.ccenforced;
+#else
+    return check.ccvalid;
+#endif
+}
+
+void store_default(Relation relation, AttrNumber column, Node *expression) {
+    const bool is_internal = true;
+#if PG_VERSION_NUM >= 180000
+    StoreAttrDefault(relation, column, expression, is_internal);
+#else
+    const bool add_column_mode = false;
+    StoreAttrDefault(relation, column, expression, is_internal, add_column_mode);
+#endif
+}
+
+void exchange_all_frozen([[maybe_unused]] Form_pg_class a, [[maybe_unused]] Form_pg_class b) {
+#if PG_VERSION_NUM >= 180000
+    std::swap(a->relallfrozen, b->relallfrozen);
+#endif
+}
+
+void exchange_file_history(Relation a, Relation b) {
+#if PG_VERSION_NUM >= 160000
+    const bool is_new = b->rd_firstRelfilelocatorSubid != InvalidSubTransactionId;
+    b->rd_newRelfilelocatorSubid = a->rd_newRelfilelocatorSubid;
+    b->rd_firstRelfilelocatorSubid = a->rd_firstRelfilelocatorSubid;
+    if (is_new)
+        RelationAssumeNewRelfilelocator(a);
+#else
+    const bool is_new = b->rd_firstRelfilenodeSubid != InvalidSubTransactionId;
+    b->rd_newRelfilenodeSubid = a->rd_newRelfilenodeSubid;
+    b->rd_firstRelfilenodeSubid = a->rd_firstRelfilenodeSubid;
+    if (is_new)
+        RelationAssumeNewRelfilenode(a);
 #endif
 }
 

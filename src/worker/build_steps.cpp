@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include "partbackfill/engine/carry.hpp"
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/loader.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -25,12 +25,12 @@ void check_still_claimed(const job::Partition &partition) {
         throw job::LostClaim();
 }
 
-// What would have been in the way of the load.
-void finish_definition(const job::Job &job, const job::Partition &partition) {
+// What follows once the rows and indexes are there.
+void finish_shadow(const job::Job &job, const job::Partition &partition) {
     const pg::PinnedSettings pinned;
     const auto leaf = engine::find_leaf(partition.live, job.target);
     if (leaf)
-        engine::carry_after_load(job.id, *leaf, partition.shadow);
+        engine::swap_method(job.swap).finish_shadow(job.id, *leaf, partition.shadow);
 }
 
 engine::LoadRequest load_request(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
@@ -59,12 +59,12 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
             skip(job, partition, kGone);
             outcome = StepOutcome::skipped;
         } else {
-            engine::check_can_be_carried(*leaf); // it may have changed since the door
+            engine::check_can_be_carried(*leaf, job.swap); // it may have changed since the door
             engine::ensure_schemas(job.id, *leaf);
             const std::string constraint = engine::constraint_text(leaf->oid);
             // Before the copy is made: what changes meanwhile is seen at the swap.
             const std::string fingerprint = engine::fingerprint(leaf->oid);
-            const Oid shadow = engine::create_shadow(job.id, *leaf);
+            const Oid shadow = engine::swap_method(job.swap).create_shadow(job.id, *leaf);
             job::ControlTables control;
             control.record_shadow(partition, shadow, constraint, fingerprint);
         }
@@ -93,11 +93,12 @@ void build_step(const job::Job &job, job::Partition &partition) {
         const pg::SnapshotScope snapshot;
         show_phase(partition, Phase::loading);
         figures.rows = static_cast<std::int64_t>(engine::load(request));
-        finish_definition(job, partition);
         loaded = Clock::now();
         engine::build_indexes(partition.shadow,
                               [&](int k, int n) { show_phase(partition, Phase::indexing, k, n); });
         indexed = Clock::now();
+        show_phase(partition, Phase::validating);
+        finish_shadow(job, partition);
         show_phase(partition, Phase::analyzing);
         engine::analyze(partition.shadow);
     }

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include "partbackfill/core/backoff.hpp"
-#include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/swap.hpp"
@@ -68,6 +67,20 @@ StepOutcome rebuild(const job::Job &job, job::Partition &partition) {
     return StepOutcome::outdated;
 }
 
+engine::SwapRequest swap_request(const job::Job &job, const job::Partition &partition) {
+    engine::SwapRequest request;
+    request.job = job.id;
+    request.ordinal = partition.ordinal;
+    request.target = job.target;
+    request.live = partition.live;
+    request.shadow = partition.shadow;
+    request.proof = partition.proof;
+    request.bound = partition.bound;
+    request.fingerprint = partition.fingerprint;
+    request.lock_timeout = job.lock_timeout;
+    return request;
+}
+
 engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
     pg::Transaction transaction;
     // A synchronous standby that hangs must not keep readers out.
@@ -79,9 +92,7 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
             job::ControlTables control;
             control.lock_for_swap(partition);
         }
-        result = engine::swap(engine::kAttach,
-                              {job.id, partition.ordinal, job.target, partition.live, partition.shadow, partition.proof, partition.bound, partition.fingerprint,
-                               job.lock_timeout});
+        result = engine::swap(engine::swap_method(job.swap), swap_request(job, partition));
         if (result.outcome == engine::SwapOutcome::swapped) {
             job::ControlTables control;
             control.swapped(partition, result.old_table, Seconds(result.lock_wait).count());
@@ -100,30 +111,26 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
 StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
     for (;;) {
         pg::Transaction transaction;
-        bool locked = true;
+        engine::Preparation preparation = engine::Preparation::complete;
         std::vector<Oid> tables;
         const auto asked = Clock::now();
         {
             const pg::PinnedSettings pinned;
             const auto leaf = engine::find_leaf(partition.live, job.target);
-            const auto proof =
-                leaf ? engine::proof_state(*leaf, partition.proof) : engine::Proof::not_needed;
-            if (proof == engine::Proof::not_needed || proof == engine::Proof::valid)
+            if (!leaf)
+                return StepOutcome::done; // the swap finds that it is gone
+            const auto &method = engine::swap_method(job.swap);
+            engine::SwapRequest request = swap_request(job, partition);
+            if (method.prepared(request, *leaf))
                 return StepOutcome::done;
             show_phase(partition, Phase::validating);
-            tables = {*engine::default_sibling(*leaf)};
-            if (proof == engine::Proof::added) {
-                engine::validate_proof(partition.proof);
-            } else {
-                const Oid added = engine::add_proof(job.id, partition.ordinal, *leaf, job.lock_timeout);
-                locked = added != kNoOid;
-                if (locked) {
-                    job::ControlTables control;
-                    control.record_proof(partition, added);
-                }
+            preparation = method.prepare(request, *leaf, tables);
+            if (preparation == engine::Preparation::again && request.proof != partition.proof) {
+                job::ControlTables control;
+                control.record_proof(partition, request.proof);
             }
         }
-        if (!locked) {
+        if (preparation == engine::Preparation::locked_out) {
             transaction.abort();
             return postpone(job, partition, Clock::now() - asked, tables);
         }
@@ -162,9 +169,9 @@ void tidy_step(const job::Job &job, const job::Partition &partition) {
     if (job.keep_old)
         return;
     pg::Transaction transaction;
-    if (engine::drop_own_table(job.id, partition.live)) {
+    if (engine::drop_own_table(job.id, partition.old)) {
         job::ControlTables control;
-        control.forget_old(job.id, partition.live);
+        control.forget_old(job.id, partition.old);
     }
     transaction.commit();
 }

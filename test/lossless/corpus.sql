@@ -53,6 +53,27 @@ CLUSTER storage_1 USING storage_1_v;
 CREATE INDEX storage_1_expression ON storage_1 (lower(v), (n + 1));
 ALTER INDEX storage_1_expression ALTER COLUMN 2 SET STATISTICS 300;
 
+CALL make('dropped');
+ALTER TABLE dropped ADD a text DEFAULT 'before', ADD b numeric(8, 3), ADD c "char", ADD d timestamptz;
+UPDATE dropped SET b = k, c = 'x', d = now();
+ALTER TABLE dropped DROP v, DROP c;
+ALTER TABLE dropped ADD fast text DEFAULT 'no row has it', ADD e int[];
+CREATE INDEX ON dropped (fast, d);
+UPDATE dropped SET fast = 'this one has' WHERE k IN (3, 13);
+CALL make('long_values');
+ALTER TABLE long_values_2 ALTER COLUMN v SET STORAGE EXTERNAL;
+UPDATE long_values SET v = (SELECT string_agg(md5(k::text || g), '') FROM generate_series(1, 100 * k) AS g);
+CREATE INDEX ON long_values (md5(v));
+CALL make('attach_refuses_toast');
+UPDATE attach_refuses_toast SET v = (SELECT string_agg(md5(k::text || g), '') FROM generate_series(1, 1000) AS g);
+ALTER TABLE attach_refuses_toast_1 SET (toast.autovacuum_enabled = off);
+ALTER TABLE attach_refuses_toast DROP v;
+SET allow_in_place_tablespaces = on;
+CREATE TABLESPACE corpus_space LOCATION '';
+CALL make('placed');
+ALTER TABLE placed_1 SET TABLESPACE corpus_space;
+CREATE INDEX placed_2_v ON placed_2 (v) TABLESPACE corpus_space;
+
 -- what replication sees
 CALL make('identity_full');
 ALTER TABLE identity_full_1 REPLICA IDENTITY FULL;
@@ -83,6 +104,7 @@ ALTER TABLE constraints_1 ADD CONSTRAINT not_checked CHECK (n < 5) NOT VALID;
 COMMENT ON CONSTRAINT not_checked ON constraints_1 IS 'for new rows';
 ALTER TABLE constraints_1 ADD CONSTRAINT late UNIQUE (n) DEFERRABLE INITIALLY DEFERRED;
 ALTER TABLE constraints_1 ADD CONSTRAINT apart EXCLUDE USING btree (v WITH =) WHERE (k > 3);
+ALTER TABLE constraints_1 ADD CONSTRAINT disjoint EXCLUDE USING gist (int4range(k, k + 1) WITH &&);
 ALTER TABLE constraints_2 ADD CONSTRAINT covering UNIQUE (n) INCLUDE (v) WITH (fillfactor = 70);
 ALTER TABLE constraints_2 ALTER COLUMN n SET DEFAULT 42;
 
@@ -157,29 +179,52 @@ CREATE TABLE expressed_1 PARTITION OF expressed FOR VALUES FROM ('2024-01-01') T
 INSERT INTO expressed SELECT '2024-01-01'::timestamptz + g * interval '1 hour', g FROM generate_series(0, 700) AS g;
 
 -- to be refused
-CALL make('refused_key_out');
+CALL make('attach_refuses_key_out');
 CREATE TABLE referenced (id int PRIMARY KEY);
 INSERT INTO referenced SELECT generate_series(0, 19);
-ALTER TABLE refused_key_out_1 ADD FOREIGN KEY (n) REFERENCES referenced;
-CALL make('refused_key_in');
-ALTER TABLE refused_key_in ADD PRIMARY KEY (k);
-CREATE TABLE referrer (id int REFERENCES refused_key_in);
-CALL make('refused_view');
-CREATE VIEW of_refused AS SELECT k FROM refused_view_1;
-CALL make('refused_rule');
-CREATE RULE nothing AS ON INSERT TO refused_rule_1 DO ALSO NOTHING;
-CALL make('refused_function');
-CREATE FUNCTION takes_row(refused_function_1) RETURNS int LANGUAGE sql AS 'SELECT 1';
-CALL make('refused_type');
-CREATE TABLE has_row (r refused_type_1);
-CALL make('refused_policy_of_another');
+ALTER TABLE attach_refuses_key_out_1 ADD FOREIGN KEY (n) REFERENCES referenced;
+ALTER TABLE attach_refuses_key_out_2 ADD FOREIGN KEY (n) REFERENCES referenced ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+    ADD CONSTRAINT hope FOREIGN KEY (k) REFERENCES referenced (id) NOT VALID;
+CREATE TABLE attach_refuses_referenced (a int, b text, PRIMARY KEY (a, b)) PARTITION BY LIST (a);
+CREATE TABLE attach_refuses_referenced_1 PARTITION OF attach_refuses_referenced FOR VALUES IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+CREATE TABLE attach_refuses_referenced_2 PARTITION OF attach_refuses_referenced DEFAULT;
+CALL make('attach_refuses_keys_out');
+INSERT INTO attach_refuses_referenced SELECT k, v FROM attach_refuses_keys_out;
+ALTER TABLE attach_refuses_keys_out ADD FOREIGN KEY (n, v) REFERENCES attach_refuses_referenced ON UPDATE SET NULL;
+CALL make('attach_refuses_key_in');
+ALTER TABLE attach_refuses_key_in ADD PRIMARY KEY (k);
+CREATE TABLE referrer (id int REFERENCES attach_refuses_key_in);
+INSERT INTO referrer VALUES (3), (13);
+CREATE TABLE attach_refuses_referrers (id int, n int REFERENCES attach_refuses_key_in ON DELETE CASCADE) PARTITION BY HASH (id);
+CREATE TABLE attach_refuses_referrers_1 PARTITION OF attach_refuses_referrers FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE attach_refuses_referrers_2 PARTITION OF attach_refuses_referrers FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO attach_refuses_referrers SELECT g, g FROM generate_series(0, 19) AS g;
+CALL make('attach_refuses_view');
+CREATE VIEW of_attach_refuses AS SELECT k FROM attach_refuses_view_1;
+CALL make('attach_refuses_rule');
+CREATE RULE nothing AS ON INSERT TO attach_refuses_rule_1 DO ALSO NOTHING;
+CALL make('attach_refuses_function');
+CREATE FUNCTION takes_row(attach_refuses_function_1) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CALL make('attach_refuses_type');
+CREATE TABLE has_row (r attach_refuses_type_1);
+CALL make('attach_refuses_policy_of_another');
 CREATE TABLE guarded (k int);
-CREATE POLICY looks ON guarded USING (k IN (SELECT p.k FROM refused_policy_of_another_1 AS p));
-CALL make('refused_sequence');
-CREATE SEQUENCE refused_owned OWNED BY refused_sequence_1.n;
-CALL make('refused_index');
-CREATE INDEX refused_index_v ON ONLY refused_index (v);
+CREATE POLICY looks ON guarded USING (k IN (SELECT p.k FROM attach_refuses_policy_of_another_1 AS p));
+CALL make('attach_refuses_sequence');
+CREATE SEQUENCE owned_sequence OWNED BY attach_refuses_sequence_1.n;
+CALL make('attach_refuses_index');
+CREATE INDEX attach_refuses_index_v ON ONLY attach_refuses_index (v);
+CALL make('storage_refuses_invalid');
+CREATE INDEX storage_refuses_invalid_v ON storage_refuses_invalid_1 (v);
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'storage_refuses_invalid_v'::regclass;
+CALL make('both_refuse_self');
+ALTER TABLE both_refuse_self ADD PRIMARY KEY (k), ADD FOREIGN KEY (n) REFERENCES both_refuse_self;
 CREATE FOREIGN DATA WRAPPER corpus_wrapper;
 CREATE SERVER corpus_server FOREIGN DATA WRAPPER corpus_wrapper;
-CREATE TABLE refused_foreign (k int) PARTITION BY RANGE (k);
-CREATE FOREIGN TABLE refused_foreign_1 PARTITION OF refused_foreign FOR VALUES FROM (0) TO (10) SERVER corpus_server;
+CREATE TABLE both_refuse_foreign (k int) PARTITION BY RANGE (k);
+CREATE FOREIGN TABLE both_refuse_foreign_1 PARTITION OF both_refuse_foreign FOR VALUES FROM (0) TO (10) SERVER corpus_server;
+
+-- as a table is in production
+SELECT format('ANALYZE %s', c.oid::regclass) FROM pg_class AS c
+WHERE c.relkind = 'r' AND c.relnamespace IN ('corpus'::regnamespace, '"Other Schema"'::regnamespace)
+\gexec

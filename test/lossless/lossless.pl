@@ -1,16 +1,16 @@
 #!/usr/bin/perl
 # The measure of "nothing is lost": rebuilds every partitioned table of a database from itself and tells for each
-# whether it is the same (pg_dump --schema-only of the database is the same text, every row is, every btree knows every
-# row, nothing of ours is left), refused (with the message), or different (with the diff).
+# whether it is the same (pg_dump --schema-only of the database is the same text, every row is, every heap is sound and
+# every btree knows every row, nothing of ours is left), refused (with the message), or different (with the diff).
 #
-# usage: lossless.pl DATABASE [TABLE ...]
+# usage: lossless.pl METHOD DATABASE [TABLE ...]     METHOD: attach or storage
 # Connects as psql and pg_dump do (PGHOST, PGPORT, PGUSER), as a superuser. The extensions partbackfill and amcheck must
 # be installed there. Exit status 1 when a table is different.
 use strict;
 use warnings;
 
-my ($database, @wanted) = @ARGV;
-die "usage: lossless.pl DATABASE [TABLE ...]\n" unless defined $database;
+my ($method, $database, @wanted) = @ARGV;
+die "usage: lossless.pl METHOD DATABASE [TABLE ...]\n" unless defined $database;
 
 sub run {
     my (@command) = @_;
@@ -66,9 +66,35 @@ sub leftovers {
 SQL
 }
 
-sub broken_indexes {
+# What ANALYZE knew of the table's columns, expressions and statistics objects.
+sub known {
+    my ($table) = @_;
+    return sql(<<"SQL");
+        SELECT format('statistics of %s column %s', s.starelid::regclass, a.attname)
+        FROM pg_statistic AS s
+        JOIN pg_attribute AS a ON a.attrelid = s.starelid AND a.attnum = s.staattnum
+        WHERE s.starelid IN (SELECT relid FROM pg_partition_tree(@{[quote($table)]})
+                             UNION ALL
+                             SELECT i.indexrelid FROM pg_index AS i
+                             WHERE i.indrelid IN (SELECT relid FROM pg_partition_tree(@{[quote($table)]})))
+        UNION ALL
+        SELECT format('statistics object %s: %s', s.stxname, concat_ws(', ', d.stxdndistinct IS NULL, d.stxddependencies IS NULL,
+                                                                      d.stxdmcv IS NULL, d.stxdexpr IS NULL))
+        FROM pg_statistic_ext AS s
+        JOIN pg_statistic_ext_data AS d ON d.stxoid = s.oid
+        WHERE s.stxrelid IN (SELECT relid FROM pg_partition_tree(@{[quote($table)]}))
+SQL
+}
+
+# What amcheck says of the table's heaps and btrees.
+sub corruption {
     my ($table) = @_;
     my ($output, $status) = sql(<<"SQL", 1);
+        SELECT c.oid::regclass, v.*
+        FROM pg_partition_tree(@{[quote($table)]}) AS p
+        JOIN pg_class AS c ON c.oid = p.relid AND c.relkind = 'r'
+        JOIN pg_am AS a ON a.oid = c.relam AND a.amname = 'heap'
+        CROSS JOIN LATERAL verify_heapam(c.oid, check_toast => true) AS v;
         SELECT bt_index_check(i.indexrelid, true)
         FROM pg_partition_tree(@{[quote($table)]}) AS p
         JOIN pg_index AS i ON i.indrelid = p.relid
@@ -76,15 +102,17 @@ sub broken_indexes {
         JOIN pg_am AS a ON a.oid = c.relam
         WHERE c.relkind = 'i' AND a.amname = 'btree' AND i.indisvalid
 SQL
-    return $status == 0 ? '' : $output;
+    $output =~ s/^\n+|\n+$//g;
+    return $output;
 }
 
 # same, refused or different, and why.
 sub measure {
     my ($table, $definition) = @_;
     my $rows = rows($table);
+    my $known = known($table);
     my ($job, $status) = sql('SELECT backfill_start(' . quote($table) . ', ' . quote($table)
-            . ", keep_old => false, delay => '0', max_attempts => 1)", 1);
+            . ", swap => '$method', keep_old => false, delay => '0', max_attempts => 1)", 1);
     if ($status != 0) {
         $job =~ s/\n(?:CONTEXT|LINE).*//s;
         return ('different', "refused, but not untouched") if definition() ne $definition;
@@ -97,7 +125,9 @@ sub measure {
     my $after = rows($table);
     push @reasons, "rows: $rows before, $after after" if $rows ne $after;
     push @reasons, differences($definition, definition());
-    my $broken = broken_indexes($table);
+    # There may be more than before.
+    push @reasons, grep { /^-/ } differences($known, known($table));
+    my $broken = corruption($table);
     push @reasons, $broken if $broken ne '';
     my $left = leftovers();
     push @reasons, "left: $left" if $left ne '';

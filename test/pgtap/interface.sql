@@ -8,12 +8,12 @@ BEGIN;
 SELECT plan(20);
 
 SELECT function_returns('backfill_start',
-    '{regclass,text,text,text,regclass[],boolean,integer,interval,text,integer,boolean,interval,interval}'::text[], 'bigint');
+    '{regclass,text,text,text,regclass[],boolean,integer,interval,text,integer,text,boolean,interval,interval}'::text[], 'bigint');
 SELECT is(pg_get_function_arguments('backfill_start'::regproc),
     'target regclass, source text, range_start text DEFAULT NULL::text, range_end text DEFAULT NULL::text, '
     'partitions regclass[] DEFAULT NULL::regclass[], newest_first boolean DEFAULT false, workers integer DEFAULT 1, '
     'delay interval DEFAULT ''00:00:01''::interval, on_error text DEFAULT ''continue''::text, '
-    'max_attempts integer DEFAULT 3, keep_old boolean DEFAULT true, '
+    'max_attempts integer DEFAULT 3, swap text DEFAULT ''attach''::text, keep_old boolean DEFAULT true, '
     'lock_timeout interval DEFAULT ''00:00:00.1''::interval, swap_patience interval DEFAULT ''01:00:00''::interval',
     'arguments of backfill_start');
 SELECT is(pg_get_function_result('backfill_plan'::regproc),

@@ -12,8 +12,10 @@
 
 namespace partbackfill::engine {
 
-// With the shadow still empty: statistics objects, which its ANALYZE fills.
-void carry_before_load(std::int64_t job, const Leaf &leaf);
+// With the shadow still empty: statistics targets and statistics objects, which
+// its ANALYZE fills.
+void carry_statistics(std::int64_t job, const Leaf &leaf);
+void leave_out_invalid_constraints(std::int64_t job, const Leaf &leaf);
 
 // Once it is loaded: what would be in the way of the load.
 void carry_after_load(std::int64_t job, const Leaf &leaf, Oid shadow);

@@ -1,4 +1,4 @@
-// What the attach method cannot carry over, and what a user should know before.
+// What a swap method cannot do without a loss, and what a user should know before.
 #pragma once
 
 #include <string>
@@ -13,16 +13,16 @@ struct Hazard {
     std::string text; // "has a row security policy"
 };
 
-// Reasons for which a selected leaf cannot be swapped without losing something
-// of its definition. Refusing is better than losing. Needs a PinnedSettings scope.
-std::vector<Hazard> refusals(const Target &target);
+// Reasons for which a selected leaf cannot be swapped by that method without
+// losing something. Refusing is better than losing. Needs a PinnedSettings scope.
+std::vector<Hazard> refusals(const Target &target, const std::string &method);
 
 // Raises the first such reason for this leaf.
-void check_can_be_carried(const Leaf &leaf);
+void check_can_be_carried(const Leaf &leaf, const std::string &method);
 
 // Raises on what would make the job fail later, as the current role: not the
 // owner of a table, no CREATE on a schema or a tablespace, two leaves of one
 // name, a foreign-table or temporary partition, anything of refusals().
-void check_at_door(const Target &target);
+void check_at_door(const Target &target, const std::string &method);
 
 } // namespace partbackfill::engine

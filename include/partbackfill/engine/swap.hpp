@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "partbackfill/engine/partitions.hpp"
@@ -15,26 +16,47 @@ struct SwapRequest {
     Oid target = kNoOid; // below which the live partition must still be
     Oid live = kNoOid;
     Oid shadow = kNoOid;
-    Oid proof = kNoOid;
-    std::string bound; // FOR VALUES ... when the job began
+    Oid proof = kNoOid;      // the CHECK on a DEFAULT sibling
+    std::string bound;       // FOR VALUES ... when the job began
     std::string fingerprint; // of the live partition when the shadow was made
     std::chrono::milliseconds lock_timeout{0};
 };
 
-// One way to exchange them: what it must hold ACCESS EXCLUSIVE locks on, in the
-// order in which they are taken, and the exchange itself, which happens once all
-// are held, in the same transaction.
+enum class Preparation {
+    complete,
+    again,      // a step is done, to be committed; another follows
+    locked_out, // a lock was not had in time; the transaction must be aborted
+};
+
+// One way to exchange them.
 struct SwapMethod {
-    std::vector<Oid> (*tables_to_lock)(const Leaf &leaf, Oid shadow);
-    // Whether what makes the exchange quick is in place; asked before the locks
-    // and again under them.
+    // Makes the shadow, empty; its OID. ACCESS SHARE on the live partition.
+    Oid (*create_shadow)(std::int64_t job, const Leaf &leaf);
+    // Once it is loaded and its indexes are built, in the same transaction and
+    // under the snapshot of the load.
+    void (*finish_shadow)(std::int64_t job, const Leaf &leaf, Oid shadow);
+    // What makes the exchange quick, a step a transaction; `request.proof` may
+    // change. Puts the tables whose locks it asked for into `locks`.
+    Preparation (*prepare)(SwapRequest &request, const Leaf &leaf, std::vector<Oid> &locks);
+    // Whether all of that is in place; asked before the locks and under them.
     bool (*prepared)(const SwapRequest &request, const Leaf &leaf);
-    // Returns the OID of the table that holds the old rows from now on.
+    // What it must hold ACCESS EXCLUSIVE locks on, in the order in which they are
+    // taken; readers share the first.
+    std::vector<Oid> (*tables_to_lock)(const Leaf &leaf, Oid shadow);
+    // The exchange itself, once all are held, in the same transaction. Returns
+    // the OID of the table that holds the old rows from now on.
     Oid (*exchange)(const SwapRequest &request, const Leaf &leaf);
 };
 
 // attach: DETACH, SET SCHEMA twice, ATTACH; documented DDL only.
 extern const SwapMethod kAttach;
+// storage: the two tables exchange their files, as CLUSTER does.
+extern const SwapMethod kStorage;
+
+// The method of that name; the two names.
+const SwapMethod &swap_method(const std::string &name);
+inline constexpr const char *kAttachName = "attach";
+inline constexpr const char *kStorageName = "storage";
 
 enum class SwapOutcome {
     swapped,
@@ -47,13 +69,17 @@ enum class SwapOutcome {
 struct SwapResult {
     SwapOutcome outcome = SwapOutcome::locked_out;
     Oid old_table = kNoOid;
-    std::chrono::microseconds lock_wait{0};                // until the last lock was had, or given up
-    std::chrono::steady_clock::time_point locked_at{};     // when the first lock was had
-    std::vector<Oid> locks;                                // what was asked for
+    std::chrono::microseconds lock_wait{0};            // until the last lock was had, or given up
+    std::chrono::steady_clock::time_point locked_at{}; // when the first lock was had
+    std::vector<Oid> locks;                            // what was asked for
 };
 
 // Locks, looks again whether the partition is still the one that was rebuilt,
 // exchanges. Needs a PinnedSettings scope, and the caller's commit or abort.
 SwapResult swap(const SwapMethod &method, const SwapRequest &request);
+
+// Runs DDL that may have to wait for a lock no longer than `limit`; false when
+// others were in the way, and then the transaction must be aborted.
+bool run_bounded(const std::vector<std::string> &statements, std::chrono::milliseconds limit);
 
 } // namespace partbackfill::engine

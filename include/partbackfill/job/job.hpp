@@ -24,6 +24,7 @@ struct Options {
     std::string delay;
     int max_attempts = 3;
     std::string on_error;
+    std::string swap;
     bool keep_old = true;
     std::string lock_timeout;
     std::string swap_patience;
@@ -43,6 +44,7 @@ struct Job {
     Milliseconds delay{0};
     int max_attempts = 3;
     bool stop_on_error = false;
+    std::string swap; // name of the method
     bool keep_old = true;
     Milliseconds lock_timeout{0};
     Milliseconds swap_patience{0};
@@ -64,6 +66,7 @@ struct Partition {
     std::string fingerprint; // of the live partition's definition when the shadow was made
     Oid shadow = kNoOid;
     Oid proof = kNoOid; // the CHECK on a DEFAULT sibling
+    Oid old = kNoOid;   // the table that has the old rows, once it is swapped
     std::int64_t rows = 0; // of the shadow, once it is built
 };
 

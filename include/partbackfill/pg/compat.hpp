@@ -8,6 +8,8 @@
 
 extern "C" {
 #include "access/attmap.h"
+#include "access/tupdesc.h"
+#include "catalog/pg_class.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
@@ -45,6 +47,19 @@ bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode);
 
 // A CHECK constraint that is enforced (18 has others too).
 void mark_enforced(Constraint *constraint);
+
+// Whether every row of the table meets the CHECK.
+bool holds_for_all_rows(const ConstrCheck &check);
+
+// Stores the expression of a generated column.
+void store_default(Relation relation, AttrNumber column, Node *expression);
+
+// The two relations exchange pg_class.relallfrozen (18).
+void exchange_all_frozen(Form_pg_class a, Form_pg_class b);
+
+// The two relations have exchanged their files: what the relation cache knows of
+// files made in this transaction is exchanged, too.
+void exchange_file_history(Relation a, Relation b);
 
 // A tree walker as the server's walking functions want it.
 #if PG_VERSION_NUM >= 160000

@@ -41,6 +41,7 @@ inline constexpr int kSyntaxError = sqlstate("42601");
 inline constexpr int kInsufficientPrivilege = sqlstate("42501");
 inline constexpr int kObjectInUse = sqlstate("55006");
 inline constexpr int kObjectNotInPrerequisiteState = sqlstate("55000");
+inline constexpr int kForeignKeyViolation = sqlstate("23503");
 inline constexpr int kLockNotAvailable = sqlstate("55P03");
 inline constexpr int kDeadlockDetected = sqlstate("40P01");
 inline constexpr int kQueryCanceled = sqlstate("57014");

@@ -1,0 +1,91 @@
+#include "partbackfill/engine/foreign_keys.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+std::string name_of(Oid table) { return pg::query_row("SELECT $1::regclass::text", {table}).text(0); }
+
+} // namespace
+
+void check_referenced_keys(const Leaf &leaf, Oid shadow) {
+    // A key with a NULL in it cannot be referred to.
+    const pg::Result keys = pg::query(R"SQL(
+        SELECT k.conname, k.conrelid::regclass::text, columns.list, columns.present
+        FROM pg_constraint AS k
+        CROSS JOIN LATERAL (
+            SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY n.position) AS list,
+                   string_agg(quote_ident(a.attname) || ' IS NOT NULL', ' AND ' ORDER BY n.position) AS present
+            FROM unnest(k.confkey) WITH ORDINALITY AS n (attnum, position)
+            JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = n.attnum
+        ) AS columns
+        WHERE k.contype = 'f' AND k.confrelid = $1
+        ORDER BY k.oid
+    )SQL",
+                                      {leaf.oid});
+    for (const pg::Row &key : keys.rows) {
+        const pg::Result missing = pg::query(
+            fmt::format("SELECT ROW({0})::text FROM (SELECT {0} FROM ONLY {1} WHERE {2} EXCEPT SELECT {0} FROM ONLY {3}) AS k "
+                        "LIMIT 1",
+                        key.text(2), leaf.qualified(), key.text(3), name_of(shadow)),
+            {}, pg::Read::active_snapshot);
+        if (!missing.empty())
+            pg::raise(pg::sqlcode::kForeignKeyViolation,
+                      fmt::format("the rebuilt rows of partition \"{}\" lack a key that foreign key \"{}\" of table {} may "
+                                  "refer to",
+                                  leaf.name, key.text(0), key.text(1)),
+                      fmt::format("Key ({})={} is in the live partition and not in the rebuilt rows.", key.text(2),
+                                  missing.rows.front().text(0)),
+                      "Let the source give a row for every key of the partition.");
+    }
+}
+
+std::vector<std::string> next_foreign_key_step(const Leaf &leaf, Oid shadow) {
+    const pg::Result step = pg::query(R"SQL(
+        SELECT CASE WHEN mine.oid IS NULL
+                    THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', $2::regclass, k.conname,
+                                pg_get_constraintdef(k.oid))
+                    ELSE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', $2::regclass, k.conname) END
+        FROM pg_constraint AS k
+        LEFT JOIN pg_constraint AS mine ON mine.conrelid = $2 AND mine.contype = 'f' AND mine.conname = k.conname
+        WHERE k.contype = 'f' AND k.conrelid = $1 AND k.convalidated AND mine.convalidated IS NOT TRUE
+        ORDER BY k.oid
+        LIMIT 1
+    )SQL",
+                                      {leaf.oid, shadow});
+    if (step.empty())
+        return {};
+    return {step.rows.front().text(0)};
+}
+
+void drop_foreign_keys(Oid shadow) {
+    const pg::Result keys = pg::query(R"SQL(
+        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $1::regclass, k.conname)
+        FROM pg_constraint AS k
+        WHERE k.contype = 'f' AND k.conrelid = $1 AND k.conparentid = 0
+    )SQL",
+                                      {shadow});
+    for (const pg::Row &key : keys.rows)
+        pg::execute(key.text(0));
+}
+
+std::vector<Oid> tables_referred_to(Oid shadow) {
+    std::vector<Oid> tables;
+    const pg::Result found = pg::query(R"SQL(
+        SELECT DISTINCT t.tgrelid::bigint
+        FROM pg_constraint AS k
+        JOIN pg_trigger AS t ON t.tgconstraint = k.oid
+        WHERE k.contype = 'f' AND k.conrelid = $1 AND t.tgrelid <> $1
+        ORDER BY 1
+    )SQL",
+                                       {shadow});
+    for (const pg::Row &row : found.rows)
+        tables.push_back(row.oid(0));
+    return tables;
+}
+
+} // namespace partbackfill::engine

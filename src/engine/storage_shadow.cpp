@@ -1,0 +1,122 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/heap.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/toasting.h"
+#include "nodes/makefuncs.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+}
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/carry.hpp"
+#include "partbackfill/engine/definition.hpp"
+#include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/engine/storage_shadow.hpp"
+#include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+// pg_class.reloptions of a relation; 0 when there are none.
+Datum options_of(Oid relation) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for relation %u", relation);
+    bool null = false;
+    const Datum stored = SysCacheGetAttr(RELOID, tuple, Anum_pg_class_reloptions, &null);
+    const Datum options = null ? 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(stored));
+    ReleaseSysCache(tuple);
+    return options;
+}
+
+// The columns are the live partition's own descriptor, which is what makes the
+// two alike on disk; CLUSTER makes its new heap the same way.
+Oid make_table(Relation live, const char *schema) {
+    const Oid oid = heap_create_with_catalog(
+        RelationGetRelationName(live), get_namespace_oid(schema, false), live->rd_rel->reltablespace, InvalidOid,
+        InvalidOid, InvalidOid, live->rd_rel->relowner, live->rd_rel->relam, RelationGetDescr(live), NIL,
+        RELKIND_RELATION, live->rd_rel->relpersistence, false, false, ONCOMMIT_NOOP,
+        options_of(RelationGetRelid(live)), false, true, true, InvalidOid, nullptr);
+    CommandCounterIncrement();
+    const Oid toast = live->rd_rel->reltoastrelid;
+    if (OidIsValid(toast)) {
+        NewHeapCreateToastTable(oid, options_of(toast), AccessExclusiveLock, toast);
+        CommandCounterIncrement();
+    }
+    return oid;
+}
+
+// Expressions keep their column numbers, since the tables have the same. A
+// constraint that is not valid concerns new rows only, which these are not.
+void copy_expressions(Relation live, Relation shadow) {
+    const TupleConstr *constraints = RelationGetDescr(live)->constr;
+    if (constraints == nullptr)
+        return;
+    for (int i = 0; i < constraints->num_defval; i++) {
+        const AttrDefault &value = constraints->defval[i];
+        if (TupleDescAttr(RelationGetDescr(live), value.adnum - 1)->attgenerated != '\0')
+            pg::store_default(shadow, value.adnum, static_cast<Node *>(stringToNode(value.adbin)));
+    }
+    List *checks = NIL;
+    for (int i = 0; i < constraints->num_check; i++) {
+        const ConstrCheck &check = constraints->check[i];
+        if (!pg::holds_for_all_rows(check))
+            continue;
+        auto *constraint = makeNode(Constraint);
+        constraint->contype = CONSTR_CHECK;
+        constraint->conname = pstrdup(check.ccname);
+        constraint->location = -1;
+        constraint->cooked_expr = pstrdup(check.ccbin);
+        constraint->initially_valid = true;
+        constraint->skip_validation = true;
+        pg::mark_enforced(constraint);
+        checks = lappend(checks, constraint);
+    }
+    AddRelationNewConstraints(shadow, NIL, checks, false, true, false, nullptr);
+    CommandCounterIncrement();
+}
+
+// Which index of the shadow takes the place of which of the live partition.
+void record_pairs(Oid live, Oid shadow) {
+    const pg::AsExtensionOwner as_owner;
+    pg::execute(R"SQL(
+        UPDATE pg_class AS c SET relrewrite = l.oid
+        FROM pg_index AS li
+        JOIN pg_class AS l ON l.oid = li.indexrelid
+        CROSS JOIN pg_index AS si
+        WHERE li.indrelid = $1 AND si.indrelid = $2 AND c.oid = si.indexrelid AND c.relname = l.relname
+    )SQL",
+                {live, shadow});
+}
+
+} // namespace
+
+Oid create_storage_shadow(std::int64_t job, const Leaf &leaf) {
+    const std::string schema = new_schema(job);
+    const Oid oid = pg::guard([&] {
+        Relation live = table_open(leaf.oid, AccessShareLock);
+        const Oid made = make_table(live, schema.c_str());
+        Relation shadow = table_open(made, AccessExclusiveLock);
+        copy_expressions(live, shadow);
+        table_close(shadow, NoLock);
+        table_close(live, NoLock);
+        return made;
+    });
+    add_bounds_constraint(leaf.oid, oid);
+    clone_indexes(leaf.oid, oid);
+    record_pairs(leaf.oid, oid);
+    carry_statistics(job, leaf);
+    return oid;
+}
+
+} // namespace partbackfill::engine
