@@ -1,10 +1,18 @@
 #include "partbackfill/engine/fingerprint.hpp"
 
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
 std::string fingerprint(Oid leaf) {
+    // Readers may be waiting: each catalog is asked by its index, however many
+    // tables the database has.
+    pg::SettingsScope plans;
+    plans.set("enable_seqscan", "off");
+    plans.set("enable_hashjoin", "off");
+    plans.set("enable_mergejoin", "off");
+    const pg::KeepPlans keep;
     return pg::query_row(R"SQL(
         WITH leaf AS (
             SELECT c.oid, c.reltype, c.reltoastrelid, i.inhparent
@@ -31,7 +39,12 @@ std::string fingerprint(Oid leaf) {
             SELECT format('constraint %s %s', k.oid, k.xmin)
             FROM pg_constraint AS k JOIN leaf ON k.conrelid IN (leaf.oid, leaf.inhparent)
             UNION ALL
-            SELECT format('constraint %s %s', k.oid, k.xmin) FROM pg_constraint AS k JOIN leaf ON leaf.oid = k.confrelid
+            -- There is no index on confrelid, but what refers to a table depends on it.
+            SELECT format('constraint %s %s', k.oid, k.xmin)
+            FROM leaf
+            JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = leaf.oid
+                               AND d.classid = 'pg_constraint'::regclass
+            JOIN pg_constraint AS k ON k.oid = d.objid AND k.confrelid = leaf.oid
             UNION ALL
             SELECT format('index %s %s', i.indexrelid, i.xmin)
             FROM pg_index AS i JOIN leaf ON i.indrelid IN (leaf.oid, leaf.inhparent)
@@ -57,17 +70,21 @@ std::string fingerprint(Oid leaf) {
             UNION ALL
             SELECT format('comment %s %s %s %s', d.classoid, d.objoid, d.objsubid, d.xmin)
             FROM pg_description AS d
-            WHERE (d.classoid = 'pg_class'::regclass AND d.objoid IN (SELECT r.oid FROM relation AS r))
-               OR (d.classoid = 'pg_constraint'::regclass
-                   AND d.objoid IN (SELECT k.oid FROM pg_constraint AS k JOIN leaf ON leaf.oid = k.conrelid))
-               OR (d.classoid = 'pg_trigger'::regclass
-                   AND d.objoid IN (SELECT t.oid FROM pg_trigger AS t JOIN leaf ON leaf.oid = t.tgrelid))
+            JOIN (SELECT 'pg_class'::regclass AS class, r.oid FROM relation AS r
+                  UNION ALL
+                  SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint AS k JOIN leaf ON leaf.oid = k.conrelid
+                  UNION ALL
+                  SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger AS t JOIN leaf ON leaf.oid = t.tgrelid
+            ) AS o ON d.classoid = o.class AND d.objoid = o.oid
             UNION ALL
             SELECT format('dependent %s %s %s %s', d.classid, d.objid, d.objsubid, d.deptype)
             FROM pg_depend AS d
-            JOIN leaf ON (d.refclassid = 'pg_class'::regclass AND d.refobjid = leaf.oid)
-                      OR (d.refclassid = 'pg_type'::regclass
-                          AND d.refobjid IN (leaf.reltype, (SELECT t.typarray FROM pg_type AS t WHERE t.oid = leaf.reltype)))
+            JOIN (SELECT 'pg_class'::regclass AS class, leaf.oid FROM leaf
+                  UNION ALL
+                  SELECT 'pg_type'::regclass, leaf.reltype FROM leaf
+                  UNION ALL
+                  SELECT 'pg_type'::regclass, t.typarray FROM pg_type AS t JOIN leaf ON t.oid = leaf.reltype
+            ) AS o ON d.refclassid = o.class AND d.refobjid = o.oid
             UNION ALL
             SELECT format('default partition %s', p.partdefid)
             FROM pg_partitioned_table AS p JOIN leaf ON leaf.inhparent = p.partrelid AND p.partdefid <> leaf.oid

@@ -49,6 +49,7 @@ bool run_bounded(const std::vector<std::string> &statements, std::chrono::millis
 }
 
 SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
+    const pg::KeepPlans keep;
     SwapResult result;
     const auto before = find_leaf(request.live, request.target);
     if (!before || before->bound != request.bound) {
@@ -57,6 +58,12 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     }
     if (!method.prepared(request, *before)) {
         result.outcome = SwapOutcome::unprepared;
+        return result;
+    }
+    // Nobody has to wait for a swap that cannot be; and what is looked at once more
+    // under the locks is then in the caches.
+    if (fingerprint(request.live) != request.fingerprint) {
+        result.outcome = SwapOutcome::changed;
         return result;
     }
     result.locks = method.tables_to_lock(*before, request.shadow);

@@ -51,10 +51,6 @@ Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<Oid> &lo
     return run_bounded(step, request.lock_timeout) ? Preparation::again : Preparation::locked_out;
 }
 
-bool prepared(const SwapRequest &request, const Leaf &leaf) {
-    return next_foreign_key_step(leaf, request.shadow).empty();
-}
-
 // No command checks this for us here.
 void check_still_owner(const Leaf &leaf) {
     if (!pg::query_row("SELECT pg_has_role($1::oid, 'USAGE')", {leaf.owner}).boolean(0))
@@ -114,6 +110,15 @@ std::vector<Pair> index_pairs(const Leaf &leaf, Oid shadow) {
     return pairs;
 }
 
+bool prepared(const SwapRequest &request, const Leaf &leaf) {
+    if (!next_foreign_key_step(leaf, request.shadow).empty())
+        return false;
+    check_still_owner(leaf);
+    check_same_layout(leaf, request.shadow);
+    index_pairs(leaf, request.shadow);
+    return true;
+}
+
 // pg_statistic: what ANALYZE found out about the new rows, and about the
 // expressions of their indexes, goes with them.
 void take_statistics(const Pair &table, std::vector<Pair> pairs) {
@@ -162,8 +167,6 @@ void take_extended_statistics(std::int64_t job, const Pair &table) {
 
 Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     const Pair table{leaf.oid, request.shadow};
-    check_still_owner(leaf);
-    check_same_layout(leaf, request.shadow);
     const std::vector<Pair> indexes = index_pairs(leaf, request.shadow);
     exchange_storage(table, indexes);
     take_statistics(table, indexes);

@@ -16,12 +16,14 @@ bool extension_installed() {
 }
 
 Extension find_extension() {
+    const KeepPlans keep;
     const Result result = query(R"SQL(
         SELECT e.oid::bigint, e.extowner::bigint, pg_catalog.quote_ident(n.nspname)
         FROM pg_catalog.pg_extension AS e
         JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
-        WHERE e.extname OPERATOR(pg_catalog.=) 'partbackfill'
-    )SQL");
+        WHERE e.extname OPERATOR(pg_catalog.=) $1::pg_catalog.name
+    )SQL",
+                                {"partbackfill"});
     if (result.empty())
         raise(sqlcode::kUndefinedObject, "extension \"partbackfill\" is not installed in this database");
     const Row &row = result.rows.front();

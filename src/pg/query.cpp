@@ -2,8 +2,10 @@
 
 extern "C" {
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "utils/array.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 }
 
@@ -116,6 +118,42 @@ RawResult copy_tuples(MemoryContext keep) {
     return raw;
 }
 
+int keepers = 0; // KeepPlans objects alive
+
+struct KeptPlan {
+    uint64 key; // must be first: a hash of the text and the parameters' types
+    char *text;
+    SPIPlanPtr plan;
+};
+
+// The kept plan, made when there is none. A generic one: with the tables at hand
+// its estimates do not matter, and it is made once. nullptr when another
+// statement has the same hash.
+SPIPlanPtr kept_plan(const char *sql, int count, Oid *types) {
+    static HTAB *plans = nullptr;
+    if (plans == nullptr) {
+        HASHCTL control{};
+        control.keysize = sizeof(uint64);
+        control.entrysize = sizeof(KeptPlan);
+        plans = hash_create("partbackfill plans", 64, &control, HASH_ELEM | HASH_BLOBS);
+    }
+    const auto *bytes = reinterpret_cast<const unsigned char *>(sql);
+    const uint64 seed = hash_bytes_extended(reinterpret_cast<unsigned char *>(types), count * static_cast<int>(sizeof(Oid)), 0);
+    const uint64 key = hash_bytes_extended(bytes, static_cast<int>(strlen(sql)), seed);
+    const auto *found = static_cast<KeptPlan *>(hash_search(plans, &key, HASH_FIND, nullptr));
+    if (found != nullptr)
+        return strcmp(found->text, sql) == 0 ? found->plan : nullptr;
+    SPIPlanPtr plan = SPI_prepare_cursor(sql, count, types, CURSOR_OPT_GENERIC_PLAN);
+    if (plan == nullptr)
+        elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+    char *text = MemoryContextStrdup(TopMemoryContext, sql);
+    SPI_keepplan(plan);
+    auto *entry = static_cast<KeptPlan *>(hash_search(plans, &key, HASH_ENTER, nullptr));
+    entry->text = text;
+    entry->plan = plan;
+    return plan;
+}
+
 RawResult run(const char *sql, const Params &params, bool read_only, MemoryContext keep) {
     const int count = static_cast<int>(params.size());
     SPI_connect();
@@ -128,9 +166,11 @@ RawResult run(const char *sql, const Params &params, bool read_only, MemoryConte
         nulls[i] = param.null() ? 'n' : ' ';
         values[i] = param.null() ? 0 : to_datum(param);
     }
-    const int code = SPI_execute_with_args(sql, count, types, values, nulls, read_only, 0);
+    SPIPlanPtr plan = keepers > 0 && count > 0 ? kept_plan(sql, count, types) : nullptr;
+    const int code = plan != nullptr ? SPI_execute_plan(plan, values, nulls, read_only, 0)
+                                     : SPI_execute_with_args(sql, count, types, values, nulls, read_only, 0);
     if (code < 0)
-        elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(code));
+        elog(ERROR, "could not run a statement: %s", SPI_result_code_string(code));
     const RawResult raw = copy_tuples(keep);
     SPI_finish();
     return raw;
@@ -158,6 +198,9 @@ Result query(const std::string &sql, const Params &params, Read read) {
     guard([&] { MemoryContextDelete(keep); });
     return result;
 }
+
+KeepPlans::KeepPlans() noexcept { keepers++; }
+KeepPlans::~KeepPlans() { keepers--; }
 
 Row query_row(const std::string &sql, const Params &params) {
     Result result = query(sql, params);

@@ -30,6 +30,8 @@ PinnedSettings::PinnedSettings() {
     set("default_tablespace", "");
     set("default_table_access_method", "heap");
     set("quote_all_identifiers", "off");
+    set("jit", "off");
+    set("max_parallel_workers_per_gather", "0");
 }
 
 std::vector<Setting> session_settings() {

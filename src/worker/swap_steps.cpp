@@ -88,6 +88,7 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
     engine::SwapResult result;
     {
         const pg::PinnedSettings pinned;
+        const pg::KeepPlans keep;
         {
             job::ControlTables control;
             control.lock_for_swap(partition);

@@ -98,6 +98,16 @@ Row query_row(const std::string &sql, const Params &params = {});
 // Runs a utility statement or a statement whose result does not matter.
 void execute(const std::string &sql, const Params &params = {});
 
+// Within its life the plans of statements that have parameters are kept for the
+// session: for what is run again and again with the same text, while others wait.
+class KeepPlans {
+public:
+    KeepPlans() noexcept;
+    ~KeepPlans();
+    KeepPlans(const KeepPlans &) = delete;
+    KeepPlans &operator=(const KeepPlans &) = delete;
+};
+
 // An identifier or a literal, quoted where that is needed. What is quoted here
 // is safe whatever standard_conforming_strings says.
 std::string quote_identifier(const std::string &name);
