@@ -225,8 +225,8 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
         job::ControlTables control;
         if (control.is_of_this_transaction(id))
             pg::raise(pg::sqlcode::kActiveTransaction,
-                      fmt::format("cannot wait for backfill job {} in the transaction that started it", id),
-                      "Its workers begin once the transaction has committed.");
+                      fmt::format("cannot wait for backfill job {} in the transaction that started or changed it", id),
+                      "Its workers see that once the transaction has committed.");
     }
     // A short job is noticed at once, a long one costs no more than ten looks a second.
     std::chrono::milliseconds pause{5};

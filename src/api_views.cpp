@@ -32,12 +32,25 @@ std::optional<std::string> text_array(const std::vector<std::string> &values) {
     return text + "}";
 }
 
-std::map<Oid, std::vector<std::string>> refusals_by_leaf(const engine::Target &target) {
+// What is to be said of a leaf, and whether backfill_start with its default
+// method would refuse it.
+struct Verdict {
+    bool refused = false;
+    std::vector<std::string> hazards;
+};
+
+std::map<Oid, Verdict> verdicts(const engine::Target &target) {
     const pg::PinnedSettings pinned;
-    std::map<Oid, std::vector<std::string>> reasons;
-    for (const engine::Hazard &hazard : engine::refusals(target, engine::kAttachName))
-        reasons[hazard.leaf].push_back(hazard.text);
-    return reasons;
+    std::map<Oid, Verdict> found;
+    for (const std::string method : {engine::kAttachName, engine::kStorageName})
+        for (const engine::Hazard &hazard : engine::refusals(target, method)) {
+            Verdict &verdict = found[hazard.leaf];
+            verdict.refused = verdict.refused || method == engine::kAttachName;
+            verdict.hazards.push_back(method + ": refused, it " + hazard.text);
+        }
+    for (const engine::Hazard &hazard : engine::warnings(target))
+        found[hazard.leaf].hazards.push_back(hazard.text);
+    return found;
 }
 
 std::string constraint_of(const engine::Leaf &leaf) {
@@ -52,7 +65,8 @@ std::string constraint_of(const engine::Leaf &leaf) {
 using namespace partbackfill;
 
 // backfill_plan: a row a partition; those outside the selection are skipped and
-// have no ordinal. Errors as backfill_start raises them for target, range and
+// have no ordinal. "refuse" is what backfill_start would do without swap =>
+// 'storage'; hazards begin with the method that they concern, unless it is both. Errors as backfill_start raises them for target, range and
 // source. ACCESS SHARE on the partition tree and the source.
 PARTBACKFILL_FUNCTION(partbackfill_plan) {
     const pg::Arguments arguments(fcinfo);
@@ -66,7 +80,7 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
     std::optional<engine::Source> source;
     if (text)
         source = engine::check_source(*text, target);
-    const auto refusals = refusals_by_leaf(target);
+    auto found = verdicts(target);
 
     std::vector<pg::TextRow> rows;
     int ordinal = 0;
@@ -74,16 +88,14 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
         for (const engine::Leaf &leaf : target.leaves) {
             if (leaf.selected != selected)
                 continue;
-            std::vector<std::string> hazards;
-            const auto refused = refusals.find(leaf.oid);
-            if (refused != refusals.end())
-                hazards = refused->second;
-            else if (selected && source && engine::reads_everything(engine::explain(*source, target, leaf, constraint_of(leaf))))
-                hazards.emplace_back("source is computed whole for each partition: its bounds do not reach into it");
-            const char *action = !selected ? "skip" : refused != refusals.end() ? "refuse" : "rebuild";
+            Verdict &verdict = found[leaf.oid];
+            if (selected && !verdict.refused && source &&
+                engine::reads_everything(engine::explain(*source, target, leaf, constraint_of(leaf))))
+                verdict.hazards.emplace_back("source is computed whole for each partition: its bounds do not reach into it");
+            const char *action = !selected ? "skip" : verdict.refused ? "refuse" : "rebuild";
             rows.push_back({selected ? std::optional(std::to_string(++ordinal)) : std::nullopt, std::to_string(leaf.oid),
                             leaf.range_start, leaf.range_end, action, std::to_string(leaf.rows),
-                            std::to_string(leaf.bytes), text_array(hazards)});
+                            std::to_string(leaf.bytes), text_array(verdict.hazards)});
         }
     return pg::return_rows(fcinfo, rows);
 }

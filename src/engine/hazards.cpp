@@ -12,8 +12,6 @@
 
 namespace partbackfill::engine {
 
-namespace {
-
 std::vector<Oid> selected_oids(const Target &target) {
     std::vector<Oid> oids;
     for (const Leaf &leaf : target.leaves)
@@ -21,6 +19,8 @@ std::vector<Oid> selected_oids(const Target &target) {
             oids.push_back(leaf.oid);
     return oids;
 }
+
+namespace {
 
 // One row for each thing that DETACH, SET SCHEMA, LIKE and ATTACH would not
 // bring along, for the leaves in $1.

@@ -16,6 +16,12 @@ struct Hazard {
 // Reasons for which a selected leaf cannot be swapped by that method without
 // losing something. Refusing is better than losing. Needs a PinnedSettings scope.
 std::vector<Hazard> refusals(const Target &target, const std::string &method);
+// The leaves that the target's request means.
+std::vector<Oid> selected_oids(const Target &target);
+
+// What does not stop a job, but what a user should know before. Needs a
+// PinnedSettings scope.
+std::vector<Hazard> warnings(const Target &target);
 
 // Raises the first such reason for this leaf.
 void check_can_be_carried(const Leaf &leaf, const std::string &method);
