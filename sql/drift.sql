@@ -12,12 +12,12 @@ INSERT INTO t SELECT g, 'old' FROM generate_series(0, 19) AS g;
 CREATE VIEW source AS SELECT k, 'new'::text AS v FROM generate_series(0, 9) AS k, pg_advisory_xact_lock_shared(4711);
 
 -- Waits until the worker stands at the lock, changes something, lets it go on.
-CREATE PROCEDURE change(statement text, INOUT state text DEFAULT NULL, INOUT rebuilds int DEFAULT NULL) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE change(statement text, method text DEFAULT 'attach', INOUT state text DEFAULT NULL, INOUT rebuilds int DEFAULT NULL) LANGUAGE plpgsql AS $$
 DECLARE
     number bigint;
 BEGIN
     PERFORM pg_advisory_lock(4711);
-    number := backfill_start('t', 'source', partitions => '{t_1}', keep_old => false);
+    number := backfill_start('t', 'source', partitions => '{t_1}', swap => method, keep_old => false);
     COMMIT;
     FOR i IN 1 .. 3000 LOOP
         EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted);
@@ -59,6 +59,26 @@ CALL change('CREATE VIEW of_t_1 AS SELECT k FROM t_1');
 SELECT v, count(*) FROM t_1 GROUP BY 1;
 SELECT split_part(error, E'\n', 1) AS error FROM backfill_progress WHERE partition = 'drift.t_1' ORDER BY job DESC LIMIT 1;
 DROP VIEW of_t_1;
+-- files are exchanged only between tables that are still alike
+CREATE TABLE referred (k int PRIMARY KEY);
+INSERT INTO referred SELECT generate_series(0, 19);
+CALL change('CREATE INDEX t_1_lower ON t_1 (lower(v))', 'storage');
+CALL change('ALTER TABLE t_1 ALTER COLUMN v SET STORAGE EXTERNAL', 'storage');
+CALL change('ALTER TABLE t_1 ADD FOREIGN KEY (k) REFERENCES referred', 'storage');
+CALL change('CLUSTER t_1 USING t_1_lower', 'storage');
+CALL change('REINDEX TABLE t_1', 'storage');
+CALL change('CREATE VIEW of_t_1 AS SELECT k FROM t_1', 'storage');
+CALL change('ANALYZE t_1', 'storage');
+CALL change('ALTER TABLE t ADD more int', 'storage');
+SELECT split_part(error, E'\n', 1) AS error FROM backfill_progress WHERE partition = 'drift.t_1' ORDER BY job DESC LIMIT 1;
+ALTER TABLE t DROP more;
+CALL change('SELECT 1', 'storage');
+DROP VIEW of_t_1;
+SELECT v, count(*) FROM t_1 GROUP BY 1;
+CALL change('ALTER TABLE t DETACH PARTITION t_1', 'storage');
+SELECT error FROM backfill_progress WHERE partition = 'drift.t_1' ORDER BY job DESC LIMIT 1;
+ALTER TABLE t ATTACH PARTITION t_1 FOR VALUES FROM (0) TO (10);
+ALTER TABLE t_1 DROP CONSTRAINT t_1_k_fkey;
 -- a partition that goes away is skipped
 CALL change('ALTER TABLE t DETACH PARTITION t_1');
 SELECT error FROM backfill_progress WHERE partition = 'drift.t_1' ORDER BY job DESC LIMIT 1;

@@ -56,16 +56,17 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::gone;
         return result;
     }
-    if (!method.prepared(request, *before)) {
-        result.outcome = SwapOutcome::unprepared;
-        return result;
-    }
     // Nobody has to wait for a swap that cannot be; and what is looked at once more
     // under the locks is then in the caches.
     if (fingerprint(request.live) != request.fingerprint) {
         result.outcome = SwapOutcome::changed;
         return result;
     }
+    if (!method.prepared(request, *before)) {
+        result.outcome = SwapOutcome::unprepared;
+        return result;
+    }
+    method.check(request, *before);
     result.locks = method.tables_to_lock(*before, request.shadow);
     const auto asked = Clock::now();
     const bool locked = lock_exclusively(result.locks, request.lock_timeout, &result.locked_at);
@@ -74,19 +75,20 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         return result;
     // Whatever was true before the locks may have changed while they were waited for.
     const auto leaf = find_leaf(request.live, request.target);
-    if (!leaf || leaf->bound != request.bound || leaf->parent != before->parent ||
-        method.tables_to_lock(*leaf, request.shadow) != result.locks) {
+    if (!leaf || leaf->bound != request.bound || leaf->parent != before->parent) {
         result.outcome = SwapOutcome::gone;
+        return result;
+    }
+    if (fingerprint(request.live) != request.fingerprint ||
+        method.tables_to_lock(*leaf, request.shadow) != result.locks) {
+        result.outcome = SwapOutcome::changed;
         return result;
     }
     if (!method.prepared(request, *leaf)) {
         result.outcome = SwapOutcome::unprepared;
         return result;
     }
-    if (fingerprint(request.live) != request.fingerprint) {
-        result.outcome = SwapOutcome::changed;
-        return result;
-    }
+    method.check(request, *leaf);
     const bool free = bounded(request.lock_timeout, [&] { result.old_table = method.exchange(request, *leaf); });
     result.outcome = free ? SwapOutcome::swapped : SwapOutcome::locked_out;
     return result;

@@ -111,12 +111,13 @@ std::vector<Pair> index_pairs(const Leaf &leaf, Oid shadow) {
 }
 
 bool prepared(const SwapRequest &request, const Leaf &leaf) {
-    if (!next_foreign_key_step(leaf, request.shadow).empty())
-        return false;
+    return next_foreign_key_step(leaf, request.shadow).empty();
+}
+
+void check(const SwapRequest &request, const Leaf &leaf) {
     check_still_owner(leaf);
     check_same_layout(leaf, request.shadow);
     index_pairs(leaf, request.shadow);
-    return true;
 }
 
 // pg_statistic: what ANALYZE found out about the new rows, and about the
@@ -179,6 +180,6 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
 
 } // namespace
 
-const SwapMethod kStorage{create_storage_shadow, finish, prepare, prepared, tables_to_lock, exchange};
+const SwapMethod kStorage{create_storage_shadow, finish, prepare, prepared, check, tables_to_lock, exchange};
 
 } // namespace partbackfill::engine

@@ -63,6 +63,8 @@ sub run_jobs {
     is($node->safe_psql('postgres', "SELECT backfill_purge($job)"), '3', "$title: its old partitions are purged");
     $job = start_job($node, "'t', 'SELECT * FROM new $comment', delay => '0', keep_old => false");
     is(wait_job($node, $job), 'done', "$title: one with a long query is done");
+    $job = start_job($node, q{'t', 'new', swap => 'storage', delay => '0', keep_old => false});
+    is(wait_job($node, $job), 'done', "$title: one that exchanges files is done");
     $job = start_job($node, q{'t', 'SELECT k, fail(k) AS v, wide FROM new', delay => '0', keep_old => false, max_attempts => 2});
     is(wait_job($node, $job), 'failed', "$title: one fails");
     is($node->safe_psql('postgres', "SELECT backfill_cancel($job)"), 't', "$title: and is canceled");

@@ -40,6 +40,9 @@ struct SwapMethod {
     Preparation (*prepare)(SwapRequest &request, const Leaf &leaf, std::vector<Oid> &locks);
     // Whether all of that is in place; asked before the locks and under them.
     bool (*prepared)(const SwapRequest &request, const Leaf &leaf);
+    // Raises when the shadow is not what was made: its owner could have changed it.
+    // Asked before the locks and under them.
+    void (*check)(const SwapRequest &request, const Leaf &leaf);
     // What it must hold ACCESS EXCLUSIVE locks on, in the order in which they are
     // taken; readers share the first.
     std::vector<Oid> (*tables_to_lock)(const Leaf &leaf, Oid shadow);
