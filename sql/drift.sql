@@ -50,8 +50,9 @@ CALL change('ALTER TABLE t_1 OWNER TO backfill_drift');
 CALL change('ANALYZE t_1');
 CALL change('INSERT INTO t VALUES (11, $v$other$v$) ON CONFLICT (k) DO UPDATE SET v = EXCLUDED.v');
 CALL change('CREATE TABLE t_3 PARTITION OF t FOR VALUES FROM (20) TO (30)');
-\d+ t_1
-SELECT relacl, attacl FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid WHERE c.oid = 't_1'::regclass AND a.attname = 'v';
+\d t_1
+SELECT has_table_privilege('backfill_drift', 't_1', 'SELECT'), attacl FROM pg_attribute WHERE attrelid = 't_1'::regclass AND attname = 'v';
+SELECT reloptions, obj_description('t_1'::regclass, 'pg_class'), (SELECT attstattarget FROM pg_attribute WHERE attrelid = 't_1'::regclass AND attname = 'v') FROM pg_class WHERE oid = 't_1'::regclass;
 SELECT obj_description('t_1_text'::regclass, 'pg_class');
 SELECT tableoid::regclass::text COLLATE "C" AS partition, v, count(*) FROM t GROUP BY 1, 2 ORDER BY 1, 2;
 -- what the new shadow cannot carry fails, and stays as it is

@@ -15,8 +15,9 @@ std::string name_of(Oid table) { return pg::query_row("SELECT $1::regclass::text
 void check_referenced_keys(const Leaf &leaf, Oid shadow) {
     // A key with a NULL in it cannot be referred to.
     const pg::Result keys = pg::query(R"SQL(
-        SELECT k.conname, k.conrelid::regclass::text, columns.list, columns.present
+        SELECT COALESCE(up.conname, k.conname), k.conrelid::regclass::text, columns.list, columns.present
         FROM pg_constraint AS k
+        LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid -- the name that somebody gave
         CROSS JOIN LATERAL (
             SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY n.position) AS list,
                    string_agg(quote_ident(a.attname) || ' IS NOT NULL', ' AND ' ORDER BY n.position) AS present

@@ -41,8 +41,10 @@ constexpr const char *kAttachRefusals = R"SQL(
         SELECT 'has foreign key ' || quote_ident(k.conname)
         FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = leaf.oid
         UNION ALL
-        SELECT 'is referenced by foreign key ' || quote_ident(k.conname) || ' of ' || k.conrelid::regclass::text
-        FROM pg_constraint AS k WHERE k.contype = 'f' AND k.confrelid = leaf.oid
+        -- Each partition has a constraint of its own, with a name that nobody gave.
+        SELECT 'is referenced by foreign key ' || quote_ident(COALESCE(up.conname, k.conname)) || ' of ' || k.conrelid::regclass::text
+        FROM pg_constraint AS k LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE k.contype = 'f' AND k.confrelid = leaf.oid
         UNION ALL
         SELECT 'has constraint ' || quote_ident(k.conname) || ', which is not valid'
         FROM pg_constraint AS k

@@ -52,8 +52,9 @@ std::vector<Hazard> warnings(const Target &target) {
             FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = leaf.oid AND k.convalidated
             UNION ALL
             SELECT 5, format('storage: the source must give every key of the partition, since foreign key %I of table %s may '
-                             'refer to it', k.conname, k.conrelid::regclass)
-            FROM pg_constraint AS k WHERE k.contype = 'f' AND k.confrelid = leaf.oid
+                             'refer to it', COALESCE(up.conname, k.conname), k.conrelid::regclass)
+            FROM pg_constraint AS k LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+            WHERE k.contype = 'f' AND k.confrelid = leaf.oid
         ) AS hazard (step, text)
         ORDER BY leaf.oid, hazard.step, hazard.text
     )SQL",
