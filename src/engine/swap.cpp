@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "partbackfill/engine/fingerprint.hpp"
-#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
@@ -48,6 +48,10 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::unprepared;
         return result;
     }
+    if (request.lacks_writes && request.lacks_writes()) {
+        result.outcome = SwapOutcome::written;
+        return result;
+    }
     result.locks = method.tables_to_lock(*before, request.shadow);
     const auto asked = Clock::now();
     const bool locked = lock_exclusively(result.locks, request.lock_timeout, &result.locked_at);
@@ -69,6 +73,12 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::changed;
         return result;
     }
+    // Every writer has ended, and what he committed is seen.
+    if (request.lacks_writes && request.lacks_writes()) {
+        result.outcome = SwapOutcome::written;
+        return result;
+    }
+    drop_guard(request.job, request.live);
     exchange(method, request, *leaf, result);
     return result;
 }

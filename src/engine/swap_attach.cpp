@@ -43,6 +43,14 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     return leaf.oid;
 }
 
+// SHARE ROW EXCLUSIVE on the leaf alone would let writers through the parent wait
+// while they hold ROW EXCLUSIVE on it, which DETACH needs exclusively. It
+// conflicts with itself: two builds that keep writers out of one parent could
+// never swap beside each other.
+std::vector<TableLock> locks_against_writers(const Leaf &leaf) {
+    return {{leaf.parent, LockMode::share_row_exclusive}, {leaf.oid, LockMode::share_row_exclusive}};
+}
+
 bool prepared(const SwapRequest &request, const Leaf &leaf) {
     const Proof proof = proof_state(leaf, request.proof);
     return proof == Proof::not_needed || proof == Proof::valid;
@@ -50,6 +58,6 @@ bool prepared(const SwapRequest &request, const Leaf &leaf) {
 
 } // namespace
 
-const SwapMethod kAttach{tables_to_lock, prepared, exchange};
+const SwapMethod kAttach{tables_to_lock, prepared, exchange, locks_against_writers, false};
 
 } // namespace partbackfill::engine

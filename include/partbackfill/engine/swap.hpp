@@ -3,9 +3,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "partbackfill/engine/partitions.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 
 namespace partbackfill::engine {
 
@@ -19,6 +21,9 @@ struct SwapRequest {
     std::string bound; // FOR VALUES ... when the job began
     std::string fingerprint; // of the live partition when the shadow was made
     std::chrono::milliseconds lock_timeout{0};
+    // Whether rows were written to the live partition that the shadow lacks; asked
+    // before the locks, to spare them, and under them. Empty when nobody watches.
+    std::function<bool()> lacks_writes;
 };
 
 // One way to exchange them: what it must hold ACCESS EXCLUSIVE locks on, in the
@@ -31,6 +36,13 @@ struct SwapMethod {
     bool (*prepared)(const SwapRequest &request, const Leaf &leaf);
     // Returns the OID of the table that holds the old rows from now on.
     Oid (*exchange)(const SwapRequest &request, const Leaf &leaf);
+    // What keeps writers out of the partition from a build's snapshot to its swap
+    // in the same transaction, and can then be had exclusively too: a writer who
+    // waits must hold nothing that the exchange needs.
+    std::vector<TableLock> (*locks_against_writers)(const Leaf &leaf);
+    // Whether that is done of its own accord for a partition that is written to
+    // during each of its builds; else it fails.
+    bool holds_writers_at_last;
 };
 
 // attach: DETACH, SET SCHEMA twice, ATTACH; documented DDL only.
@@ -40,6 +52,7 @@ enum class SwapOutcome {
     swapped,
     locked_out, // a lock was not had in time; the transaction must be aborted
     unprepared, // the method has to prepare first; the transaction must be aborted
+    written,    // it was written to after the build's snapshot; the transaction must be aborted
     changed,    // its definition is not what it was; the transaction must be aborted
     gone,       // the live partition is no partition any more, or has other bounds
 };
