@@ -26,6 +26,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
+constexpr Milliseconds kShortestWait{10};
+
 LOCKMODE server_mode(LockMode mode) {
     switch (mode) {
     case LockMode::access_share:
@@ -107,10 +109,6 @@ bool one_is_older(const std::vector<Holder> &holders, Milliseconds age) {
         .boolean(0);
 }
 
-bool is_contention(const pg::Error &error) {
-    return error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected;
-}
-
 // False when the lock was not granted within the time that is left.
 bool lock_until(Oid table, LOCKMODE mode, Clock::time_point deadline) {
     if (pg::guard([&] { return ConditionalLockRelationOid(table, mode); }))
@@ -158,6 +156,14 @@ std::string name_of(const Holder &holder) {
 }
 
 } // namespace
+
+bool is_contention(const pg::Error &error) {
+    return error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected;
+}
+
+BoundedWaits::BoundedWaits(Milliseconds limit) {
+    set("lock_timeout", std::to_string(std::max(limit, kShortestWait).count()).c_str());
+}
 
 bool lock_politely(const std::vector<TableLock> &locks, Milliseconds limit, Clock::time_point *first) {
     const auto deadline = Clock::now() + limit;

@@ -1,10 +1,7 @@
 #include "partbackfill/engine/swap.hpp"
 
-#include <algorithm>
-
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/write_guard.hpp"
-#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -12,20 +9,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The exchange meets locks that cannot all be asked for beforehand: of indexes,
-// or the row of a catalog that somebody has changed and not committed. None may
-// be waited for while readers wait for us.
-constexpr std::chrono::milliseconds kShortestWait{10};
-
-// Others are in the way, for now.
-bool is_contention(const pg::Error &error) {
-    return error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected;
-}
-
 void exchange(const SwapMethod &method, const SwapRequest &request, const Leaf &leaf, SwapResult &result) {
-    pg::SettingsScope bounded;
-    bounded.set("lock_timeout", std::to_string(std::max(request.lock_timeout, kShortestWait).count()).c_str());
+    const BoundedWaits bounded(request.lock_timeout);
     try {
+        drop_guard(request.job, request.live);
         result.old_table = method.exchange(request, leaf);
         result.outcome = SwapOutcome::swapped;
     } catch (const pg::Error &error) {
@@ -78,7 +65,6 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::written;
         return result;
     }
-    drop_guard(request.job, request.live);
     exchange(method, request, *leaf, result);
     return result;
 }

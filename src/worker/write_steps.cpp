@@ -51,7 +51,14 @@ Guarding make_guard(const job::Job &job, const job::Partition &partition) {
         return Guarding::locked_out;
     if (!same_leaf(job, partition)) // dropped or detached while we waited
         return Guarding::gone;
-    engine::create_guard(job.id, leaf->oid);
+    const engine::BoundedWaits bounded(job.lock_timeout);
+    try {
+        engine::create_guard(job.id, leaf->oid);
+    } catch (const pg::Error &error) {
+        if (!engine::is_contention(error))
+            throw;
+        return Guarding::locked_out;
+    }
     return Guarding::done;
 }
 

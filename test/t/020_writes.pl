@@ -9,7 +9,7 @@ use lib $FindBin::RealBin;
 use Backfill;
 use Test::More;
 
-my $node = new_node('writes', settings => [ 'max_prepared_transactions = 10', 'wal_level = logical' ]);
+my $node = new_node('writes', settings => [ 'max_prepared_transactions = 10', 'wal_level = logical', 'max_wal_senders = 4' ]);
 my $holder = session($node);
 my $from_raw = q{$$SELECT k, v FROM raw WHERE pass_gate(1)$$};
 my $source = q{$$SELECT k, v FROM t WHERE pass_gate(1)$$};

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "partbackfill/pg/error.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -35,6 +36,18 @@ bool lock_politely(const std::vector<TableLock> &locks, std::chrono::millisecond
 std::vector<TableLock> exclusively(const std::vector<Oid> &tables);
 bool lock_exclusively(const std::vector<Oid> &tables, std::chrono::milliseconds limit,
                       std::chrono::steady_clock::time_point *first);
+
+// Whether the error says that others are in the way, for now.
+bool is_contention(const pg::Error &error);
+
+// For what follows once the locks are had: statements meet locks that cannot all
+// be asked for beforehand, of indexes, or the row of a catalog that somebody has
+// changed and not committed. Within its life none is waited for longer than the
+// limit, since others wait for us meanwhile; 10 ms at least.
+class BoundedWaits : public pg::SettingsScope {
+public:
+    explicit BoundedWaits(std::chrono::milliseconds limit);
+};
 
 // Who is in the way of those locks, for people: "lock (held by 123, prepared
 // transaction "x")"; "lock" when nobody is any more.
