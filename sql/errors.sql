@@ -53,6 +53,8 @@ CALL try($$SELECT backfill_start('t', 'source', workers => NULL)$$);
 CALL try($$SELECT backfill_start('t', 'source', delay => '-1 second')$$);
 CALL try($$SELECT backfill_start('t', 'source', max_attempts => 0)$$);
 CALL try($$SELECT backfill_start('t', 'source', on_error => 'panic')$$);
+CALL try($$SELECT backfill_start('t', 'source', on_write => 'panic')$$);
+CALL try($$SELECT backfill_start('t', 'source', on_write => NULL)$$);
 CALL try($$SELECT backfill_start('t', 'source', lock_timeout => '-1 ms')$$);
 CALL try($$SELECT backfill_start('t', 'source', workers => 100)$$); -- more than the server has
 
@@ -165,6 +167,7 @@ END
 $$;
 SELECT count(*) FROM public.backfill_job;
 SELECT count(*) FROM public.backfill_control;
+SELECT count(*) FROM public.backfill_write;
 RESET ROLE;
 SELECT backfill_purge(:job);
 

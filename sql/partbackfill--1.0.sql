@@ -24,6 +24,7 @@ CREATE TABLE @extschema@.backfill_job (
     newest_first    boolean NOT NULL,
     workers         integer NOT NULL,
     delay           interval NOT NULL,
+    on_write        text NOT NULL,
     max_attempts    integer NOT NULL,
     on_error        text NOT NULL,
     swap            text NOT NULL,
@@ -72,6 +73,9 @@ CREATE TABLE @extschema@.backfill_control (
     partition_constraint text,
     fingerprint     text,
     proof_oid       oid,
+    seen_snapshot   pg_snapshot,
+    seen_guard      text,
+    seen_file       oid,
     shadow_oid      oid,
     old_oid         oid,
     rows            bigint,
@@ -98,12 +102,24 @@ COMMENT ON COLUMN @extschema@.backfill_control.not_before IS 'no worker takes it
 COMMENT ON COLUMN @extschema@.backfill_control.partition_constraint IS 'its implicit constraint as SQL text, which filters the source';
 COMMENT ON COLUMN @extschema@.backfill_control.fingerprint IS 'digest of the partition''s definition when its shadow was made; another one at the swap means a rebuild';
 COMMENT ON COLUMN @extschema@.backfill_control.proof_oid IS 'the CHECK on a DEFAULT sibling that spares the swap a scan of it, until the swap drops it';
+COMMENT ON COLUMN @extschema@.backfill_control.seen_snapshot IS 'what its build read: a mark in backfill_write that it does not see is a write that the shadow lacks';
+COMMENT ON COLUMN @extschema@.backfill_control.seen_guard IS 'versions of the guard''s triggers that the build saw; others at the swap mean a rebuild';
+COMMENT ON COLUMN @extschema@.backfill_control.seen_file IS 'file of the live partition that the build saw; another one at the swap means a rebuild';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the table being built beside it';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'what keep_old kept, in schema backfill_<job>_old';
 
 -- One unfinished job on a partition, whoever starts them at once.
 CREATE UNIQUE INDEX backfill_control_unfinished ON @extschema@.backfill_control (partition_oid)
     WHERE state IN ('pending', 'running', 'ready');
+
+CREATE TABLE @extschema@.backfill_write (
+    job       bigint NOT NULL,
+    partition oid NOT NULL,
+    xid       xid8 NOT NULL,
+    PRIMARY KEY (job, partition, xid)
+);
+COMMENT ON TABLE @extschema@.backfill_write IS 'partbackfill: a mark for each transaction that wrote to a partition while it was rebuilt; from the guard''s triggers, dropped after the swap';
+COMMENT ON COLUMN @extschema@.backfill_write.xid IS 'the writing transaction, at its top level';
 
 -- ALTER DEFAULT PRIVILEGES may have granted what nobody shall have.
 DO $$
@@ -116,7 +132,7 @@ BEGIN
         FROM pg_catalog.pg_class AS c
         CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS a
         WHERE c.relnamespace = '@extschema@'::pg_catalog.regnamespace
-          AND c.relname IN ('backfill_job', 'backfill_control', 'backfill_job_job_seq')
+          AND c.relname IN ('backfill_job', 'backfill_control', 'backfill_write', 'backfill_job_job_seq')
           AND a.grantee <> c.relowner
     LOOP
         EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE',
@@ -132,7 +148,8 @@ $$;
 -- decoding passes over a relation that is marked as being rewritten.
 UPDATE pg_catalog.pg_class SET relrewrite = oid
 WHERE oid IN ('@extschema@.backfill_job'::pg_catalog.regclass,
-              '@extschema@.backfill_control'::pg_catalog.regclass);
+              '@extschema@.backfill_control'::pg_catalog.regclass,
+              '@extschema@.backfill_write'::pg_catalog.regclass);
 
 ------------------------------------------------------------------ functions
 
@@ -159,6 +176,7 @@ CREATE FUNCTION @extschema@.backfill_start(
     newest_first  boolean    DEFAULT false,
     workers       integer    DEFAULT 1,
     delay         interval   DEFAULT '1 second',
+    on_write      text       DEFAULT 'rebuild',
     on_error      text       DEFAULT 'continue',
     max_attempts  integer    DEFAULT 3,
     swap          text       DEFAULT 'attach',
@@ -187,6 +205,12 @@ CREATE FUNCTION @extschema@.backfill_live(
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_live';
 COMMENT ON FUNCTION @extschema@.backfill_live IS 'internal: what the workers of the caller''s jobs are doing now, for the views';
+
+-- Only the workers make triggers of it, for which no privilege is asked.
+CREATE FUNCTION @extschema@.backfill_guard() RETURNS trigger
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_guard';
+REVOKE ALL ON FUNCTION @extschema@.backfill_guard() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.backfill_guard IS 'internal: marks a transaction that writes to a partition while it is rebuilt';
 
 ------------------------------------------------------------------ views
 

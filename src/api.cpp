@@ -38,6 +38,7 @@ job::Options read_options(const pg::Arguments &arguments) {
     options.newest_first = arguments.boolean(i++, "newest_first");
     options.workers = arguments.integer(i++, "workers");
     options.delay = arguments.interval(i++, "delay");
+    options.on_write = arguments.string(i++, "on_write");
     options.on_error = arguments.string(i++, "on_error");
     options.max_attempts = arguments.integer(i++, "max_attempts");
     options.swap = arguments.string(i++, "swap");
@@ -48,6 +49,10 @@ job::Options read_options(const pg::Arguments &arguments) {
         pg::raise(pg::sqlcode::kInvalidParameter, "workers must be at least 1");
     if (options.max_attempts < 1)
         pg::raise(pg::sqlcode::kInvalidParameter, "max_attempts must be at least 1");
+    if (options.on_write != "rebuild" && options.on_write != "block" && options.on_write != "ignore")
+        pg::raise(pg::sqlcode::kInvalidParameter,
+                  fmt::format("invalid value for on_write: \"{}\"", options.on_write), "",
+                  "Valid values are \"rebuild\", \"block\" and \"ignore\".");
     if (options.on_error != "continue" && options.on_error != "stop")
         pg::raise(pg::sqlcode::kInvalidParameter,
                   fmt::format("invalid value for on_error: \"{}\"", options.on_error), "",

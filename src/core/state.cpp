@@ -26,14 +26,16 @@ constexpr std::array<Transition<J, JE>, 4> kJob{{
 
 using P = PartitionState;
 using PE = PartitionEvent;
-constexpr std::array<Transition<P, PE>, 15> kPartition{{
+constexpr std::array<Transition<P, PE>, 17> kPartition{{
     {P::pending, PE::claim, P::running},
     {P::running, PE::claim, P::running},
     {P::ready, PE::claim, P::ready},
     {P::running, PE::built, P::ready},
     {P::ready, PE::swapped, P::done},
+    {P::running, PE::postpone, P::pending},
     {P::running, PE::retry, P::pending},
     {P::ready, PE::retry, P::pending},
+    {P::running, PE::rebuild, P::pending},
     {P::ready, PE::rebuild, P::pending},
     {P::running, PE::fail, P::failed},
     {P::ready, PE::fail, P::failed},
@@ -58,10 +60,11 @@ constexpr std::array<std::pair<P, std::string_view>, 7> kPartitionNames{{{P::pen
                                                                          {P::canceled, "canceled"}}};
 constexpr std::array<std::pair<JE, std::string_view>, 3> kJobEventNames{
     {{JE::finish, "finish"}, {JE::fail, "fail"}, {JE::cancel, "cancel"}}};
-constexpr std::array<std::pair<PE, std::string_view>, 8> kPartitionEventNames{{{PE::claim, "claim"},
+constexpr std::array<std::pair<PE, std::string_view>, 9> kPartitionEventNames{{{PE::claim, "claim"},
                                                                                {PE::built, "built"},
                                                                                {PE::swapped, "swapped"},
-                                                                               {PE::retry, "retry"},
+                                                                               {PE::postpone, "postpone"},
+                                                                            {PE::retry, "retry"},
                                                                                {PE::rebuild, "rebuild"},
                                                                                {PE::fail, "fail"},
                                                                                {PE::skip, "skip"},

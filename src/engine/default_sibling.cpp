@@ -13,7 +13,7 @@ extern "C" {
 
 #include "partbackfill/engine/bound.hpp"
 #include "partbackfill/engine/default_sibling.hpp"
-#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -87,13 +87,14 @@ Proof proof_state(const Leaf &leaf, Oid proof) {
     return row.boolean(0) ? Proof::missing : Proof::not_needed;
 }
 
+std::vector<TableLock> locks_for_proof(Oid parent, Oid sibling) {
+    return {{sibling, LockMode::access_exclusive}, {parent, LockMode::access_share}};
+}
+
 Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::milliseconds limit) {
     const auto sibling = default_sibling(leaf);
-    // The parent first, as everybody takes them.
-    if (!sibling || !lock_shared(leaf.parent, limit))
-        return kNoOid;
-    std::chrono::steady_clock::time_point had;
-    if (!lock_exclusively({*sibling}, limit, &had))
+    // Queued for is the one that readers share; the parent must be free at once.
+    if (!sibling || !lock_politely(locks_for_proof(leaf.parent, *sibling), limit))
         return kNoOid;
     const std::string name = proof_name(job, ordinal);
     pg::guard([&] {

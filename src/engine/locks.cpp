@@ -3,16 +3,12 @@
 extern "C" {
 #include "storage/lmgr.h"
 #include "storage/lock.h"
-#include "utils/guc.h"
 }
-
-#include <fmt/format.h>
 
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
-#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -72,63 +68,6 @@ std::vector<int> job_workers(std::int64_t job) {
     for (const pg::Row &row : result.rows)
         pids.push_back(static_cast<int>(row.integer(0)));
     return pids;
-}
-
-namespace {
-
-// False when the lock was not granted within the time that is left.
-bool lock_until(Oid table, LOCKMODE mode, std::chrono::steady_clock::time_point deadline) {
-    if (pg::guard([&] { return ConditionalLockRelationOid(table, mode); }))
-        return true;
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    if (left <= std::chrono::milliseconds::zero())
-        return false;
-    try {
-        pg::SettingsScope scope;
-        scope.set("lock_timeout", std::to_string(left.count()).c_str());
-        pg::guard([&] { LockRelationOid(table, mode); });
-        return true;
-    } catch (const pg::Error &error) {
-        if (error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected)
-            return false;
-        throw;
-    }
-}
-
-} // namespace
-
-bool lock_shared(Oid table, std::chrono::milliseconds limit) {
-    return lock_until(table, AccessShareLock, std::chrono::steady_clock::now() + limit);
-}
-
-bool lock_exclusively(const std::vector<Oid> &tables, std::chrono::milliseconds limit,
-                      std::chrono::steady_clock::time_point *first) {
-    for (const Oid table : tables) {
-        const bool is_first = table == tables.front();
-        // Waiting for a second lock while holding the first could be a deadlock
-        // with somebody who takes them the other way round: nobody but us shall
-        // have to give way.
-        if (!lock_until(table, AccessExclusiveLock, std::chrono::steady_clock::now() + (is_first ? limit : std::chrono::milliseconds(0))))
-            return false;
-        if (is_first)
-            *first = std::chrono::steady_clock::now();
-    }
-    return true;
-}
-
-std::string lock_holders(const std::vector<Oid> &tables) {
-    const pg::Result result = pg::query(R"SQL(
-        SELECT pg_catalog.string_agg(DISTINCT l.pid::text, ', ')
-        FROM pg_catalog.pg_locks AS l
-        WHERE l.locktype = 'relation' AND l.relation = ANY ($1)
-          AND l.granted AND l.pid <> pg_catalog.pg_backend_pid()
-          AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d
-                            WHERE d.datname = pg_catalog.current_database())
-    )SQL",
-                                        {tables});
-    const auto &pids = result.rows.front().field(0);
-    return pids ? fmt::format("lock (held by {})", *pids) : "lock";
 }
 
 } // namespace partbackfill::engine

@@ -154,15 +154,29 @@ Oid create_shadow(std::int64_t job, const Leaf &leaf) {
     return oid;
 }
 
-bool drop_own_table(std::int64_t job, Oid table) {
-    const pg::PinnedSettings pinned;
-    const pg::Result found = pg::query(R"SQL(
+namespace {
+
+// Its schema and name; no row when it is none of ours.
+pg::Result find_own_table(std::int64_t job, Oid table) {
+    return pg::query(R"SQL(
         SELECT n.nspname, c.relname
         FROM pg_class AS c
         JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.oid = $1 AND n.nspname IN ($2, $3) AND NOT c.relispartition
     )SQL",
-                                       {table, new_schema(job), old_schema(job)});
+                     {table, new_schema(job), old_schema(job)});
+}
+
+} // namespace
+
+bool is_own_table(std::int64_t job, Oid table) {
+    const pg::PinnedSettings pinned;
+    return !find_own_table(job, table).empty();
+}
+
+bool drop_own_table(std::int64_t job, Oid table) {
+    const pg::PinnedSettings pinned;
+    const pg::Result found = find_own_table(job, table);
     if (found.empty())
         return false;
     const pg::Row &row = found.rows.front();

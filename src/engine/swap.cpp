@@ -1,11 +1,9 @@
 #include "partbackfill/engine/swap.hpp"
 
-#include <algorithm>
-
 #include "partbackfill/engine/fingerprint.hpp"
-#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
+#include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/pg/query.hpp"
-#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -13,20 +11,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The exchange meets locks that cannot all be asked for beforehand: of indexes,
-// or the row of a catalog that somebody has changed and not committed. None may
-// be waited for while readers wait for us.
-constexpr std::chrono::milliseconds kShortestWait{10};
-
-// Others are in the way, for now.
-bool is_contention(const pg::Error &error) {
-    return error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected;
-}
-
+// Runs the work with every wait bounded; false when others were in the way.
 template <class F>
 bool bounded(std::chrono::milliseconds limit, F &&work) {
-    pg::SettingsScope scope;
-    scope.set("lock_timeout", std::to_string(std::max(limit, kShortestWait).count()).c_str());
+    const BoundedWaits waits(limit);
     try {
         work();
         return true;
@@ -66,6 +54,10 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::unprepared;
         return result;
     }
+    if (request.lacks_writes && request.lacks_writes()) {
+        result.outcome = SwapOutcome::written;
+        return result;
+    }
     method.check(request, *before);
     result.locks = method.tables_to_lock(*before, request.shadow);
     const auto asked = Clock::now();
@@ -88,8 +80,16 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::unprepared;
         return result;
     }
+    // Every writer has ended, and what he committed is seen.
+    if (request.lacks_writes && request.lacks_writes()) {
+        result.outcome = SwapOutcome::written;
+        return result;
+    }
     method.check(request, *leaf);
-    const bool free = bounded(request.lock_timeout, [&] { result.old_table = method.exchange(request, *leaf); });
+    const bool free = bounded(request.lock_timeout, [&] {
+        drop_guard(request.job, request.live);
+        result.old_table = method.exchange(request, *leaf);
+    });
     result.outcome = free ? SwapOutcome::swapped : SwapOutcome::locked_out;
     return result;
 }

@@ -43,10 +43,18 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     return leaf.oid;
 }
 
+// SHARE ROW EXCLUSIVE on the leaf alone would let writers through the parent wait
+// while they hold ROW EXCLUSIVE on it, which DETACH needs exclusively. It
+// conflicts with itself: two builds that keep writers out of one parent could
+// never swap beside each other.
+std::vector<TableLock> locks_against_writers(const Leaf &leaf) {
+    return {{leaf.parent, LockMode::share_row_exclusive}, {leaf.oid, LockMode::share_row_exclusive}};
+}
+
 // A proof that a large DEFAULT sibling holds no row of the partition. Adding it
 // takes ACCESS EXCLUSIVE on the DEFAULT for a moment, bounded by lock_timeout;
 // validating it SHARE UPDATE EXCLUSIVE for a scan.
-Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<Oid> &locks) {
+Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLock> &locks) {
     switch (proof_state(leaf, request.proof)) {
     case Proof::not_needed:
     case Proof::valid:
@@ -58,7 +66,7 @@ Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<Oid> &lo
         break;
     }
     if (const auto sibling = default_sibling(leaf))
-        locks = {*sibling};
+        locks = locks_for_proof(leaf.parent, *sibling);
     request.proof = add_proof(request.job, request.ordinal, leaf, request.lock_timeout);
     return request.proof == kNoOid ? Preparation::locked_out : Preparation::again;
 }
@@ -83,6 +91,7 @@ void check(const SwapRequest &request, const Leaf &leaf) {
 
 } // namespace
 
-const SwapMethod kAttach{create_shadow, carry_after_load, prepare, prepared, check, tables_to_lock, exchange};
+const SwapMethod kAttach{create_shadow,  carry_after_load, true, prepare,               prepared, check,
+                         tables_to_lock, exchange,         locks_against_writers, false};
 
 } // namespace partbackfill::engine

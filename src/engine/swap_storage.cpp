@@ -40,14 +40,22 @@ std::vector<Oid> tables_to_lock(const Leaf &leaf, Oid shadow) {
     return tables;
 }
 
-Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<Oid> &locks) {
+// Readers are let through until the exchange. The parent is left alone: whoever
+// writes to another partition does not wait.
+std::vector<TableLock> locks_against_writers(const Leaf &leaf) {
+    return {{leaf.oid, LockMode::share_row_exclusive}};
+}
+
+Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLock> &locks) {
     const auto step = next_foreign_key_step(leaf, request.shadow);
     if (step.empty())
         return Preparation::complete;
     const pg::Result tables = pg::query(
         "SELECT DISTINCT confrelid::bigint FROM pg_constraint WHERE contype = 'f' AND conrelid = $1", {leaf.oid});
     for (const pg::Row &row : tables.rows)
-        locks.push_back(row.oid(0));
+        locks.push_back({row.oid(0), LockMode::share_row_exclusive});
+    if (!lock_politely(locks, request.lock_timeout))
+        return Preparation::locked_out;
     return run_bounded(step, request.lock_timeout) ? Preparation::again : Preparation::locked_out;
 }
 
@@ -180,6 +188,7 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
 
 } // namespace
 
-const SwapMethod kStorage{create_storage_shadow, finish, prepare, prepared, check, tables_to_lock, exchange};
+const SwapMethod kStorage{create_storage_shadow, finish, false, prepare, prepared, check, tables_to_lock, exchange,
+                          locks_against_writers, true};
 
 } // namespace partbackfill::engine

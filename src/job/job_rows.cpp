@@ -18,6 +18,12 @@ Milliseconds milliseconds(const pg::Row &row, size_t column) {
     return std::min(Milliseconds(row.integer(column)), kLongest);
 }
 
+OnWrite on_write(const std::string &name) {
+    if (name == "block")
+        return OnWrite::block;
+    return name == "ignore" ? OnWrite::ignore : OnWrite::rebuild;
+}
+
 } // namespace
 
 // Statements name the control tables as {s}.backfill_...: the extension's schema.
@@ -48,14 +54,14 @@ void ControlTables::insert_job(const NewJob &job) {
     run(R"SQL(
         INSERT INTO {s}.backfill_job (job, target_oid, target, source, source_oid, reads_target, key_type, key_columns,
             owner, range_start, range_end, newest_first, workers, delay, max_attempts, on_error, swap, keep_old,
-            lock_timeout, swap_patience, setting_names, setting_values)
+            lock_timeout, swap_patience, setting_names, setting_values, on_write)
         VALUES ($1, $2, $3, $4, NULLIF($5, 0::oid), $6, NULLIF($7, 0::oid), $8, $9, $10, $11, $12, $13, $14::interval,
-            $15, $16, $17, $18, $19::interval, $20::interval, $21, $22)
+            $15, $16, $17, $18, $19::interval, $20::interval, $21, $22, $23)
     )SQL",
         {job.id, job.target, job.target_name, job.source, job.source_oid, job.reads_target, job.key_type,
          job.key_columns, job.owner, job.range_start, job.range_end, job.options.newest_first, job.options.workers,
          job.options.delay, job.options.max_attempts, job.options.on_error, job.options.swap, job.options.keep_old,
-         job.options.lock_timeout, job.options.swap_patience, names, values});
+         job.options.lock_timeout, job.options.swap_patience, names, values, job.options.on_write});
 }
 
 void ControlTables::insert_partition(std::int64_t job, const NewPartition &partition) {
@@ -76,7 +82,8 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
         SELECT job, target_oid::bigint, source, COALESCE(source_oid, 0)::bigint, owner::bigint, state,
                finished_at IS NOT NULL, workers, (date_part('epoch', delay) * 1000)::bigint, max_attempts,
                on_error = 'stop', keep_old, (date_part('epoch', lock_timeout) * 1000)::bigint,
-               (date_part('epoch', swap_patience) * 1000)::bigint, COALESCE(key_type, 0)::bigint, swap
+               (date_part('epoch', swap_patience) * 1000)::bigint, COALESCE(key_type, 0)::bigint, swap,
+               on_write
         FROM {s}.backfill_job
         WHERE job = $1
     )SQL",
@@ -101,6 +108,7 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     job.swap_patience = milliseconds(row, 13);
     job.key_type = row.oid(14);
     job.swap = row.text(15);
+    job.on_write = on_write(row.text(16));
     for (const pg::Row &column : run("SELECT unnest(key_columns) FROM {s}.backfill_job WHERE job = $1", {id}, read).rows)
         job.key_columns.insert(column.text(0));
     return job;

@@ -23,6 +23,7 @@ Partition partition_of(const pg::Row &row) {
     partition.rows = row.integer(12);
     partition.fingerprint = row.text(13);
     partition.proof = row.oid(14);
+    partition.rebuilds = static_cast<int>(row.integer(15));
     return partition;
 }
 
@@ -39,11 +40,12 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
     for (const int ordinal : passed)
         ordinals.push_back(std::to_string(ordinal));
     // A build whose source reads the target would itself hold up a swap that
-    // waits: none begins while there is one.
+    // waits: none begins while there is one. A build that keeps writers out would
+    // wait for another.
     const pg::Result result = run(R"SQL(
         SELECT c.job, c.ordinal, c.partition_oid::bigint, c.partition, c.partition_bound, c.range_start,
                c.range_end, c.state, c.attempts, c.swap_attempts, c.partition_constraint, c.shadow_oid::bigint,
-               COALESCE(c.rows, 0), COALESCE(c.fingerprint, ''), COALESCE(c.proof_oid, 0)::bigint
+               COALESCE(c.rows, 0), COALESCE(c.fingerprint, ''), COALESCE(c.proof_oid, 0)::bigint, c.rebuilds
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job
         WHERE c.job = $1
@@ -55,6 +57,8 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
                    AND EXISTS (SELECT FROM {s}.backfill_control AS f WHERE f.job = $1 AND f.state = 'failed'))
           AND NOT (c.state = 'pending' AND j.reads_target
                    AND EXISTS (SELECT FROM {s}.backfill_control AS r WHERE r.job = $1 AND r.state = 'ready'))
+          AND NOT (c.state = 'pending' AND j.on_write = 'block'
+                   AND EXISTS (SELECT FROM {s}.backfill_control AS r WHERE r.job = $1 AND r.state = 'running'))
         ORDER BY c.state = 'ready' DESC, c.ordinal
         LIMIT 1
         FOR UPDATE OF c SKIP LOCKED
@@ -177,6 +181,11 @@ std::chrono::duration<double> ControlTables::swap_postponed(Partition &partition
     return std::chrono::duration<double>(result.rows.front().number(0));
 }
 
+void ControlTables::postpone(Partition &partition) {
+    move(partition, core::PartitionEvent::postpone, ", attempts = attempts - 1");
+    partition.attempts--;
+}
+
 void ControlTables::attempt_failed(Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
                                    Milliseconds pause) {
     std::string text = error.message;
@@ -197,6 +206,7 @@ void ControlTables::attempt_failed(Partition &partition, core::PartitionEvent ev
 void ControlTables::rebuild(Partition &partition, const std::string &reason) {
     move(partition, core::PartitionEvent::rebuild,
          ", rebuilds = rebuilds + 1, error = $6, swap_since = NULL, worker_pid = NULL, waiting_on = NULL", {reason});
+    partition.rebuilds++;
 }
 
 void ControlTables::skip(Partition &partition, const std::string &reason) {

@@ -6,6 +6,8 @@ extern "C" {
 #include "catalog/pg_attrdef.h"
 #include "commands/defrem.h"
 #include "postmaster/bgworker.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
 #include "utils/rel.h"
 #include "utils/guc_tables.h"
 #include "utils/wait_event.h"
@@ -91,6 +93,20 @@ bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode) {
     return LockHeldByMe(tag, mode, false);
 #else
     return LockHeldByMe(tag, mode);
+#endif
+}
+
+PGPROC *process_of(VirtualTransactionId transaction) {
+#if PG_VERSION_NUM >= 170000
+    if (transaction.procNumber == INVALID_PROC_NUMBER)
+        return nullptr;
+    PGPROC *process = ProcNumberGetProc(transaction.procNumber);
+    return process != nullptr && process->vxid.lxid == transaction.localTransactionId ? process : nullptr;
+#else
+    if (transaction.backendId == InvalidBackendId)
+        return nullptr;
+    PGPROC *process = BackendIdGetProc(transaction.backendId);
+    return process != nullptr && process->lxid == transaction.localTransactionId ? process : nullptr;
 #endif
 }
 

@@ -21,6 +21,10 @@ void SettingsScope::set(const char *name, const char *value) {
     guard([&] { set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false); });
 }
 
+void SettingsScope::force(const char *name, const char *value) {
+    guard([&] { set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false); });
+}
+
 PinnedSettings::PinnedSettings() {
     set("search_path", "pg_catalog, pg_temp");
     set("DateStyle", "ISO, YMD");

@@ -7,6 +7,7 @@ extern "C" {
 #include "pgstat.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 }
 
@@ -21,6 +22,8 @@ Transaction::Transaction() {
         guard([] {
             SetCurrentStatementStartTimestamp();
             StartTransactionCommand();
+            XactIsoLevel = XACT_READ_COMMITTED;
+            XactReadOnly = false;
             PushActiveSnapshot(GetTransactionSnapshot());
         });
     } catch (...) {
@@ -48,6 +51,36 @@ void Transaction::commit() {
         PopActiveSnapshot();
         CommitTransactionCommand();
         pgstat_report_stat(true);
+    });
+    open_ = false;
+}
+
+Subtransaction::Subtransaction() : memory_(CurrentMemoryContext), owner_(CurrentResourceOwner) {
+    guard([&] {
+        BeginInternalSubTransaction(nullptr);
+        MemoryContextSwitchTo(static_cast<MemoryContext>(memory_));
+    });
+    open_ = true;
+}
+
+Subtransaction::~Subtransaction() {
+    if (!open_)
+        return;
+    guard_noexcept(
+        [](void *self) {
+            auto *subtransaction = static_cast<Subtransaction *>(self);
+            RollbackAndReleaseCurrentSubTransaction();
+            MemoryContextSwitchTo(static_cast<MemoryContext>(subtransaction->memory_));
+            CurrentResourceOwner = static_cast<ResourceOwner>(subtransaction->owner_);
+        },
+        this);
+}
+
+void Subtransaction::commit() {
+    guard([&] {
+        ReleaseCurrentSubTransaction();
+        MemoryContextSwitchTo(static_cast<MemoryContext>(memory_));
+        CurrentResourceOwner = static_cast<ResourceOwner>(owner_);
     });
     open_ = false;
 }

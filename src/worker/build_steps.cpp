@@ -8,6 +8,7 @@
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/swap.hpp"
+#include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -30,7 +31,19 @@ void finish_shadow(const job::Job &job, const job::Partition &partition) {
     const pg::PinnedSettings pinned;
     const auto leaf = engine::find_leaf(partition.live, job.target);
     if (leaf)
-        engine::swap_method(job.swap).finish_shadow(job.id, *leaf, partition.shadow);
+        method_of(job).finish_shadow(job.id, *leaf, partition.shadow);
+}
+
+// What the build sees of the live partition, by its own snapshot. A guard that was
+// switched off since it was made has a hole.
+engine::Sight see(const job::Job &job, const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    const engine::Sight seen = engine::look(job.id, partition.live, pg::Read::active_snapshot);
+    if (job.on_write == job::OnWrite::rebuild && !seen.guarded)
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("writes to partition \"{}\" are not noticed", partition.name),
+                  "A trigger that watches it was disabled or dropped.");
+    return seen;
 }
 
 engine::LoadRequest load_request(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
@@ -48,12 +61,16 @@ engine::LoadRequest load_request(const job::Job &job, const job::Partition &part
 
 StepOutcome create_step(const job::Job &job, job::Partition &partition) {
     show_phase(partition, Phase::creating);
+    const auto asked = Clock::now();
     pg::Transaction transaction;
+    if (partition.shadow != kNoOid && !drop_politely(job, partition.shadow)) { // of an attempt that died
+        const auto locks = locks_to_drop(job, partition.shadow);
+        transaction.abort();
+        return postpone(job, partition, Clock::now() - asked, locks);
+    }
     StepOutcome outcome = StepOutcome::done;
     {
         const pg::PinnedSettings pinned;
-        if (partition.shadow != kNoOid) // of an attempt that died
-            engine::drop_own_table(job.id, partition.shadow);
         const auto leaf = engine::find_leaf(partition.live, job.target);
         if (!leaf || leaf->bound != partition.bound) {
             skip(job, partition, kGone);
@@ -64,7 +81,7 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
             const std::string constraint = engine::constraint_text(leaf->oid);
             // Before the copy is made: what changes meanwhile is seen at the swap.
             const std::string fingerprint = engine::fingerprint(leaf->oid);
-            const Oid shadow = engine::swap_method(job.swap).create_shadow(job.id, *leaf);
+            const Oid shadow = method_of(job).create_shadow(job.id, *leaf);
             job::ControlTables control;
             control.record_shadow(partition, shadow, constraint, fingerprint);
         }
@@ -73,10 +90,9 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
     return outcome;
 }
 
-void build_step(const job::Job &job, job::Partition &partition) {
+std::string build(const job::Job &job, job::Partition &partition) {
     const auto begun = Clock::now();
     const auto wal_before = pg::wal_bytes_written();
-    pg::Transaction transaction;
     engine::LoadRequest request;
     {
         const pg::PinnedSettings pinned;
@@ -87,10 +103,12 @@ void build_step(const job::Job &job, job::Partition &partition) {
         request = load_request(job, partition, *leaf);
     }
     job::BuildFigures figures;
+    engine::Sight seen;
     Clock::time_point loaded;
     Clock::time_point indexed;
     {
         const pg::SnapshotScope snapshot;
+        seen = see(job, partition);
         show_phase(partition, Phase::loading);
         figures.rows = static_cast<std::int64_t>(engine::load(request));
         loaded = Clock::now();
@@ -107,14 +125,21 @@ void build_step(const job::Job &job, job::Partition &partition) {
     figures.seconds = Clock::now() - begun;
     {
         job::ControlTables control;
+        control.record_sight(partition, seen);
         control.built(partition, figures);
     }
+    return fmt::format("backfill job {} rebuilt partition {}: {} rows in {:.2f} s (load {:.2f} s, indexes {:.2f} s, "
+                       "rest {:.2f} s), {:.1f} MB of WAL",
+                       job.id, partition.name, figures.rows, figures.seconds.count(), Seconds(loaded - begun).count(),
+                       Seconds(indexed - loaded).count(), Seconds(Clock::now() - indexed).count(),
+                       static_cast<double>(figures.wal_bytes) / 1048576.0);
+}
+
+void build_step(const job::Job &job, job::Partition &partition) {
+    pg::Transaction transaction;
+    const std::string report = build(job, partition);
     transaction.commit();
-    log_line(fmt::format("backfill job {} rebuilt partition {}: {} rows in {:.2f} s (load {:.2f} s, indexes {:.2f} s, "
-                         "rest {:.2f} s), {:.1f} MB of WAL",
-                         job.id, partition.name, figures.rows, figures.seconds.count(), Seconds(loaded - begun).count(),
-                         Seconds(indexed - loaded).count(), Seconds(Clock::now() - indexed).count(),
-                         static_cast<double>(figures.wal_bytes) / 1048576.0));
+    log_line(report);
 }
 
 void check_not_emptied(const job::Partition &partition) {

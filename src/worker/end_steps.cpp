@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include "partbackfill/engine/default_sibling.hpp"
-#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/foreign_keys.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -12,11 +14,41 @@
 
 namespace partbackfill::worker {
 
+std::vector<engine::TableLock> locks_to_drop(const job::Job &job, Oid table) {
+    const pg::PinnedSettings pinned;
+    if (!engine::is_own_table(job.id, table))
+        return {};
+    // A foreign key of it has triggers on the table that it refers to.
+    std::vector<Oid> tables{table};
+    for (const Oid referred : engine::tables_referred_to(table))
+        tables.push_back(referred);
+    return engine::exclusively(tables);
+}
+
+bool drop_politely(const job::Job &job, Oid table) {
+    const auto locks = locks_to_drop(job, table);
+    if (locks.empty())
+        return true;
+    pg::Subtransaction subtransaction; // gives back what it had of the locks
+    if (!engine::lock_politely(locks, job.lock_timeout))
+        return false;
+    const engine::BoundedWaits bounded(job.lock_timeout);
+    try {
+        engine::drop_own_table(job.id, table);
+    } catch (const pg::Error &error) {
+        if (!engine::is_contention(error))
+            throw;
+        return false;
+    }
+    subtransaction.commit();
+    return true;
+}
+
 void skip(const job::Job &job, job::Partition &partition, const std::string &reason) {
-    if (partition.shadow != kNoOid)
-        engine::drop_own_table(job.id, partition.shadow);
+    // What cannot be dropped now goes at the end of the job.
+    const bool dropped = partition.shadow != kNoOid && drop_politely(job, partition.shadow);
     job::ControlTables control;
-    if (partition.shadow != kNoOid)
+    if (dropped)
         control.forget_shadow(partition);
     control.skip(partition, reason);
     log_line(fmt::format("backfill job {} skipped partition {}: {}", job.id, partition.name, reason));
@@ -32,10 +64,14 @@ void record_failure(const job::Job &job, job::Partition &partition, core::Partit
         }
         transaction.commit();
     }
+    if (event == core::PartitionEvent::fail)
+        unguard(job, partition.live); // or the end of the job does
     if (partition.shadow == kNoOid)
         return;
     pg::Transaction transaction;
-    if (engine::drop_own_table(job.id, partition.shadow)) {
+    if (!drop_politely(job, partition.shadow))
+        return; // the next attempt, or the end of the job, tries again
+    {
         job::ControlTables control;
         control.forget_shadow(partition);
     }
@@ -68,26 +104,62 @@ void drop_proofs(const job::Job &job, const std::vector<Oid> &proofs) {
         engine::drop_proof(proof);
 }
 
-// Everything that lies around, in one transaction.
+[[noreturn]] void raise_locked(const std::string &what) {
+    pg::raise(pg::sqlcode::kLockNotAvailable, fmt::format("could not lock {} to tidy up", what));
+}
+
+// Each in a transaction of its own: no lock is held while another is waited for.
+void drop_tables(const job::Job &job, const std::vector<Oid> &tables) {
+    for (const Oid table : tables) {
+        pg::Transaction transaction;
+        if (!drop_politely(job, table))
+            raise_locked("a table of the job");
+        transaction.commit();
+    }
+}
+
+void drop_guards(const job::Job &job, const std::vector<Oid> &partitions) {
+    std::vector<Oid> left;
+    {
+        pg::Transaction transaction;
+        {
+            const pg::PinnedSettings pinned;
+            left = engine::guarded(job.id, partitions);
+        }
+        transaction.commit();
+    }
+    for (const Oid partition : left)
+        if (!unguard(job, partition))
+            raise_locked("a partition");
+}
+
+// Everything that lies around.
 void tidy_up(const job::Job &job) {
-    pg::Transaction transaction;
     std::vector<Oid> leftovers;
+    std::vector<Oid> partitions;
     std::vector<Oid> proofs;
     {
-        job::ControlTables control;
-        leftovers = control.shadows(job.id);
-        if (!job.keep_old)
-            for (const Oid table : control.old_tables(job.id))
-                leftovers.push_back(table);
-        proofs = control.proofs(job.id);
+        pg::Transaction transaction;
+        {
+            job::ControlTables control;
+            leftovers = control.shadows(job.id);
+            if (!job.keep_old)
+                for (const Oid table : control.old_tables(job.id))
+                    leftovers.push_back(table);
+            partitions = control.partitions(job.id);
+            proofs = control.proofs(job.id);
+        }
+        transaction.commit();
     }
-    for (const Oid table : leftovers)
-        engine::drop_own_table(job.id, table);
+    drop_guards(job, partitions);
+    drop_tables(job, leftovers);
+    pg::Transaction transaction;
     drop_proofs(job, proofs);
     engine::drop_empty_schemas(job.id);
     {
         job::ControlTables control;
         control.forget_shadows(job.id);
+        control.forget_writes(job.id);
     }
     transaction.commit();
 }

@@ -115,17 +115,20 @@ void take_over(const Job &job, Partition &partition) {
     fail_attempt(job, partition, error, core::crash_pause(partition.attempts));
 }
 
-void rebuild(const Job &job, Partition &partition) {
+// From where it stands to its swap, or to what keeps it from it.
+void advance(const Job &job, Partition &partition) {
+    const bool held = partition.state == core::PartitionState::running && holds_writers(job, partition);
     if (partition.state == core::PartitionState::running) {
-        if (create_step(job, partition) == StepOutcome::skipped)
+        if (guard_step(job, partition) != StepOutcome::done || create_step(job, partition) != StepOutcome::done)
             return;
-        build_step(job, partition);
+        if (!held)
+            build_step(job, partition);
     }
     StepOutcome outcome = StepOutcome::unprepared;
     while (outcome == StepOutcome::unprepared) {
         if (prepare_step(job, partition) != StepOutcome::done)
             return;
-        outcome = swap_step(job, partition);
+        outcome = held ? held_step(job, partition) : swap_step(job, partition);
     }
     if (outcome == StepOutcome::done)
         tidy_step(job, partition);
@@ -143,7 +146,7 @@ void work_on(const Job &job, Claimed &claimed) {
     try {
         if (partition.state == core::PartitionState::ready)
             check_not_emptied(partition);
-        rebuild(job, partition);
+        advance(job, partition);
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kQueryCanceled) {
             pg::forget_cancel();

@@ -5,9 +5,10 @@
 #include <fmt/format.h>
 
 #include "partbackfill/core/backoff.hpp"
-#include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/swap.hpp"
+#include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -28,16 +29,39 @@ double jitter() {
     return std::uniform_real_distribution<double>(0, 1)(device);
 }
 
-// A try that did not get its locks, in a transaction after the one that was
-// given up.
+engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
+    pg::Transaction transaction;
+    // A synchronous standby that hangs must not keep readers out.
+    pg::execute("SET LOCAL synchronous_commit = local");
+    const engine::SwapResult result = swap(job, partition);
+    if (result.outcome == engine::SwapOutcome::gone) {
+        const pg::PinnedSettings pinned;
+        skip(job, partition, kGone);
+    }
+    if (result.outcome == engine::SwapOutcome::gone || result.outcome == engine::SwapOutcome::swapped)
+        transaction.commit();
+    return result;
+}
+
+} // namespace
+
+const engine::SwapMethod &method_of(const job::Job &job) { return engine::swap_method(job.swap); }
+
 StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds lock_wait,
-                     const std::vector<Oid> &tables) {
+                     const std::vector<engine::TableLock> &locks) {
     pg::Transaction transaction;
     Seconds tried_for{0};
+    std::string holders;
+    {
+        const pg::PinnedSettings pinned;
+        holders = engine::lock_holders(locks);
+    }
     {
         job::ControlTables control;
         const auto pause = core::backoff(partition.swap_attempts, jitter(), kSwapPauseBase, kSwapPauseCap);
-        tried_for = control.swap_postponed(partition, lock_wait.count(), pause, engine::lock_holders(tables));
+        tried_for = control.swap_postponed(partition, lock_wait.count(), pause, holders);
+        if (partition.state == core::PartitionState::running && tried_for < Seconds(job.swap_patience))
+            control.postpone(partition);
     }
     transaction.commit();
     if (tried_for < Seconds(job.swap_patience))
@@ -52,18 +76,17 @@ StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds loc
     return StepOutcome::failed;
 }
 
-// The definition changed after the shadow was made: it is made anew.
-StepOutcome rebuild(const job::Job &job, job::Partition &partition) {
+StepOutcome rebuild(const job::Job &job, job::Partition &partition, const std::string &reason) {
     pg::Transaction transaction;
-    engine::drop_own_table(job.id, partition.shadow);
+    const bool dropped = drop_politely(job, partition.shadow); // or the next attempt drops it
     {
         job::ControlTables control;
-        control.forget_shadow(partition);
-        control.rebuild(partition, "the definition of the partition or of its parent was changed meanwhile");
+        if (dropped)
+            control.forget_shadow(partition);
+        control.rebuild(partition, reason);
     }
     transaction.commit();
-    log_line(fmt::format("backfill job {} rebuilds partition {}: its definition was changed meanwhile", job.id,
-                         partition.name));
+    log_line(fmt::format("backfill job {} rebuilds partition {}: {}", job.id, partition.name, reason));
     return StepOutcome::outdated;
 }
 
@@ -78,82 +101,31 @@ engine::SwapRequest swap_request(const job::Job &job, const job::Partition &part
     request.bound = partition.bound;
     request.fingerprint = partition.fingerprint;
     request.lock_timeout = job.lock_timeout;
+    if (job.on_write == job::OnWrite::rebuild)
+        request.lacks_writes = [&partition] {
+            const engine::Sight now = engine::look(partition.job, partition.live, pg::Read::newest);
+            job::ControlTables control;
+            return control.lacks_writes(partition, now);
+        };
     return request;
 }
 
-engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
-    pg::Transaction transaction;
-    // A synchronous standby that hangs must not keep readers out.
-    pg::execute("SET LOCAL synchronous_commit = local");
-    engine::SwapResult result;
+engine::SwapResult swap(const job::Job &job, job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    const pg::KeepPlans keep;
     {
-        const pg::PinnedSettings pinned;
-        const pg::KeepPlans keep;
-        {
-            job::ControlTables control;
-            control.lock_for_swap(partition);
-        }
-        result = engine::swap(engine::swap_method(job.swap), swap_request(job, partition));
-        if (result.outcome == engine::SwapOutcome::swapped) {
-            job::ControlTables control;
-            control.swapped(partition, result.old_table, Seconds(result.lock_wait).count());
-        } else if (result.outcome == engine::SwapOutcome::gone) {
-            skip(job, partition, kGone);
-        } else {
-            return result; // the transaction aborts
-        }
+        job::ControlTables control;
+        control.lock_for_swap(partition);
     }
-    transaction.commit();
+    const engine::SwapResult result = engine::swap(method_of(job), swap_request(job, partition));
+    if (result.outcome == engine::SwapOutcome::swapped) {
+        job::ControlTables control;
+        control.swapped(partition, result.old_table, Seconds(result.lock_wait).count());
+    }
     return result;
 }
 
-} // namespace
-
-StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
-    for (;;) {
-        pg::Transaction transaction;
-        engine::Preparation preparation = engine::Preparation::complete;
-        std::vector<Oid> tables;
-        const auto asked = Clock::now();
-        {
-            const pg::PinnedSettings pinned;
-            const auto leaf = engine::find_leaf(partition.live, job.target);
-            if (!leaf)
-                return StepOutcome::done; // the swap finds that it is gone
-            const auto &method = engine::swap_method(job.swap);
-            engine::SwapRequest request = swap_request(job, partition);
-            if (method.prepared(request, *leaf))
-                return StepOutcome::done;
-            show_phase(partition, Phase::validating);
-            preparation = method.prepare(request, *leaf, tables);
-            if (preparation == engine::Preparation::again && request.proof != partition.proof) {
-                job::ControlTables control;
-                control.record_proof(partition, request.proof);
-            }
-        }
-        if (preparation == engine::Preparation::locked_out) {
-            transaction.abort();
-            return postpone(job, partition, Clock::now() - asked, tables);
-        }
-        transaction.commit();
-    }
-}
-
-StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
-    show_phase(partition, Phase::swapping);
-    const engine::SwapResult result = try_swap(job, partition);
-    switch (result.outcome) {
-    case engine::SwapOutcome::locked_out:
-        return postpone(job, partition, result.lock_wait, result.locks);
-    case engine::SwapOutcome::unprepared:
-        return StepOutcome::unprepared;
-    case engine::SwapOutcome::changed:
-        return rebuild(job, partition);
-    case engine::SwapOutcome::gone:
-        return StepOutcome::skipped;
-    case engine::SwapOutcome::swapped:
-        break;
-    }
+StepOutcome after_swap(const job::Job &job, job::Partition &partition, const engine::SwapResult &result) {
     const Seconds locked_for = Clock::now() - result.locked_at;
     pg::Transaction transaction;
     {
@@ -166,11 +138,73 @@ StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
     return StepOutcome::done;
 }
 
+StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
+    for (;;) {
+        pg::Transaction transaction;
+        engine::Preparation preparation = engine::Preparation::complete;
+        std::vector<engine::TableLock> locks;
+        const auto asked = Clock::now();
+        {
+            const pg::PinnedSettings pinned;
+            const auto leaf = engine::find_leaf(partition.live, job.target);
+            if (!leaf)
+                return StepOutcome::done; // the swap finds that it is gone
+            const auto &method = method_of(job);
+            if (partition.state == core::PartitionState::running && !method.prepares_early)
+                return StepOutcome::done; // there is nothing in it yet
+            engine::SwapRequest request = swap_request(job, partition);
+            if (method.prepared(request, *leaf))
+                return StepOutcome::done;
+            show_phase(partition, Phase::validating);
+            preparation = method.prepare(request, *leaf, locks);
+            if (preparation == engine::Preparation::again && request.proof != partition.proof) {
+                job::ControlTables control;
+                control.record_proof(partition, request.proof);
+            }
+        }
+        if (preparation == engine::Preparation::locked_out) {
+            transaction.abort();
+            return postpone(job, partition, Clock::now() - asked, locks);
+        }
+        transaction.commit();
+    }
+}
+
+StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
+    show_phase(partition, Phase::swapping);
+    const engine::SwapResult result = try_swap(job, partition);
+    switch (result.outcome) {
+    case engine::SwapOutcome::locked_out:
+        return postpone(job, partition, result.lock_wait, engine::exclusively(result.locks));
+    case engine::SwapOutcome::unprepared:
+        return StepOutcome::unprepared;
+    case engine::SwapOutcome::written:
+        return overtaken(job, partition);
+    case engine::SwapOutcome::changed:
+        return rebuild(job, partition, kChanged);
+    case engine::SwapOutcome::gone:
+        return StepOutcome::skipped;
+    case engine::SwapOutcome::swapped:
+        break;
+    }
+    return after_swap(job, partition, result);
+}
+
 void tidy_step(const job::Job &job, const job::Partition &partition) {
+    {
+        pg::Transaction transaction;
+        {
+            job::ControlTables control;
+            control.forget_writes(job.id, partition.live);
+        }
+        transaction.commit();
+    }
     if (job.keep_old)
         return;
     pg::Transaction transaction;
-    if (engine::drop_own_table(job.id, partition.old)) {
+    if (!drop_politely(job, partition.old))
+        return; // somebody reads it by its name: the end of the job tries again
+    {
         job::ControlTables control;
         control.forget_old(job.id, partition.old);
     }

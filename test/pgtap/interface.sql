@@ -5,14 +5,14 @@
 \pset tuples_only on
 CREATE EXTENSION partbackfill;
 BEGIN;
-SELECT plan(20);
+SELECT plan(23);
 
 SELECT function_returns('backfill_start',
-    '{regclass,text,text,text,regclass[],boolean,integer,interval,text,integer,text,boolean,interval,interval}'::text[], 'bigint');
+    '{regclass,text,text,text,regclass[],boolean,integer,interval,text,text,integer,text,boolean,interval,interval}'::text[], 'bigint');
 SELECT is(pg_get_function_arguments('backfill_start'::regproc),
     'target regclass, source text, range_start text DEFAULT NULL::text, range_end text DEFAULT NULL::text, '
     'partitions regclass[] DEFAULT NULL::regclass[], newest_first boolean DEFAULT false, workers integer DEFAULT 1, '
-    'delay interval DEFAULT ''00:00:01''::interval, on_error text DEFAULT ''continue''::text, '
+    'delay interval DEFAULT ''00:00:01''::interval, on_write text DEFAULT ''rebuild''::text, on_error text DEFAULT ''continue''::text, '
     'max_attempts integer DEFAULT 3, swap text DEFAULT ''attach''::text, keep_old boolean DEFAULT true, '
     'lock_timeout interval DEFAULT ''00:00:00.1''::interval, swap_patience interval DEFAULT ''01:00:00''::interval',
     'arguments of backfill_start');
@@ -31,10 +31,13 @@ SELECT columns_are('backfill_progress', ARRAY ['job', 'ordinal', 'partition', 'r
     'started_at', 'finished_at', 'build_time', 'throttled_time', 'lock_wait', 'locked_for', 'sqlstate', 'error']);
 SELECT has_pk('backfill_job');
 SELECT has_pk('backfill_control');
+SELECT has_pk('backfill_write');
 
 CREATE ROLE backfill_tap_nobody;
 SELECT table_privs_are('backfill_job', 'backfill_tap_nobody', '{}');
 SELECT table_privs_are('backfill_control', 'backfill_tap_nobody', '{}');
+SELECT table_privs_are('backfill_write', 'backfill_tap_nobody', '{}');
+SELECT function_privs_are('backfill_guard', '{}'::text[], 'backfill_tap_nobody', '{}');
 SELECT sequence_privs_are('backfill_job_job_seq', 'backfill_tap_nobody', '{}');
 SELECT table_privs_are('backfill_status', 'backfill_tap_nobody', '{SELECT}');
 SELECT table_privs_are('backfill_progress', 'backfill_tap_nobody', '{SELECT}');

@@ -187,6 +187,8 @@ sub leftovers {
         UNION ALL
         SELECT format('trigger %s of %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE tgname LIKE 'partbackfill%'
         UNION ALL
+        SELECT format('mark of job %s', job) FROM backfill_write
+        UNION ALL
         SELECT format('file %s', name) FROM pg_ls_tmpdir()
         ORDER BY 1
 SQL

@@ -11,7 +11,8 @@ constexpr PartitionState kPartitionStates[] = {PartitionState::pending, Partitio
                                                PartitionState::failed,  PartitionState::skipped,
                                                PartitionState::canceled};
 constexpr PartitionEvent kPartitionEvents[] = {PartitionEvent::claim,   PartitionEvent::built,
-                                               PartitionEvent::swapped, PartitionEvent::retry, PartitionEvent::rebuild,
+                                               PartitionEvent::swapped, PartitionEvent::postpone,
+                                               PartitionEvent::retry,   PartitionEvent::rebuild,
                                                PartitionEvent::fail,    PartitionEvent::skip,
                                                PartitionEvent::cancel};
 

@@ -23,6 +23,7 @@ enum class PartitionEvent {
     claim,   // a worker takes it up; one left behind by a dead worker too
     built,   // the shadow is complete
     swapped, // readers see the new rows
+    postpone, // a lock that its build needs was not had; it is tried again later
     retry,   // an attempt failed, another follows
     rebuild, // what was built is out of date: it is built anew
     fail,    // no further attempt follows

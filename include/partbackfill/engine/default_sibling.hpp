@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "partbackfill/engine/partitions.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 
 namespace partbackfill::engine {
 
@@ -37,9 +38,10 @@ inline constexpr int kSmallPages = 64;
 Proof proof_state(const Leaf &leaf, Oid proof);
 
 // Adds the CHECK, not validated, and returns its OID; kNoOid when a lock was not
-// had. ACCESS SHARE on the parent, then ACCESS EXCLUSIVE on the DEFAULT partition,
-// in whose queues it stands for no longer than `limit` each, to the end of the
+// had. ACCESS EXCLUSIVE on the DEFAULT partition, in whose queue it stands for no
+// longer than `limit`, and ACCESS SHARE on the parent, to the end of the
 // transaction, which has nothing else to do.
+std::vector<TableLock> locks_for_proof(Oid parent, Oid sibling);
 Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::milliseconds limit);
 
 // Scans the DEFAULT partition: SHARE UPDATE EXCLUSIVE, readers and writers pass.

@@ -1,13 +1,11 @@
-// The extension's own advisory locks, and bounded locks on tables.
+// The extension's own advisory locks.
 //
 // Liveness is a lock, never a time: a worker holds a lock on its job and one on
 // the partition it works on for as long as its session lives. They are advisory
 // locks of a kind (field4 >= 3) that no SQL function can ask for.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "partbackfill/pg/error.hpp"
@@ -28,20 +26,5 @@ void lock_schemas(std::int64_t job);
 
 // Processes that hold the job's lock: its live workers.
 std::vector<int> job_workers(std::int64_t job);
-
-// ACCESS SHARE on the table, to the end of the transaction; false when it was not
-// had within the limit.
-bool lock_shared(Oid table, std::chrono::milliseconds limit);
-
-// ACCESS EXCLUSIVE on each table in turn, to the end of the transaction. Only for
-// the first it stands in the lock queue, for no longer than `limit` (0: not at
-// all); the others must be free at once. False when a lock was not had; the
-// transaction must then be aborted, which gives back what was had.
-// `first` becomes the time at which the first of them was had.
-bool lock_exclusively(const std::vector<Oid> &tables, std::chrono::milliseconds limit,
-                      std::chrono::steady_clock::time_point *first);
-
-// Which processes hold or await locks on the tables that stand in the way.
-std::string lock_holders(const std::vector<Oid> &tables);
 
 } // namespace partbackfill::engine

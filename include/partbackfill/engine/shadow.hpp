@@ -29,6 +29,9 @@ void drop_empty_schemas(std::int64_t job);
 // Lock on the live partition: ACCESS SHARE, to the end of the transaction.
 Oid create_shadow(std::int64_t job, const Leaf &leaf);
 
+// Whether the OID is a table in a schema of the job, and no partition.
+bool is_own_table(std::int64_t job, Oid table);
+
 // Drops a table of ours, if the OID still is one in a schema of the job. The
 // table is out of everybody's sight but ours; ACCESS EXCLUSIVE on it.
 // False when there was none.

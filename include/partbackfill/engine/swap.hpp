@@ -3,10 +3,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "partbackfill/engine/partitions.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 
 namespace partbackfill::engine {
 
@@ -20,6 +22,9 @@ struct SwapRequest {
     std::string bound;       // FOR VALUES ... when the job began
     std::string fingerprint; // of the live partition when the shadow was made
     std::chrono::milliseconds lock_timeout{0};
+    // Whether rows were written to the live partition that the shadow lacks; asked
+    // before the locks, to spare them, and under them. Empty when nobody watches.
+    std::function<bool()> lacks_writes;
 };
 
 enum class Preparation {
@@ -35,9 +40,12 @@ struct SwapMethod {
     // Once it is loaded and its indexes are built, in the same transaction and
     // under the snapshot of the load.
     void (*finish_shadow)(std::int64_t job, const Leaf &leaf, Oid shadow);
-    // What makes the exchange quick, a step a transaction; `request.proof` may
-    // change. Puts the tables whose locks it asked for into `locks`.
-    Preparation (*prepare)(SwapRequest &request, const Leaf &leaf, std::vector<Oid> &locks);
+    // Whether what makes the exchange quick can be prepared before the shadow is
+    // filled, and must be when writers are held from the build to the swap.
+    bool prepares_early;
+    // The next step of that, a transaction each; `request.proof` may change. Puts
+    // the locks that it asked for into `locks`.
+    Preparation (*prepare)(SwapRequest &request, const Leaf &leaf, std::vector<TableLock> &locks);
     // Whether all of that is in place; asked before the locks and under them.
     bool (*prepared)(const SwapRequest &request, const Leaf &leaf);
     // Raises when the shadow is not what was made: its owner could have changed it.
@@ -49,6 +57,13 @@ struct SwapMethod {
     // The exchange itself, once all are held, in the same transaction. Returns
     // the OID of the table that holds the old rows from now on.
     Oid (*exchange)(const SwapRequest &request, const Leaf &leaf);
+    // What keeps writers out of the partition from a build's snapshot to its swap
+    // in the same transaction, and can then be had exclusively too: a writer who
+    // waits must hold nothing that the exchange needs.
+    std::vector<TableLock> (*locks_against_writers)(const Leaf &leaf);
+    // Whether that is done of its own accord for a partition that is written to
+    // during each of its builds; else it fails.
+    bool holds_writers_at_last;
 };
 
 // attach: DETACH, SET SCHEMA twice, ATTACH; documented DDL only.
@@ -65,6 +80,7 @@ enum class SwapOutcome {
     swapped,
     locked_out, // a lock was not had in time; the transaction must be aborted
     unprepared, // the method has to prepare first; the transaction must be aborted
+    written,    // it was written to after the build's snapshot; the transaction must be aborted
     changed,    // its definition is not what it was; the transaction must be aborted
     gone,       // the live partition is no partition any more, or has other bounds
 };

@@ -8,6 +8,7 @@
 
 #include <stdexcept>
 
+#include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/job/job.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -100,12 +101,26 @@ public:
     // Returns for how long the partition has been trying.
     std::chrono::duration<double> swap_postponed(Partition &partition, double lock_wait_seconds, Milliseconds pause,
                                                  const std::string &waiting_on);
+    // A build did not get a lock that it needs: the partition is pending again, and
+    // the attempt does not count.
+    void postpone(Partition &partition);
     void attempt_failed(Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
                         Milliseconds pause);
     // What was built is out of date: the partition is pending again, the reason
     // stands in its error until it is built.
     void rebuild(Partition &partition, const std::string &reason);
     void skip(Partition &partition, const std::string &reason);
+
+    // ----- writes to a partition while it is rebuilt
+    // What the build saw, within its transaction.
+    void record_sight(const Partition &partition, const engine::Sight &seen);
+    // Whether something was written that the build did not see, given what is to
+    // be seen now. Under a lock that keeps writers out, the answer stays true.
+    bool lacks_writes(const Partition &partition, const engine::Sight &now);
+    void forget_writes(std::int64_t job, Oid partition);
+    void forget_writes(std::int64_t job);
+    // The partitions of the job, as OIDs; some may not exist any more.
+    std::vector<Oid> partitions(std::int64_t job);
 
     // Columns of backfill_live for the jobs that this role may control.
     std::vector<std::vector<std::optional<std::string>>> live(Oid role);

@@ -16,12 +16,20 @@ namespace partbackfill::job {
 
 using Milliseconds = std::chrono::milliseconds;
 
+// What happens when a partition is written to while it is rebuilt.
+enum class OnWrite {
+    rebuild, // it is noticed, and the partition built again
+    block,   // writers wait from the build's snapshot to the swap
+    ignore,  // the writes are lost with the old partition
+};
+
 // What the caller of backfill_start chose. Intervals stay in the server's text
 // form until a worker reads them.
 struct Options {
     bool newest_first = false;
     int workers = 1;
     std::string delay;
+    std::string on_write;
     int max_attempts = 3;
     std::string on_error;
     std::string swap;
@@ -43,6 +51,7 @@ struct Job {
     int workers = 1;
     Milliseconds delay{0};
     int max_attempts = 3;
+    OnWrite on_write = OnWrite::rebuild;
     bool stop_on_error = false;
     std::string swap; // name of the method
     bool keep_old = true;
@@ -61,6 +70,7 @@ struct Partition {
     core::PartitionState state = core::PartitionState::pending;
     std::int64_t claim = 0; // the token of this worker
     int attempts = 0;
+    int rebuilds = 0;
     int swap_attempts = 0;
     std::optional<std::string> constraint;
     std::string fingerprint; // of the live partition's definition when the shadow was made

@@ -13,6 +13,7 @@ extern "C" {
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/relcache.h"
 }
 
@@ -44,6 +45,9 @@ AttrMap *column_map(TupleDesc from, TupleDesc to);
 List *session_placeholders();
 
 bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode);
+
+// The process that runs that transaction; null when it has ended, or is prepared.
+PGPROC *process_of(VirtualTransactionId transaction);
 
 // A CHECK constraint that is enforced (18 has others too).
 void mark_enforced(Constraint *constraint);

@@ -21,6 +21,8 @@ public:
     SettingsScope &operator=(const SettingsScope &) = delete;
     // As the current role would: a setting that it may not make is an error.
     void set(const char *name, const char *value);
+    // As a superuser would: for what only they may make, and no user's SQL runs under.
+    void force(const char *name, const char *value);
 
 private:
     int level_;

@@ -5,8 +5,9 @@
 
 namespace partbackfill::pg {
 
-// A top-level transaction with an active snapshot. The destructor aborts:
-// commit() is explicit. Nothing of the server's may outlive it.
+// A top-level transaction with an active snapshot, READ COMMITTED and read-write
+// whatever the role's defaults are: a swap has to see what was committed while it
+// waited for its locks. The destructor aborts: commit() is explicit. Nothing of the server's may outlive it.
 class Transaction {
 public:
     Transaction();
@@ -17,6 +18,23 @@ public:
     void abort() noexcept; // what the destructor does, earlier
 
 private:
+    bool open_ = false;
+};
+
+// A subtransaction of it. The destructor rolls back and gives back the locks that
+// were taken in it; commit() keeps them. An error of the server in it is over
+// when it has ended.
+class Subtransaction {
+public:
+    Subtransaction();
+    ~Subtransaction();
+    Subtransaction(const Subtransaction &) = delete;
+    Subtransaction &operator=(const Subtransaction &) = delete;
+    void commit();
+
+private:
+    void *memory_; // the memory context and the resource owner outside
+    void *owner_;
     bool open_ = false;
 };
 

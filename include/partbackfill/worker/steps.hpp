@@ -2,6 +2,7 @@
 // or a few, of its own; a worker that dies loses at most the step it was in.
 #pragma once
 
+#include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/job.hpp"
 
 namespace partbackfill::worker {
@@ -9,11 +10,16 @@ namespace partbackfill::worker {
 enum class StepOutcome {
     done,      // on to the next step
     skipped,   // the partition went away or changed bounds; it is marked so
-    postponed, // the swap did not get its locks; the partition is ready and waits
+    postponed, // it did not get its locks; the partition waits, ready or pending
     unprepared, // prepare_step() comes first, once more
     outdated,  // what was built is out of date; the partition is pending again
     failed,    // it waited longer than swap_patience; it is marked so
 };
+
+// Makes the guard on the live partition, unless it is there or nobody wants it.
+// SHARE ROW EXCLUSIVE for a moment, in whose queue it stands for no longer than
+// lock_timeout: writers wait, readers do not.
+StepOutcome guard_step(const job::Job &job, job::Partition &partition);
 
 // Makes the shadow. No lock that others can feel.
 StepOutcome create_step(const job::Job &job, job::Partition &partition);
@@ -21,6 +27,15 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition);
 // Fills, indexes and analyzes it: one transaction. ACCESS SHARE on what the
 // source reads, for as long as it takes.
 void build_step(const job::Job &job, job::Partition &partition);
+
+// Builds and swaps in one transaction, from whose snapshot on no writer gets in:
+// SHARE ROW EXCLUSIVE on what the method names (attach: the parent and the leaf).
+// When readers keep the swap from its locks for more than a few short tries,
+// writers are let go and the partition is built again: one who has read and now
+// waits to write would wait for us, and we for him.
+StepOutcome held_step(const job::Job &job, job::Partition &partition);
+// Whether that is how the partition's turn goes.
+bool holds_writers(const job::Job &job, const job::Partition &partition);
 
 // A crash of the server empties an unlogged table. Raises when a shadow that was
 // built has lost its rows so: it must not be shown to anybody.
@@ -53,6 +68,37 @@ void record_failure(const job::Job &job, job::Partition &partition, core::Partit
 // Marks a failed attempt, drops its shadow, and decides whether another follows.
 void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                   job::Milliseconds pause);
+
+// How often a partition is built again because it was written to.
+inline constexpr int kMostRebuilds = 3;
+inline constexpr const char *kChanged = "the definition of the partition or of its parent was changed meanwhile";
+
+const engine::SwapMethod &method_of(const job::Job &job);
+// The build itself and the swap itself, within the caller's transaction. The first
+// returns what the log shall say.
+std::string build(const job::Job &job, job::Partition &partition);
+engine::SwapRequest swap_request(const job::Job &job, const job::Partition &partition);
+engine::SwapResult swap(const job::Job &job, job::Partition &partition);
+// What follows the commit of a swap.
+StepOutcome after_swap(const job::Job &job, job::Partition &partition, const engine::SwapResult &result);
+
+// Locks were not had, and the transaction that wanted them was given up: the
+// partition is tried again later, or has failed for good after swap_patience.
+StepOutcome postpone(const job::Job &job, job::Partition &partition, std::chrono::duration<double> lock_wait,
+                     const std::vector<engine::TableLock> &locks);
+// The shadow is out of date: it goes, and the partition is pending again.
+StepOutcome rebuild(const job::Job &job, job::Partition &partition, const std::string &reason);
+// It is out of date because the partition was written to: as rebuild(), but it
+// fails instead when that has happened kMostRebuilds times.
+StepOutcome overtaken(const job::Job &job, job::Partition &partition);
+
+// What has to be had to drop a table of the job; nothing when it is gone.
+std::vector<engine::TableLock> locks_to_drop(const job::Job &job, Oid table);
+// Drops a shadow or an old partition, within the caller's transaction. False when
+// somebody uses it, or a table that it refers to: it is still there then.
+bool drop_politely(const job::Job &job, Oid table);
+// Drops the guard, in a transaction of its own; false when writers were in the way.
+bool unguard(const job::Job &job, Oid partition);
 
 // Ends a job in which nothing is left to do: drops what lies around and marks it.
 void end_job(const job::Job &job);

@@ -1,0 +1,131 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "nodes/makefuncs.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/rel.h"
+}
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/write_guard.hpp"
+#include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/guard.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+// The server adds _<oid> to the names of internal triggers.
+std::string name_prefix(std::int64_t job) { return fmt::format("partbackfill_guard_{}_", job); }
+
+Oid trigger_function() {
+    return pg::query_row(R"SQL(
+        SELECT p.oid::bigint
+        FROM pg_depend AS d
+        JOIN pg_proc AS p ON p.oid = d.objid
+        WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = $1
+          AND d.deptype = 'e' AND p.proname = 'backfill_guard'
+    )SQL",
+                         {pg::find_extension().oid})
+        .oid(0);
+}
+
+void create_trigger(Oid table, Oid function, const char *name, const char *argument, bool row, int events) {
+    auto *statement = makeNode(CreateTrigStmt);
+    statement->trigname = pstrdup(name);
+    statement->row = row;
+    statement->timing = TRIGGER_TYPE_AFTER;
+    statement->events = static_cast<int16>(events);
+    statement->args = list_make1(makeString(pstrdup(argument)));
+    const bool is_internal = true;
+    const bool in_partition = false;
+    CreateTriggerFiringOn(statement, nullptr, table, InvalidOid, InvalidOid, InvalidOid, function, InvalidOid, nullptr,
+                          is_internal, in_partition, TRIGGER_FIRES_ALWAYS);
+    CommandCounterIncrement();
+}
+
+// DROP TRIGGER would take ACCESS EXCLUSIVE, and readers would wait with it.
+void drop_triggers(Oid table_oid, const char *prefix) {
+    Relation table = table_open(table_oid, ShareRowExclusiveLock);
+    Relation catalog = table_open(TriggerRelationId, RowExclusiveLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table_oid));
+    SysScanDesc scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, nullptr, 1, &key);
+    for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
+        const auto *trigger = reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple));
+        if (!trigger->tgisinternal || strncmp(NameStr(trigger->tgname), prefix, strlen(prefix)) != 0)
+            continue;
+        deleteDependencyRecordsFor(TriggerRelationId, trigger->oid, false);
+        CatalogTupleDelete(catalog, &tuple->t_self);
+    }
+    systable_endscan(scan);
+    table_close(catalog, RowExclusiveLock);
+    CacheInvalidateRelcache(table);
+    table_close(table, NoLock);
+    CommandCounterIncrement();
+}
+
+} // namespace
+
+Sight look(std::int64_t job, Oid partition, pg::Read read) {
+    const pg::Result found = pg::query(R"SQL(
+        SELECT pg_current_snapshot()::text, COALESCE(guard.versions, ''), c.relfilenode::bigint, guard.count = 2
+        FROM pg_class AS c
+        CROSS JOIN LATERAL (
+            SELECT string_agg(format('%s:%s', t.oid, t.xmin), ' ' ORDER BY t.oid) AS versions, count(*) AS count
+            FROM pg_trigger AS t
+            WHERE t.tgrelid = c.oid AND t.tgisinternal AND t.tgenabled = 'A' AND starts_with(t.tgname::text, $2)
+        ) AS guard
+        WHERE c.oid = $1
+    )SQL",
+                                       {partition, name_prefix(job)}, read);
+    if (found.empty())
+        return {};
+    const pg::Row &row = found.rows.front();
+    return {row.text(0), row.text(1), row.oid(2), row.boolean(3)};
+}
+
+void create_guard(std::int64_t job, Oid partition) {
+    drop_guard(job, partition);
+    const Oid function = trigger_function();
+    const std::string prefix = name_prefix(job);
+    const std::string row = prefix + "row";
+    const std::string truncate = prefix + "truncate";
+    const std::string argument = std::to_string(job);
+    pg::guard([&] {
+        create_trigger(partition, function, row.c_str(), argument.c_str(), true,
+                       TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
+        create_trigger(partition, function, truncate.c_str(), argument.c_str(), false, TRIGGER_TYPE_TRUNCATE);
+    });
+}
+
+void drop_guard(std::int64_t job, Oid partition) {
+    if (guarded(job, {partition}).empty())
+        return;
+    const std::string prefix = name_prefix(job);
+    pg::guard([&] { drop_triggers(partition, prefix.c_str()); });
+}
+
+std::vector<Oid> guarded(std::int64_t job, const std::vector<Oid> &tables) {
+    std::vector<Oid> found;
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT DISTINCT t.tgrelid::bigint
+        FROM pg_trigger AS t
+        WHERE t.tgrelid = ANY ($1) AND t.tgisinternal AND starts_with(t.tgname::text, $2)
+        ORDER BY 1
+    )SQL",
+                                        {tables, name_prefix(job)})
+                                  .rows)
+        found.push_back(row.oid(0));
+    return found;
+}
+
+} // namespace partbackfill::engine

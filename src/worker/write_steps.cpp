@@ -1,0 +1,207 @@
+// What keeps writes from being lost: the guard, and builds that hold writers.
+#include "partbackfill/worker/steps.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/engine/shadow.hpp"
+#include "partbackfill/engine/write_guard.hpp"
+#include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/pg/latch.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/worker/activity.hpp"
+
+namespace partbackfill::worker {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Tries of a swap while writers are held, and the pause between them.
+constexpr int kHeldTries = 5;
+constexpr job::Milliseconds kHeldPause{100};
+
+std::vector<engine::TableLock> guard_locks(Oid partition) {
+    return {{partition, engine::LockMode::share_row_exclusive}};
+}
+
+// The partition that the job began with; nullopt when it is not that any more.
+std::optional<engine::Leaf> same_leaf(const job::Job &job, const job::Partition &partition) {
+    const auto leaf = engine::find_leaf(partition.live, job.target);
+    return leaf && leaf->bound == partition.bound ? leaf : std::nullopt;
+}
+
+// No privilege is asked for when an internal trigger is made.
+void check_still_owned(const engine::Leaf &leaf) {
+    if (!pg::may_act_as(leaf.owner))
+        pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("must be owner of partition \"{}\"", leaf.name));
+}
+
+enum class Guarding { done, locked_out, gone };
+
+Guarding make_guard(const job::Job &job, const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    const auto leaf = same_leaf(job, partition);
+    if (!leaf)
+        return Guarding::gone;
+    if (engine::look(job.id, leaf->oid, pg::Read::newest).guarded)
+        return Guarding::done;
+    check_still_owned(*leaf);
+    if (!engine::lock_politely(guard_locks(leaf->oid), job.lock_timeout))
+        return Guarding::locked_out;
+    if (!same_leaf(job, partition)) // dropped or detached while we waited
+        return Guarding::gone;
+    const engine::BoundedWaits bounded(job.lock_timeout);
+    try {
+        engine::create_guard(job.id, leaf->oid);
+    } catch (const pg::Error &error) {
+        if (!engine::is_contention(error))
+            throw;
+        return Guarding::locked_out;
+    }
+    return Guarding::done;
+}
+
+// What the swap needs beforehand and could not be made before the rows were
+// there. False when others were in the way.
+bool prepare_held(const job::Job &job, job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    const auto leaf = same_leaf(job, partition);
+    const auto &method = method_of(job);
+    if (!leaf || method.prepares_early)
+        return true; // the swap finds out
+    engine::SwapRequest request = swap_request(job, partition);
+    while (!method.prepared(request, *leaf)) {
+        pg::Subtransaction subtransaction;
+        std::vector<engine::TableLock> locks;
+        if (method.prepare(request, *leaf, locks) == engine::Preparation::locked_out)
+            return false;
+        subtransaction.commit();
+    }
+    return true;
+}
+
+// Tries of the swap in subtransactions, which give back its locks: those that
+// hold writers stay.
+engine::SwapResult try_held(const job::Job &job, job::Partition &partition) {
+    show_phase(partition, Phase::swapping);
+    engine::SwapResult result;
+    for (int tries = 0; tries < kHeldTries; tries++) {
+        if (tries > 0)
+            pg::sleep(kHeldPause, pg::Wait::backoff);
+        if (!prepare_held(job, partition))
+            continue;
+        pg::Subtransaction subtransaction;
+        result = swap(job, partition);
+        if (result.outcome == engine::SwapOutcome::swapped)
+            subtransaction.commit();
+        if (result.outcome != engine::SwapOutcome::locked_out)
+            break;
+    }
+    return result;
+}
+
+// The readers in the way have stayed: what was built is given up, writers go on.
+StepOutcome let_writers_go(const job::Job &job, job::Partition &partition) {
+    if (partition.rebuilds < kMostRebuilds)
+        return rebuild(job, partition, "readers kept its swap waiting while it held writers");
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kLockNotAvailable;
+    error.message = fmt::format("could not lock partition \"{}\"", partition.name);
+    error.detail = fmt::format("Readers were in the way of the swap after each of {} builds that held writers.",
+                               partition.rebuilds + 1);
+    error.hint = "Start the job again when no long transaction reads the table.";
+    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
+    return StepOutcome::failed;
+}
+
+} // namespace
+
+StepOutcome guard_step(const job::Job &job, job::Partition &partition) {
+    if (job.on_write != job::OnWrite::rebuild)
+        return StepOutcome::done;
+    show_phase(partition, Phase::creating);
+    const auto asked = Clock::now();
+    pg::Transaction transaction;
+    // A synchronous standby that hangs must not keep writers out.
+    pg::execute("SET LOCAL synchronous_commit = local");
+    const Guarding result = make_guard(job, partition);
+    if (result == Guarding::locked_out) {
+        transaction.abort();
+        return postpone(job, partition, Clock::now() - asked, guard_locks(partition.live));
+    }
+    if (result == Guarding::gone)
+        skip(job, partition, kGone);
+    transaction.commit();
+    return result == Guarding::gone ? StepOutcome::skipped : StepOutcome::done;
+}
+
+bool holds_writers(const job::Job &job, const job::Partition &partition) {
+    return job.on_write == job::OnWrite::block || (job.on_write == job::OnWrite::rebuild &&
+                                                   method_of(job).holds_writers_at_last && partition.rebuilds >= kMostRebuilds);
+}
+
+StepOutcome held_step(const job::Job &job, job::Partition &partition) {
+    const auto asked = Clock::now();
+    pg::Transaction transaction;
+    pg::execute("SET LOCAL synchronous_commit = local");
+    std::vector<engine::TableLock> locks;
+    {
+        const pg::PinnedSettings pinned;
+        if (const auto leaf = same_leaf(job, partition))
+            locks = method_of(job).locks_against_writers(*leaf);
+    }
+    if (locks.empty()) {
+        skip(job, partition, kGone);
+        transaction.commit();
+        return StepOutcome::skipped;
+    }
+    if (!engine::lock_politely(locks, job.lock_timeout)) {
+        transaction.abort();
+        return postpone(job, partition, Clock::now() - asked, locks);
+    }
+    const std::string report = build(job, partition);
+    const engine::SwapResult result = try_held(job, partition);
+    if (result.outcome == engine::SwapOutcome::swapped) {
+        transaction.commit();
+        log_line(report);
+        return after_swap(job, partition, result);
+    }
+    transaction.abort();
+    partition.state = core::PartitionState::running; // nothing of this was committed
+    switch (result.outcome) {
+    case engine::SwapOutcome::unprepared:
+        return StepOutcome::unprepared;
+    case engine::SwapOutcome::locked_out:
+        return let_writers_go(job, partition);
+    default: // changed: by what its locks do not keep out, such as GRANT
+        return rebuild(job, partition, kChanged);
+    }
+}
+
+StepOutcome overtaken(const job::Job &job, job::Partition &partition) {
+    if (partition.rebuilds < kMostRebuilds || method_of(job).holds_writers_at_last)
+        return rebuild(job, partition, "it was written to meanwhile");
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kObjectInUse;
+    error.message = fmt::format("partition \"{}\" is written to all the time", partition.name);
+    error.detail = fmt::format("It was written to during each of {} builds.", partition.rebuilds + 1);
+    error.hint = "Start the job again with on_write => 'block', or with swap => 'storage'.";
+    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
+    return StepOutcome::failed;
+}
+
+bool unguard(const job::Job &job, Oid partition) {
+    pg::Transaction transaction;
+    pg::execute("SET LOCAL synchronous_commit = local");
+    {
+        const pg::PinnedSettings pinned;
+        if (!engine::lock_politely(guard_locks(partition), job.lock_timeout))
+            return false;
+        engine::drop_guard(job.id, partition);
+    }
+    transaction.commit();
+    return true;
+}
+
+} // namespace partbackfill::worker

@@ -1,0 +1,137 @@
+# on_write => 'block': writers wait from the build's snapshot to its swap, readers do not, and nobody waits for ever.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use Backfill;
+use Test::More;
+
+my $node = new_node('held');
+my $holder = session($node);
+my $options = q{on_write => 'block', delay => '0', keep_old => false};
+
+sub make_table {
+    $node->safe_psql('postgres', <<'SQL');
+        SET client_min_messages = warning;
+        DROP TABLE IF EXISTS t, raw;
+        CREATE TABLE t (k int PRIMARY KEY, v text NOT NULL) PARTITION BY RANGE (k);
+        CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100);
+        CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (100) TO (200);
+        INSERT INTO t SELECT k, 'old' FROM generate_series(0, 199, 2) AS k;
+        CREATE TABLE raw AS SELECT k, 'new' AS v FROM t;
+SQL
+    return;
+}
+
+sub start_held {
+    my ($more) = @_;
+    close_gate($holder, 1);
+    my $job = start_job($node, q{'t', 'SELECT k, v FROM raw WHERE pass_gate(1)', } . $options . ($more // ''));
+    await_at_gate($node, 1);
+    return $job;
+}
+
+# Begins a statement in the session and waits until it waits for a lock.
+sub begin_waiting {
+    my ($session, $statement) = @_;
+    my $pid = $session->query_safe('SELECT pg_backend_pid()');
+    $session->query_until(qr/begun/, "\\echo begun\n$statement;\n");
+    await($node, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid");
+    return;
+}
+
+{
+    my $title = 'writers wait';
+    make_table();
+    my $job = start_held();
+    my $writer = session($node);
+    is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'partbackfill%'}), '0', "$title: there is no guard");
+    begin_waiting($writer, q{INSERT INTO t VALUES (1, 'w')});
+    is($node->safe_psql('postgres', q{SET lock_timeout = '1 s'; SELECT count(*) FROM t}), '100', "$title: readers do not");
+    open_gate($holder, 1);
+    is(wait_job($node, $job), 'done', "$title: the job is done");
+    is($writer->query_safe(q{SELECT v FROM t WHERE k = 1}), 'w', "$title: the write came after it");
+    is($node->safe_psql('postgres', q{SELECT string_agg(v || ' ' || count, ', ' ORDER BY v) FROM (SELECT v, count(*) FROM t GROUP BY v) AS s}),
+        'new 100, w 1', "$title: into the new rows");
+    is($node->safe_psql('postgres', "SELECT sum(rebuilds), sum(attempts) FROM backfill_progress WHERE job = $job"), '0|2',
+        "$title: each partition is built once");
+    $writer->quit;
+    check_clean($node, $title);
+}
+{
+    my $title = 'two workers';
+    make_table();
+    my $job = start_job($node, qq{'t', 'raw', $options, workers => 2});
+    is(wait_job($node, $job), 'done', "$title: take turns");
+    is($node->safe_psql('postgres', "SELECT sum(rebuilds) FROM backfill_progress WHERE job = $job"), '0', "$title: nothing is built twice");
+    check_clean($node, $title);
+}
+{
+    my $title = 'a writer in the way';
+    make_table();
+    my $writer = session($node);
+    my $pid = $writer->query_safe('SELECT pg_backend_pid()');
+    $writer->query_safe(q{BEGIN; INSERT INTO t VALUES (1, 'w')});
+    my $job = start_job($node, qq{'t', 'SELECT k, v FROM t', $options});
+    await_partition($node, $job, 1, "state = 'pending' AND waiting_on = 'lock (held by $pid)'");
+    is($node->safe_psql('postgres', q{SET lock_timeout = '1 s'; INSERT INTO t VALUES (3, 'w') RETURNING k}), '3',
+        "$title: holds up the job, and not other writers");
+    $writer->query_safe('COMMIT');
+    is(wait_job($node, $job), 'done', "$title: the job is done once it has ended");
+    is($node->safe_psql('postgres', q{SELECT count(*) FROM t WHERE v = 'w'}), '2', "$title: nothing is lost");
+    $writer->quit;
+    check_clean($node, $title);
+}
+{
+    my $title = 'a reader who then writes';
+    make_table();
+    my $job = start_held();
+    my $reader = session($node);
+    $reader->query_safe('BEGIN; SELECT count(*) FROM t');
+    begin_waiting($reader, q{INSERT INTO t VALUES (1, 'w')});
+    open_gate($holder, 1);
+    # The swap waits for it and it waits for the swap: the swap gives way.
+    is($reader->query_safe('SELECT v FROM t WHERE k = 1; COMMIT'), 'w', "$title: is not canceled");
+    is(wait_job($node, $job), 'done', "$title: the job is done then");
+    cmp_ok($node->safe_psql('postgres', "SELECT rebuilds FROM backfill_progress WHERE job = $job AND ordinal = 1"), '>=', 1,
+        "$title: the partition is built again for it");
+    is($node->safe_psql('postgres', q{SELECT count(*) FROM t}), '100', "$title: from the source as it is by then");
+    $reader->quit;
+    check_clean($node, $title);
+}
+{
+    my $title = 'a reader who stays';
+    make_table();
+    my $before = fingerprint($node, 't_1');
+    my $reader = session($node);
+    $reader->query_safe('BEGIN; SELECT count(*) FROM t');
+    my $job = start_job($node, qq{'t', 'raw', $options, partitions => '{t_1}'});
+    is(wait_job($node, $job), 'failed', "$title: writers are not held for ever");
+    is($node->safe_psql('postgres', "SELECT state, rebuilds, sqlstate FROM backfill_progress WHERE job = $job"), 'failed|3|55P03',
+        "$title: the partition fails");
+    like($node->safe_psql('postgres', "SELECT error FROM backfill_progress WHERE job = $job"), qr/^could not lock partition "public.t_1"\n/,
+        "$title: the error says why");
+    is(fingerprint($node, 't_1'), $before, "$title: the partition is untouched");
+    $reader->query_safe('COMMIT');
+    $reader->quit;
+    check_clean($node, $title);
+}
+{
+    my $title = 'a cancel';
+    make_table();
+    my $job = start_held();
+    my $writer = session($node);
+    begin_waiting($writer, q{INSERT INTO t VALUES (1, 'w')});
+    cancel_job($node, $job);
+    is(wait_job($node, $job), 'canceled', "$title: the job is canceled");
+    is($writer->query_safe('SELECT v FROM t WHERE k = 1'), 'w', "$title: the writer goes on");
+    open_gate($holder, 1);
+    $writer->quit;
+    check_clean($node, $title);
+}
+
+$holder->quit;
+$node->stop;
+done_testing();
