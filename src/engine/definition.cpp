@@ -145,15 +145,11 @@ void clone_index(Relation live, Relation shadow, Oid index_oid) {
     relation_close(index, NoLock);
 }
 
-int by_oid(const ListCell *a, const ListCell *b) {
-    return lfirst_oid(a) < lfirst_oid(b) ? -1 : lfirst_oid(a) > lfirst_oid(b) ? 1 : 0;
-}
-
-// The leaf's indexes in the order in which they must be made.
+// The leaf's indexes in the order in which they must be made: the server's lists
+// are in the order of OIDs.
 List *ordered_indexes(Relation live) {
     Relation parent = table_open(get_partition_parent(RelationGetRelid(live), false), AccessShareLock);
     List *parent_indexes = list_copy(RelationGetIndexList(parent));
-    list_sort(parent_indexes, by_oid);
     List *rest = list_copy(RelationGetIndexList(live));
     List *ordered = NIL;
     for (int i = 0; i < list_length(parent_indexes); i++) {

@@ -94,7 +94,7 @@ SQL
 my $before = $node->safe_psql('postgres', "SELECT oid, reltype FROM pg_class WHERE relname LIKE 't\\_%' AND relnamespace = 'public'::regnamespace ORDER BY oid");
 my $files = $node->safe_psql('postgres', q{SELECT pg_relation_filenode('t_1')});
 my $job = run_storage(q{partitions => '{t_1}'}, 'one partition');
-is($node->safe_psql('postgres', "SELECT DISTINCT relation, mode FROM locks_seen WHERE mode <> 'AccessShareLock' ORDER BY 1"),
+is($node->safe_psql('postgres', "SELECT DISTINCT relation, mode FROM locks_seen WHERE mode = 'AccessExclusiveLock' ORDER BY 1"),
     join("\n", map { "$_|AccessExclusiveLock" } 'cat', 't_1', 't_1_gin', 't_1_k_idx', 't_1_md5_c_idx', 't_1_n_idx', 't_1_pkey'),
     'locks: the partition with its indexes, and what its foreign key refers to');
 is($node->safe_psql('postgres', "SELECT count(*) FROM locks_seen WHERE relation IN ('t', 't_2', 't_3', 't_rest', 'child')"),
@@ -224,6 +224,13 @@ $node->safe_psql('postgres', "SELECT backfill_cancel($job)");
 wait_job($node, $job);
 check_clean($node, 'keys');
 
+$job = start_job($node, q{'t', 'SELECT k, v, c, -1 AS n, fast FROM corrected', swap => 'storage', delay => '0', partitions => '{t_1}', max_attempts => 1});
+is(wait_job($node, $job), 'failed', 'a row that a CHECK forbids');
+like($node->safe_psql('postgres', "SELECT sqlstate || ' ' || error FROM backfill_progress WHERE job = $job"),
+    qr/^23514 .*violates check constraint "t_n_check"/s, 'a row that a CHECK forbids: it is named');
+$node->safe_psql('postgres', "SELECT backfill_cancel($job)");
+wait_job($node, $job);
+
 my $reader = session($node);
 $reader->query_safe('BEGIN; SELECT count(*) FROM cat');
 $job = start_job($node, q{'t', 'corrected', swap => 'storage', delay => '0', partitions => '{t_1}', keep_old => false});
@@ -250,14 +257,16 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE ROLE other;
     CREATE TABLE mine (k int) PARTITION BY RANGE (k);
     CREATE TABLE mine_1 PARTITION OF mine FOR VALUES FROM (0) TO (10);
-    ALTER TABLE mine OWNER TO keeper;
-    ALTER TABLE mine_1 OWNER TO keeper;
+    GRANT other TO keeper;
+    ALTER TABLE mine OWNER TO other;
+    ALTER TABLE mine_1 OWNER TO other;
 SQL
 my $holder = session($node);
 $holder->query_safe('BEGIN; SELECT count(*) FROM mine_1');
 $job = start_job($node, q{'mine', 'SELECT 1 AS k', swap => 'storage', delay => '0', max_attempts => 1}, 'SET ROLE keeper');
 await_partition($node, $job, 1, 'swap_attempts >= 1');
-$holder->query_safe('ROLLBACK; ALTER TABLE mine_1 OWNER TO other');
+$node->safe_psql('postgres', 'REVOKE other FROM keeper');
+$holder->query_safe('ROLLBACK');
 is(wait_job($node, $job), 'failed', 'a role that lost the partition does not write it');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM mine_1'), '0', 'it is untouched');
 $node->safe_psql('postgres', "SELECT backfill_cancel($job)");
