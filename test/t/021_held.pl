@@ -10,7 +10,8 @@ use Test::More;
 
 my $node = new_node('held');
 my $holder = session($node);
-my $options = q{on_write => 'block', delay => '0', keep_old => false};
+my $method = $ENV{BACKFILL_SWAP} // 'attach'; # the other one: 023_held_storage.pl
+my $options = qq{on_write => 'block', swap => '$method', delay => '0', keep_old => false};
 
 sub make_table {
     $node->safe_psql('postgres', <<'SQL');
