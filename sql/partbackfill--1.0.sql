@@ -76,6 +76,7 @@ CREATE TABLE @extschema@.backfill_control (
     seen_snapshot   pg_snapshot,
     seen_guard      text,
     seen_file       oid,
+    seal            text,
     shadow_oid      oid,
     old_oid         oid,
     rows            bigint,
@@ -105,6 +106,7 @@ COMMENT ON COLUMN @extschema@.backfill_control.proof_oid IS 'the CHECK on a DEFA
 COMMENT ON COLUMN @extschema@.backfill_control.seen_snapshot IS 'what its build read: a mark in backfill_write that it does not see is a write that the shadow lacks';
 COMMENT ON COLUMN @extschema@.backfill_control.seen_guard IS 'versions of the guard''s triggers that the build saw; others at the swap mean a rebuild';
 COMMENT ON COLUMN @extschema@.backfill_control.seen_file IS 'file of the live partition that the build saw; another one at the swap means a rebuild';
+COMMENT ON COLUMN @extschema@.backfill_control.seal IS 'digest of the shadow''s definition as it was made, then built; another one means that somebody changed it';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the table being built beside it';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'what keep_old kept, in schema backfill_<job>_old';
 

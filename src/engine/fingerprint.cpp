@@ -5,7 +5,7 @@
 
 namespace partbackfill::engine {
 
-std::string fingerprint(Oid leaf) {
+std::string fingerprint(Oid table) {
     // Readers may be waiting: each catalog is asked by its index, however many
     // tables the database has.
     pg::SettingsScope plans;
@@ -17,7 +17,7 @@ std::string fingerprint(Oid leaf) {
         WITH leaf AS (
             SELECT c.oid, c.reltype, c.reltoastrelid, i.inhparent
             FROM pg_class AS c
-            JOIN pg_inherits AS i ON i.inhrelid = c.oid
+            LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid -- a shadow has no parent
             WHERE c.oid = $1
         ), relation (oid) AS ( -- the leaf, its TOAST table and its indexes
             SELECT oid FROM leaf
@@ -91,7 +91,7 @@ std::string fingerprint(Oid leaf) {
         )
         SELECT md5(COALESCE(string_agg(v.text, ',' ORDER BY v.text), '')) FROM version AS v
     )SQL",
-                         {leaf})
+                         {table})
         .text(0);
 }
 

@@ -20,7 +20,8 @@ void check_referenced_keys(const Leaf &leaf, Oid shadow) {
         LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid -- the name that somebody gave
         CROSS JOIN LATERAL (
             SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY n.position) AS list,
-                   string_agg(quote_ident(a.attname) || ' IS NOT NULL', ' AND ' ORDER BY n.position) AS present
+                   -- IS NOT NULL would ask for every field of a composite value.
+                   'num_nulls(' || string_agg(quote_ident(a.attname), ', ' ORDER BY n.position) || ') = 0' AS present
             FROM unnest(k.confkey) WITH ORDINALITY AS n (attnum, position)
             JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = n.attnum
         ) AS columns
@@ -53,7 +54,10 @@ std::vector<std::string> next_foreign_key_step(const Leaf &leaf, Oid shadow) {
                     ELSE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', $2::regclass, k.conname) END
         FROM pg_constraint AS k
         LEFT JOIN pg_constraint AS mine ON mine.conrelid = $2 AND mine.contype = 'f' AND mine.conname = k.conname
+        LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
         WHERE k.contype = 'f' AND k.conrelid = $1 AND k.convalidated AND mine.convalidated IS NOT TRUE
+          -- A key to a partitioned table has a row for each of its partitions, too.
+          AND up.conrelid IS DISTINCT FROM k.conrelid
         ORDER BY k.oid
         LIMIT 1
     )SQL",

@@ -278,6 +278,24 @@ void check_index_names(const Target &target) {
                   "They are in different schemas.", "Start a job for each, with the parameter partitions.");
 }
 
+// And so do their statistics objects.
+void check_statistics_names(const Target &target) {
+    const pg::Result twice = pg::query(R"SQL(
+        SELECT s.stxname
+        FROM pg_statistic_ext AS s
+        WHERE s.stxrelid = ANY ($1)
+        GROUP BY s.stxname
+        HAVING count(*) > 1
+        ORDER BY s.stxname
+    )SQL",
+                                       {selected_oids(target)});
+    if (!twice.empty())
+        pg::raise(pg::sqlcode::kFeatureNotSupported,
+                  fmt::format("cannot rebuild partitions with two statistics objects named \"{}\" in one job",
+                              twice.rows.front().text(0)),
+                  "They are in different schemas.", "Rename one of them, or start a job for each partition.");
+}
+
 void check_refusals(const Target &target, const std::string &method) {
     const auto found = refusals(selected_oids(target), method);
     if (found.empty())
@@ -303,6 +321,7 @@ void check_at_door(const Target &target, const std::string &method) {
     check_owners(target);
     check_names(target);
     check_index_names(target);
+    check_statistics_names(target);
     check_refusals(target, method);
     check_create_privileges(target, method);
 }

@@ -7,6 +7,7 @@ extern "C" {
 #include "catalog/pg_am.h"
 #include "commands/progress.h"
 #include "executor/spi.h"
+#include "storage/lmgr.h"
 #include "utils/backend_progress.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
@@ -175,6 +176,10 @@ uint64 load_by_insert(const LoadRequest &request, const std::string &shadow) {
 }
 
 } // namespace
+
+void lock_for_load(Oid shadow) {
+    pg::guard([&] { LockRelationOid(shadow, AccessExclusiveLock); });
+}
 
 std::uint64_t load(const LoadRequest &request) {
     const std::string shadow = relation_name(request.shadow);

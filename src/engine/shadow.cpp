@@ -174,6 +174,19 @@ bool is_own_table(std::int64_t job, Oid table) {
     return !find_own_table(job, table).empty();
 }
 
+void drop_stray_statistics(std::int64_t job, Oid table) {
+    const pg::PinnedSettings pinned;
+    const pg::Result objects = pg::query(R"SQL(
+        SELECT format('DROP STATISTICS %I.%I', n.nspname, s.stxname)
+        FROM pg_statistic_ext AS s
+        JOIN pg_namespace AS n ON n.oid = s.stxnamespace
+        WHERE s.stxrelid = $1 AND n.nspname IN ($2, $3)
+    )SQL",
+                                         {table, new_schema(job), old_schema(job)});
+    for (const pg::Row &row : objects.rows)
+        pg::execute(row.text(0));
+}
+
 bool drop_own_table(std::int64_t job, Oid table) {
     const pg::PinnedSettings pinned;
     const pg::Result found = find_own_table(job, table);

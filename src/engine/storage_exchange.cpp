@@ -186,12 +186,13 @@ void exchange_missing_values(Oid live, Oid shadow) {
     table_close(catalog, RowExclusiveLock);
 }
 
-// What serializable transactions have read of the table and its indexes by place
-// becomes a read of the whole table: the places mean other rows now.
+// What serializable transactions have read of the table or of an index by place,
+// and the gaps that they have found in an index, becomes a read of the whole
+// table: the places mean other rows now.
 void transfer_predicate_locks(Oid live) {
-    Relation relation = table_open(live, NoLock);
+    Relation relation = relation_open(live, NoLock);
     TransferPredicateLocksToHeapRelation(relation);
-    table_close(relation, NoLock);
+    relation_close(relation, NoLock);
 }
 
 void exchange_files(const Pair &pair) {
@@ -217,7 +218,10 @@ void exchange_table(const Pair &pair) {
 void exchange_storage(const Pair &table, const std::vector<Pair> &indexes) {
     pg::guard([&] { exchange_table(table); });
     for (const Pair &index : indexes)
-        pg::guard([&] { exchange_files(index); });
+        pg::guard([&] {
+            transfer_predicate_locks(index.live);
+            exchange_files(index);
+        });
 }
 
 } // namespace partbackfill::engine

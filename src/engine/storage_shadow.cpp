@@ -39,12 +39,26 @@ Datum options_of(Oid relation) {
     return options;
 }
 
-// The columns are the live partition's own descriptor, which is what makes the
-// two alike on disk; CLUSTER makes its new heap the same way.
+// The live partition's own descriptor, which is what makes the two alike on disk;
+// CLUSTER makes its new heap the same way. But the shadow, and what is kept of the
+// old rows in it, inherits nothing: a dump that left inherited columns to a parent
+// would lose them.
+TupleDesc standalone_descriptor(Relation live) {
+    TupleDesc descriptor = CreateTupleDescCopyConstr(RelationGetDescr(live));
+    for (int i = 0; i < descriptor->natts; i++) {
+        Form_pg_attribute column = TupleDescAttr(descriptor, i);
+        column->attislocal = true;
+        column->attinhcount = 0;
+        column->attidentity = '\0';
+    }
+    pg::leave_out_invalid_not_nulls(live, descriptor);
+    return descriptor;
+}
+
 Oid make_table(Relation live, const char *schema) {
     const Oid oid = heap_create_with_catalog(
         RelationGetRelationName(live), get_namespace_oid(schema, false), live->rd_rel->reltablespace, InvalidOid,
-        InvalidOid, InvalidOid, live->rd_rel->relowner, live->rd_rel->relam, RelationGetDescr(live), NIL,
+        InvalidOid, InvalidOid, live->rd_rel->relowner, live->rd_rel->relam, standalone_descriptor(live), NIL,
         RELKIND_RELATION, live->rd_rel->relpersistence, false, false, ONCOMMIT_NOOP,
         options_of(RelationGetRelid(live)), false, true, true, InvalidOid, nullptr);
     CommandCounterIncrement();
@@ -82,6 +96,7 @@ void copy_expressions(Relation live, Relation shadow) {
         pg::mark_enforced(constraint);
         checks = lappend(checks, constraint);
     }
+    checks = list_concat(checks, pg::not_null_constraints(live));
     AddRelationNewConstraints(shadow, NIL, checks, false, true, false, nullptr);
     CommandCounterIncrement();
 }

@@ -58,6 +58,10 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::written;
         return result;
     }
+    if (!request.untouched()) {
+        result.outcome = SwapOutcome::touched;
+        return result;
+    }
     method.check(request, *before);
     result.locks = method.tables_to_lock(*before, request.shadow);
     const auto asked = Clock::now();
@@ -85,9 +89,14 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::written;
         return result;
     }
+    if (!request.untouched()) {
+        result.outcome = SwapOutcome::touched;
+        return result;
+    }
     method.check(request, *leaf);
     const bool free = bounded(request.lock_timeout, [&] {
         drop_guard(request.job, request.live);
+        drop_guard(request.job, request.shadow);
         result.old_table = method.exchange(request, *leaf);
     });
     result.outcome = free ? SwapOutcome::swapped : SwapOutcome::locked_out;

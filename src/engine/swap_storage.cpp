@@ -54,8 +54,12 @@ Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLoc
         "SELECT DISTINCT confrelid::bigint FROM pg_constraint WHERE contype = 'f' AND conrelid = $1", {leaf.oid});
     for (const pg::Row &row : tables.rows)
         locks.push_back({row.oid(0), LockMode::share_row_exclusive});
+    locks.push_back({request.shadow, LockMode::share_row_exclusive});
     if (!lock_politely(locks, request.lock_timeout))
         return Preparation::locked_out;
+    // What the step changes is what it is known by from then on.
+    if (!request.untouched())
+        return Preparation::touched;
     return run_bounded(step, request.lock_timeout) ? Preparation::again : Preparation::locked_out;
 }
 
@@ -65,9 +69,8 @@ void check_still_owner(const Leaf &leaf) {
         pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("must be owner of partition \"{}\"", leaf.name));
 }
 
-// A row must mean the same under either descriptor. The live partition is as it
-// was when the shadow was made; this is about the shadow, which its owner could
-// have changed.
+// A row must mean the same under either descriptor. Both are as they were when the
+// shadow was made; this is the last look before the files are exchanged.
 void check_same_layout(const Leaf &leaf, Oid shadow) {
     const pg::Result different = pg::query(R"SQL(
         SELECT a.attnum, a.attisdropped, a.atttypid, a.atttypmod, a.attlen, a.attalign, a.attbyval, a.attcollation
@@ -150,7 +153,7 @@ void take_statistics(const Pair &table, std::vector<Pair> pairs) {
 
 // pg_statistic_ext_data: the data of the shadow's statistics objects, which have
 // the names of the live partition's, becomes theirs.
-void take_extended_statistics(std::int64_t job, const Pair &table) {
+void take_extended_statistics(const Pair &table) {
     {
         const pg::AsExtensionOwner as_owner;
         pg::execute(R"SQL(
@@ -166,10 +169,10 @@ void take_extended_statistics(std::int64_t job, const Pair &table) {
                     {table.live, table.shadow});
     }
     const pg::Result objects = pg::query(R"SQL(
-        SELECT format('DROP STATISTICS %I.%I', $2, s.stxname)
+        SELECT format('DROP STATISTICS %s.%I', s.stxnamespace::regnamespace, s.stxname)
         FROM pg_statistic_ext AS s WHERE s.stxrelid = $1
     )SQL",
-                                         {table.shadow, new_schema(job)});
+                                         {table.shadow});
     for (const pg::Row &row : objects.rows)
         pg::execute(row.text(0));
 }
@@ -179,7 +182,7 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     const std::vector<Pair> indexes = index_pairs(leaf, request.shadow);
     exchange_storage(table, indexes);
     take_statistics(table, indexes);
-    take_extended_statistics(request.job, table);
+    take_extended_statistics(table);
     drop_foreign_keys(request.shadow);
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", pg::quote_qualified(new_schema(request.job), leaf.name),
                             old_schema(request.job)));

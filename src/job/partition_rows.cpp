@@ -112,8 +112,9 @@ void ControlTables::begin_attempt(Partition &partition) {
 }
 
 void ControlTables::record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
-                                  const std::string &fingerprint) {
-    change(partition, "shadow_oid = $4, partition_constraint = $5, fingerprint = $6", {shadow, constraint, fingerprint});
+                                  const std::string &fingerprint, const std::string &seal) {
+    change(partition, "shadow_oid = $4, partition_constraint = $5, fingerprint = $6, seal = $7",
+           {shadow, constraint, fingerprint, seal});
     partition.fingerprint = fingerprint;
     partition.shadow = shadow;
     partition.constraint = constraint;

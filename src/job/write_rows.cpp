@@ -24,6 +24,22 @@ bool ControlTables::lacks_writes(const Partition &partition, const engine::Sight
         .boolean(0);
 }
 
+void ControlTables::record_seal(const Partition &partition, const std::string &seal) {
+    change(partition, "seal = $4", {seal});
+}
+
+bool ControlTables::shadow_untouched(const Partition &partition, const std::string &now) {
+    return run(R"SQL(
+        SELECT c.seal = $3
+               AND NOT EXISTS (SELECT FROM {s}.backfill_write AS w WHERE w.job = c.job AND w.partition = c.shadow_oid)
+        FROM {s}.backfill_control AS c
+        WHERE c.job = $1 AND c.ordinal = $2
+    )SQL",
+               {partition.job, partition.ordinal, now})
+        .rows.at(0)
+        .boolean(0);
+}
+
 void ControlTables::forget_writes(std::int64_t job, Oid partition) {
     run("DELETE FROM {s}.backfill_write WHERE job = $1 AND partition = $2", {job, partition});
 }

@@ -4,7 +4,9 @@ extern "C" {
 #include "catalog/heap.h"
 #include "catalog/index.h"
 #include "catalog/pg_attrdef.h"
+#include "catalog/pg_constraint.h"
 #include "commands/defrem.h"
+#include "nodes/makefuncs.h"
 #include "postmaster/bgworker.h"
 #include "storage/procarray.h"
 #include "storage/sinvaladt.h"
@@ -121,6 +123,56 @@ bool holds_for_all_rows(const ConstrCheck &check) {
     return check.ccvalid && check.ccenforced;
 #else
     return check.ccvalid;
+#endif
+}
+
+#if PG_VERSION_NUM >= 180000
+namespace {
+
+bool not_null_is_valid(Relation table, AttrNumber column, char **name) {
+    HeapTuple tuple = findNotNullConstraintAttnum(RelationGetRelid(table), column);
+    if (!HeapTupleIsValid(tuple))
+        return false;
+    const auto *constraint = reinterpret_cast<Form_pg_constraint>(GETSTRUCT(tuple));
+    *name = pstrdup(NameStr(constraint->conname));
+    return constraint->convalidated;
+}
+
+} // namespace
+#endif
+
+List *not_null_constraints([[maybe_unused]] Relation table) {
+    List *constraints = NIL;
+#if PG_VERSION_NUM >= 180000
+    for (int i = 0; i < RelationGetDescr(table)->natts; i++) {
+        const Form_pg_attribute column = TupleDescAttr(RelationGetDescr(table), i);
+        char *name = nullptr;
+        if (!column->attnotnull || column->attisdropped || !not_null_is_valid(table, column->attnum, &name))
+            continue;
+        auto *constraint = makeNode(Constraint);
+        constraint->contype = CONSTR_NOTNULL;
+        constraint->conname = name;
+        constraint->location = -1;
+        constraint->keys = list_make1(makeString(pstrdup(NameStr(column->attname))));
+        constraint->initially_valid = true;
+        constraint->skip_validation = true;
+        mark_enforced(constraint);
+        constraints = lappend(constraints, constraint);
+    }
+#endif
+    return constraints;
+}
+
+void leave_out_invalid_not_nulls([[maybe_unused]] Relation table, [[maybe_unused]] TupleDesc copy) {
+#if PG_VERSION_NUM >= 180000
+    for (int i = 0; i < copy->natts; i++) {
+        Form_pg_attribute column = TupleDescAttr(copy, i);
+        char *name = nullptr;
+        if (!column->attnotnull || column->attisdropped || not_null_is_valid(table, column->attnum, &name))
+            continue;
+        column->attnotnull = false;
+        populate_compact_attribute(copy, i);
+    }
 #endif
 }
 

@@ -46,6 +46,27 @@ engine::Sight see(const job::Job &job, const job::Partition &partition) {
     return seen;
 }
 
+// Nobody else has the shadow from here to the end of the transaction. Rows that
+// somebody put into it do not matter, since it gets a new file; a constraint that
+// somebody took off does.
+void take_shadow(const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    engine::lock_for_load(partition.shadow);
+    const std::string now = engine::fingerprint(partition.shadow);
+    job::ControlTables control;
+    if (!control.shadow_untouched(partition, now))
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("the shadow of partition \"{}\" was changed before it was filled", partition.name));
+}
+
+// From here on it is noticed when somebody changes the shadow: its rows by a guard
+// like that of the live partition, its definition by the digest.
+void seal(const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    engine::create_guard(partition.job, partition.shadow);
+    reseal(partition);
+}
+
 engine::LoadRequest load_request(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
     engine::LoadRequest request;
     request.shadow = partition.shadow;
@@ -83,7 +104,7 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
             const std::string fingerprint = engine::fingerprint(leaf->oid);
             const Oid shadow = method_of(job).create_shadow(job.id, *leaf);
             job::ControlTables control;
-            control.record_shadow(partition, shadow, constraint, fingerprint);
+            control.record_shadow(partition, shadow, constraint, fingerprint, engine::fingerprint(shadow));
         }
     }
     transaction.commit();
@@ -106,6 +127,7 @@ std::string build(const job::Job &job, job::Partition &partition) {
     engine::Sight seen;
     Clock::time_point loaded;
     Clock::time_point indexed;
+    take_shadow(partition);
     {
         const pg::SnapshotScope snapshot;
         seen = see(job, partition);
@@ -120,6 +142,7 @@ std::string build(const job::Job &job, job::Partition &partition) {
         show_phase(partition, Phase::analyzing);
         engine::analyze(partition.shadow);
     }
+    seal(partition);
     check_still_claimed(partition);
     figures.wal_bytes = static_cast<std::int64_t>(pg::wal_bytes_written() - wal_before);
     figures.seconds = Clock::now() - begun;
@@ -147,8 +170,11 @@ void check_not_emptied(const job::Partition &partition) {
     bool emptied = false;
     {
         const pg::PinnedSettings pinned;
-        emptied = partition.rows > 0 &&
-                  pg::query_row("SELECT COALESCE(pg_relation_size($1), 0) = 0", {partition.shadow}).boolean(0);
+        emptied = partition.rows > 0 && !pg::query(R"SQL(
+            SELECT FROM pg_class AS c WHERE c.oid = $1 AND c.relpersistence = 'u' AND pg_relation_size(c.oid) = 0
+        )SQL",
+                                                   {partition.shadow})
+                                             .empty();
     }
     transaction.commit();
     if (emptied)

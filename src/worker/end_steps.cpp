@@ -27,14 +27,15 @@ std::vector<engine::TableLock> locks_to_drop(const job::Job &job, Oid table) {
 
 bool drop_politely(const job::Job &job, Oid table) {
     const auto locks = locks_to_drop(job, table);
-    if (locks.empty())
-        return true;
     pg::Subtransaction subtransaction; // gives back what it had of the locks
-    if (!engine::lock_politely(locks, job.lock_timeout))
+    if (!locks.empty() && !engine::lock_politely(locks, job.lock_timeout))
         return false;
     const engine::BoundedWaits bounded(job.lock_timeout);
     try {
-        engine::drop_own_table(job.id, table);
+        if (locks.empty())
+            engine::drop_stray_statistics(job.id, table);
+        else
+            engine::drop_own_table(job.id, table);
     } catch (const pg::Error &error) {
         if (!engine::is_contention(error))
             throw;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/core/backoff.hpp"
+#include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/swap.hpp"
@@ -107,6 +108,11 @@ engine::SwapRequest swap_request(const job::Job &job, const job::Partition &part
             job::ControlTables control;
             return control.lacks_writes(partition, now);
         };
+    request.untouched = [&partition] {
+        const std::string now = engine::fingerprint(partition.shadow);
+        job::ControlTables control;
+        return control.shadow_untouched(partition, now);
+    };
     return request;
 }
 
@@ -138,6 +144,12 @@ StepOutcome after_swap(const job::Job &job, job::Partition &partition, const eng
     return StepOutcome::done;
 }
 
+void reseal(const job::Partition &partition) {
+    const std::string seal = engine::fingerprint(partition.shadow);
+    job::ControlTables control;
+    control.record_seal(partition, seal);
+}
+
 StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
     for (;;) {
         pg::Transaction transaction;
@@ -157,10 +169,18 @@ StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
                 return StepOutcome::done;
             show_phase(partition, Phase::validating);
             preparation = method.prepare(request, *leaf, locks);
-            if (preparation == engine::Preparation::again && request.proof != partition.proof) {
-                job::ControlTables control;
-                control.record_proof(partition, request.proof);
+            if (preparation == engine::Preparation::again) {
+                if (!method.prepares_early)
+                    reseal(partition);
+                if (request.proof != partition.proof) {
+                    job::ControlTables control;
+                    control.record_proof(partition, request.proof);
+                }
             }
+        }
+        if (preparation == engine::Preparation::touched) {
+            transaction.abort();
+            return touched(job, partition);
         }
         if (preparation == engine::Preparation::locked_out) {
             transaction.abort();
@@ -180,6 +200,8 @@ StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
         return StepOutcome::unprepared;
     case engine::SwapOutcome::written:
         return overtaken(job, partition);
+    case engine::SwapOutcome::touched:
+        return touched(job, partition);
     case engine::SwapOutcome::changed:
         return rebuild(job, partition, kChanged);
     case engine::SwapOutcome::gone:

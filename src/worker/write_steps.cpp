@@ -74,8 +74,12 @@ bool prepare_held(const job::Job &job, job::Partition &partition) {
     while (!method.prepared(request, *leaf)) {
         pg::Subtransaction subtransaction;
         std::vector<engine::TableLock> locks;
-        if (method.prepare(request, *leaf, locks) == engine::Preparation::locked_out)
+        const auto preparation = method.prepare(request, *leaf, locks);
+        if (preparation == engine::Preparation::locked_out)
             return false;
+        if (preparation == engine::Preparation::touched)
+            return true; // the swap finds out
+        reseal(partition);
         subtransaction.commit();
     }
     return true;
@@ -99,6 +103,17 @@ engine::SwapResult try_held(const job::Job &job, job::Partition &partition) {
             break;
     }
     return result;
+}
+
+StepOutcome give_up(const job::Job &job, job::Partition &partition, const std::string &message, const std::string &detail,
+                    const std::string &hint) {
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kObjectInUse;
+    error.message = message;
+    error.detail = detail;
+    error.hint = hint;
+    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
+    return StepOutcome::failed;
 }
 
 // The readers in the way have stayed: what was built is given up, writers go on.
@@ -174,6 +189,8 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition) {
         return StepOutcome::unprepared;
     case engine::SwapOutcome::locked_out:
         return let_writers_go(job, partition);
+    case engine::SwapOutcome::touched:
+        return touched(job, partition);
     default: // changed: by what its locks do not keep out, such as GRANT
         return rebuild(job, partition, kChanged);
     }
@@ -182,13 +199,18 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition) {
 StepOutcome overtaken(const job::Job &job, job::Partition &partition) {
     if (partition.rebuilds < kMostRebuilds || method_of(job).holds_writers_at_last)
         return rebuild(job, partition, "it was written to meanwhile");
-    pg::ErrorFields error;
-    error.code = pg::sqlcode::kObjectInUse;
-    error.message = fmt::format("partition \"{}\" is written to all the time", partition.name);
-    error.detail = fmt::format("It was written to during each of {} builds.", partition.rebuilds + 1);
-    error.hint = "Start the job again with on_write => 'block', or with swap => 'storage'.";
-    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
-    return StepOutcome::failed;
+    return give_up(job, partition, fmt::format("partition \"{}\" is written to all the time", partition.name),
+                   fmt::format("It was written to during each of {} builds.", partition.rebuilds + 1),
+                   "Start the job again with on_write => 'block', or with swap => 'storage'.");
+}
+
+StepOutcome touched(const job::Job &job, job::Partition &partition) {
+    if (partition.rebuilds < kMostRebuilds || holds_writers(job, partition))
+        return rebuild(job, partition, kTouched);
+    return give_up(job, partition, fmt::format("what is built for partition \"{}\" is changed all the time", partition.name),
+                   fmt::format("Its shadow in schema {} was changed after each of {} builds.", engine::new_schema(job.id),
+                               partition.rebuilds + 1),
+                   "Leave the job's tables alone; a foreign key with a referential action changes them, too.");
 }
 
 bool unguard(const job::Job &job, Oid partition) {

@@ -125,6 +125,19 @@ is_sound($node, 'swapped');
 #
 # The old rows
 #
+# A dump has them whole, with their columns, although the partition inherits those.
+{
+    my $dump = $node->basedir . '/kept.sql';
+    $node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-n', "backfill_${job}_old", '-f', $dump ], 'old rows: dumped');
+    $node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
+    $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'old rows: restored');
+    is($node->safe_psql('restored', "SELECT count(*), sum(length(v)), min(fast) FROM backfill_${job}_old.t_1"),
+        $node->safe_psql('postgres', "SELECT count(*), sum(length(v)), min(fast) FROM backfill_${job}_old.t_1"), 'old rows: the same');
+    my ($state) = error_of($node, "INSERT INTO backfill_${job}_old.t_1 (k, v) VALUES (3, NULL)");
+    is($state, '23502', 'old rows: their table has its NOT NULL');
+    $node->safe_psql('postgres', "ALTER TABLE backfill_${job}_old.t_1 ALTER v DROP NOT NULL, ALTER n TYPE bigint");
+    $node->safe_psql('postgres', 'DROP DATABASE restored');
+}
 is($node->safe_psql('postgres', "SELECT count(*), min(fast), sum(length(v)) FROM backfill_${job}_old.t_1"),
     $node->safe_psql('postgres', "SELECT count(*), 'fast', sum(length(v) - 4) FROM t_1"),
     'old rows: they can be read, long values and values that no row has too');
@@ -192,6 +205,20 @@ $later->query('COMMIT');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM t_1 WHERE k = 7'), '1', 'serializable: the other is not committed');
 $later->quit;
 
+# The same when the first has found nothing: what it saw is a gap in an index.
+$node->safe_psql('postgres', 'DELETE FROM t WHERE k = 300; VACUUM t');
+$later = session($node);
+$later->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT x FROM other');
+$old->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off');
+is($old->query_safe('SELECT count(*) FROM t_1 WHERE k = 300'), '0', 'serializable: one finds nothing');
+$old->query_safe('UPDATE other SET x = 3; COMMIT');
+run_storage(q{partitions => '{t_1}', keep_old => false}, 'serializable, a gap');
+$later->query(q{INSERT INTO t_1 (k, v, c, n) VALUES (300, 'late', 1, 1)});
+$later->query('COMMIT');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM t_1 WHERE k = 300'), '0', 'serializable: the other does not put it in');
+$later->quit;
+$node->safe_psql('postgres', q{INSERT INTO t (k, v, c, n) VALUES (300, 'new', 0, 1)});
+
 #
 # A reader in the way
 #
@@ -248,6 +275,33 @@ is($sqlstate, '23503', 'and hold, out');
 ($sqlstate) = error_of($node, 'DELETE FROM t WHERE k = 5');
 is($sqlstate, '23503', 'and in');
 $reader->quit;
+
+# Keys to a partitioned table, whose partitions each have a row of it; keys with a value of several fields, one of them
+# NULL.
+$node->safe_psql('postgres', <<'SQL');
+    CREATE TABLE region (r int PRIMARY KEY) PARTITION BY LIST (r);
+    CREATE TABLE region_1 PARTITION OF region FOR VALUES IN (1);
+    CREATE TABLE region_2 PARTITION OF region FOR VALUES IN (2);
+    INSERT INTO region VALUES (1), (2);
+    CREATE TYPE pair AS (a int, b int);
+    CREATE TABLE placed (k int, p pair, r int REFERENCES region, UNIQUE (k, p)) PARTITION BY RANGE (k);
+    CREATE TABLE placed_1 PARTITION OF placed FOR VALUES FROM (0) TO (10);
+    ALTER TABLE placed_1 ADD CONSTRAINT own FOREIGN KEY (r) REFERENCES region;
+    INSERT INTO placed SELECT k, ROW(k, NULL), 1 + k % 2 FROM generate_series(0, 9) AS k;
+    CREATE TABLE placed_child (k int, p pair, FOREIGN KEY (k, p) REFERENCES placed (k, p));
+    INSERT INTO placed_child SELECT k, p FROM placed;
+SQL
+my $keys = $node->safe_psql('postgres', q{SELECT conname, convalidated, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'placed_1'::regclass ORDER BY 1, 2, 3});
+$job = start_job($node, q{'placed', 'SELECT k, p, 3 - r AS r FROM placed', swap => 'storage', delay => '0', keep_old => false});
+is(wait_job($node, $job), 'done', 'a key to a partitioned table');
+is($node->safe_psql('postgres', q{SELECT conname, convalidated, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'placed_1'::regclass ORDER BY 1, 2, 3}), $keys,
+    'a key to a partitioned table: the keys are the same');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM placed WHERE r = 2 - k % 2'), '10', 'a key to a partitioned table: the rows are corrected');
+$job = start_job($node, q{'placed', 'SELECT k, ROW(k, 1)::pair AS p, r FROM placed', swap => 'storage', delay => '0', max_attempts => 1});
+is(wait_job($node, $job), 'failed', 'a key of several fields, one of them NULL, is missed');
+$node->safe_psql('postgres', "SELECT backfill_cancel($job)");
+wait_job($node, $job);
+check_clean($node, 'more keys');
 
 #
 # A role that lost the partition after the start

@@ -1,4 +1,4 @@
-// What a partition's definition is, in one value to compare.
+// What a table's definition is, in one value to compare.
 #pragma once
 
 #include <string>
@@ -8,11 +8,11 @@
 namespace partbackfill::engine {
 
 // A digest of the versions (identity and xmin) of the catalog rows that define
-// the leaf: itself, its indexes and TOAST table, columns, defaults, constraints,
+// a leaf or a shadow: itself, its indexes and TOAST table, columns, defaults, constraints,
 // triggers, policies, rules, statistics objects, comments, publications and
 // whatever depends on it; and the parent's columns, constraints, indexes,
 // triggers and DEFAULT partition. Any DDL on them changes it; VACUUM, ANALYZE and
 // a new sibling do not. Needs a PinnedSettings scope. No lock.
-std::string fingerprint(Oid leaf);
+std::string fingerprint(Oid table);
 
 } // namespace partbackfill::engine

@@ -18,6 +18,10 @@ struct LoadRequest {
     std::set<std::string> key_columns; // must come out with the keys' types
 };
 
+// ACCESS EXCLUSIVE on the shadow to the end of the transaction, as load() takes it
+// itself: nobody but its owner knows of it.
+void lock_for_load(Oid shadow);
+
 // Fills the shadow anew with the rows of the query and returns their number.
 // What it held before is gone.
 //

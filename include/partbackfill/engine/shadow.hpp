@@ -32,6 +32,10 @@ Oid create_shadow(std::int64_t job, const Leaf &leaf);
 // Whether the OID is a table in a schema of the job, and no partition.
 bool is_own_table(std::int64_t job, Oid table);
 
+// The owner has moved a shadow out of the job's schema, or made it a partition: it
+// is his, but the statistics objects that it left in the schema are in the way.
+void drop_stray_statistics(std::int64_t job, Oid table);
+
 // Drops a table of ours, if the OID still is one in a schema of the job. The
 // table is out of everybody's sight but ours; ACCESS EXCLUSIVE on it.
 // False when there was none.

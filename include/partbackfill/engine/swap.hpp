@@ -25,12 +25,17 @@ struct SwapRequest {
     // Whether rows were written to the live partition that the shadow lacks; asked
     // before the locks, to spare them, and under them. Empty when nobody watches.
     std::function<bool()> lacks_writes;
+    // Whether the shadow is as its build left it, rows and definition; its owner may
+    // do with it what he likes, and so may the keys that it refers to. Asked before
+    // the locks and under them.
+    std::function<bool()> untouched;
 };
 
 enum class Preparation {
     complete,
     again,      // a step is done, to be committed; another follows
     locked_out, // a lock was not had in time; the transaction must be aborted
+    touched,    // the shadow is not as it was built; the transaction must be aborted
 };
 
 // One way to exchange them.
@@ -48,8 +53,7 @@ struct SwapMethod {
     Preparation (*prepare)(SwapRequest &request, const Leaf &leaf, std::vector<TableLock> &locks);
     // Whether all of that is in place; asked before the locks and under them.
     bool (*prepared)(const SwapRequest &request, const Leaf &leaf);
-    // Raises when the shadow is not what was made: its owner could have changed it.
-    // Asked before the locks and under them.
+    // Raises when the exchange may not be made; asked before the locks and under them.
     void (*check)(const SwapRequest &request, const Leaf &leaf);
     // What it must hold ACCESS EXCLUSIVE locks on, in the order in which they are
     // taken; readers share the first.
@@ -81,6 +85,7 @@ enum class SwapOutcome {
     locked_out, // a lock was not had in time; the transaction must be aborted
     unprepared, // the method has to prepare first; the transaction must be aborted
     written,    // it was written to after the build's snapshot; the transaction must be aborted
+    touched,    // the shadow is not as it was built; the transaction must be aborted
     changed,    // its definition is not what it was; the transaction must be aborted
     gone,       // the live partition is no partition any more, or has other bounds
 };

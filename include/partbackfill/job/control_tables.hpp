@@ -88,7 +88,7 @@ public:
     // An attempt begins: counted before anything of the user's runs.
     void begin_attempt(Partition &partition);
     void record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
-                       const std::string &fingerprint);
+                       const std::string &fingerprint, const std::string &seal);
     void forget_shadow(Partition &partition);
     void record_proof(Partition &partition, Oid proof);
     void built(Partition &partition, const BuildFigures &figures);
@@ -117,6 +117,11 @@ public:
     // Whether something was written that the build did not see, given what is to
     // be seen now. Under a lock that keeps writers out, the answer stays true.
     bool lacks_writes(const Partition &partition, const engine::Sight &now);
+    // The shadow as it shall be found, by its digest.
+    void record_seal(const Partition &partition, const std::string &seal);
+    // Whether the shadow, with that digest now, is as it was sealed, and nobody wrote
+    // to it since.
+    bool shadow_untouched(const Partition &partition, const std::string &now);
     void forget_writes(std::int64_t job, Oid partition);
     void forget_writes(std::int64_t job);
     // The partitions of the job, as OIDs; some may not exist any more.

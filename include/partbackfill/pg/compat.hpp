@@ -55,6 +55,13 @@ void mark_enforced(Constraint *constraint);
 // Whether every row of the table meets the CHECK.
 bool holds_for_all_rows(const ConstrCheck &check);
 
+// NOT NULL constraints (Constraint *) for a copy of the table that no row breaks;
+// before 18 the columns' own mark is all there is.
+List *not_null_constraints(Relation table);
+
+// A copy of the table's descriptor forgets NOT NULL where rows may break it (18).
+void leave_out_invalid_not_nulls(Relation table, TupleDesc copy);
+
 // Stores the expression of a generated column.
 void store_default(Relation relation, AttrNumber column, Node *expression);
 

@@ -71,6 +71,8 @@ void fail_attempt(const job::Job &job, job::Partition &partition, const pg::Erro
 
 // How often a partition is built again because it was written to.
 inline constexpr int kMostRebuilds = 3;
+// Why it is when its shadow is not what was built.
+inline constexpr const char *kTouched = "what was built for it was changed";
 inline constexpr const char *kChanged = "the definition of the partition or of its parent was changed meanwhile";
 
 const engine::SwapMethod &method_of(const job::Job &job);
@@ -79,6 +81,9 @@ const engine::SwapMethod &method_of(const job::Job &job);
 std::string build(const job::Job &job, job::Partition &partition);
 engine::SwapRequest swap_request(const job::Job &job, const job::Partition &partition);
 engine::SwapResult swap(const job::Job &job, job::Partition &partition);
+// Takes the shadow as it is now for what was built. The caller holds what keeps
+// others from changing it, and knows that they have not.
+void reseal(const job::Partition &partition);
 // What follows the commit of a swap.
 StepOutcome after_swap(const job::Job &job, job::Partition &partition, const engine::SwapResult &result);
 
@@ -91,6 +96,8 @@ StepOutcome rebuild(const job::Job &job, job::Partition &partition, const std::s
 // It is out of date because the partition was written to: as rebuild(), but it
 // fails instead when that has happened kMostRebuilds times.
 StepOutcome overtaken(const job::Job &job, job::Partition &partition);
+// The same for a shadow that somebody changed, or a foreign key.
+StepOutcome touched(const job::Job &job, job::Partition &partition);
 
 // What has to be had to drop a table of the job; nothing when it is gone.
 std::vector<engine::TableLock> locks_to_drop(const job::Job &job, Oid table);
