@@ -83,6 +83,17 @@ CREATE SCHEMA errors2;
 CREATE TABLE errors2.t_1 PARTITION OF t FOR VALUES FROM (20) TO (30);
 CALL try($$SELECT backfill_start('t', 'source')$$);
 DROP TABLE errors2.t_1;
+-- two statistics objects, or two indexes, of one name
+CREATE STATISTICS errors.same ON k, v FROM t_1;
+CREATE STATISTICS errors2.same ON v, k FROM t_1;
+CALL try($$SELECT backfill_start('t', 'source')$$);
+DROP STATISTICS errors.same, errors2.same;
+CREATE TABLE errors2.t_9 PARTITION OF t FOR VALUES FROM (20) TO (30);
+CREATE INDEX same ON t_1 (v);
+CREATE INDEX same ON errors2.t_9 (v);
+CALL try($$SELECT backfill_start('t', 'source')$$);
+DROP TABLE errors2.t_9;
+DROP INDEX same;
 
 -- one unfinished job on a partition
 BEGIN;

@@ -217,7 +217,7 @@ $later->query(q{INSERT INTO t_1 (k, v, c, n) VALUES (300, 'late', 1, 1)});
 $later->query('COMMIT');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM t_1 WHERE k = 300'), '0', 'serializable: the other does not put it in');
 $later->quit;
-$node->safe_psql('postgres', q{INSERT INTO t (k, v, c, n) VALUES (300, 'new', 0, 1)});
+$node->safe_psql('postgres', q{INSERT INTO t (k, v, c, n) VALUES (300, 'new ' || repeat('x', 40), 0, 1)});
 
 #
 # A reader in the way
@@ -287,7 +287,7 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE placed (k int, p pair, r int REFERENCES region, UNIQUE (k, p)) PARTITION BY RANGE (k);
     CREATE TABLE placed_1 PARTITION OF placed FOR VALUES FROM (0) TO (10);
     ALTER TABLE placed_1 ADD CONSTRAINT own FOREIGN KEY (r) REFERENCES region;
-    INSERT INTO placed SELECT k, ROW(k, NULL), 1 + k % 2 FROM generate_series(0, 9) AS k;
+    INSERT INTO placed SELECT k, ROW(k, NULL::int)::pair, 1 + k % 2 FROM generate_series(0, 9) AS k;
     CREATE TABLE placed_child (k int, p pair, FOREIGN KEY (k, p) REFERENCES placed (k, p));
     INSERT INTO placed_child SELECT k, p FROM placed;
 SQL
