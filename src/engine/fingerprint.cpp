@@ -5,19 +5,32 @@
 
 namespace partbackfill::engine {
 
-std::string fingerprint(Oid table) {
-    // Readers may be waiting: each catalog is asked by its index, however many
-    // tables the database has.
-    pg::SettingsScope plans;
-    plans.set("enable_seqscan", "off");
-    plans.set("enable_hashjoin", "off");
-    plans.set("enable_mergejoin", "off");
-    const pg::KeepPlans keep;
+namespace {
+
+// Readers may be waiting: each catalog is asked by its index, however many
+// tables the database has.
+class QuickPlans {
+public:
+    QuickPlans() {
+        scope_.set("enable_seqscan", "off");
+        scope_.set("enable_hashjoin", "off");
+        scope_.set("enable_mergejoin", "off");
+    }
+
+private:
+    pg::SettingsScope scope_;
+    pg::KeepPlans keep_;
+};
+
+} // namespace
+
+std::string fingerprint(Oid leaf) {
+    const QuickPlans plans;
     return pg::query_row(R"SQL(
         WITH leaf AS (
             SELECT c.oid, c.reltype, c.reltoastrelid, i.inhparent
             FROM pg_class AS c
-            LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid -- a shadow has no parent
+            JOIN pg_inherits AS i ON i.inhrelid = c.oid
             WHERE c.oid = $1
         ), relation (oid) AS ( -- the leaf, its TOAST table and its indexes
             SELECT oid FROM leaf
@@ -91,7 +104,33 @@ std::string fingerprint(Oid table) {
         )
         SELECT md5(COALESCE(string_agg(v.text, ',' ORDER BY v.text), '')) FROM version AS v
     )SQL",
-                         {table})
+                         {leaf})
+        .text(0);
+}
+
+std::string shadow_digest(Oid shadow) {
+    const QuickPlans plans;
+    return pg::query_row(R"SQL(
+        SELECT md5(COALESCE(string_agg(v.text, ',' ORDER BY v.text), ''))
+        FROM (
+            SELECT format('class %s %s', c.oid, c.xmin) FROM pg_class AS c WHERE c.oid = $1
+            UNION ALL
+            SELECT format('index %s %s %s', i.indexrelid, i.xmin, c.xmin)
+            FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+            WHERE i.indrelid = $1
+            UNION ALL
+            SELECT format('column %s %s', a.attnum, a.xmin) FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0
+            UNION ALL
+            SELECT format('default %s %s', d.oid, d.xmin) FROM pg_attrdef AS d WHERE d.adrelid = $1
+            UNION ALL
+            SELECT format('constraint %s %s', k.oid, k.xmin) FROM pg_constraint AS k WHERE k.conrelid = $1
+            UNION ALL
+            SELECT format('trigger %s %s', t.oid, t.xmin) FROM pg_trigger AS t WHERE t.tgrelid = $1
+            UNION ALL
+            SELECT format('statistics %s %s', s.oid, s.xmin) FROM pg_statistic_ext AS s WHERE s.stxrelid = $1
+        ) AS v (text)
+    )SQL",
+                         {shadow})
         .text(0);
 }
 

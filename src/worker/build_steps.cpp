@@ -52,7 +52,7 @@ engine::Sight see(const job::Job &job, const job::Partition &partition) {
 void take_shadow(const job::Partition &partition) {
     const pg::PinnedSettings pinned;
     engine::lock_for_load(partition.shadow);
-    const std::string now = engine::fingerprint(partition.shadow);
+    const std::string now = engine::shadow_digest(partition.shadow);
     job::ControlTables control;
     if (!control.shadow_untouched(partition, now))
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
@@ -104,7 +104,7 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
             const std::string fingerprint = engine::fingerprint(leaf->oid);
             const Oid shadow = method_of(job).create_shadow(job.id, *leaf);
             job::ControlTables control;
-            control.record_shadow(partition, shadow, constraint, fingerprint, engine::fingerprint(shadow));
+            control.record_shadow(partition, shadow, constraint, fingerprint, engine::shadow_digest(shadow));
         }
     }
     transaction.commit();

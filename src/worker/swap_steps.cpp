@@ -109,7 +109,7 @@ engine::SwapRequest swap_request(const job::Job &job, const job::Partition &part
             return control.lacks_writes(partition, now);
         };
     request.untouched = [&partition] {
-        const std::string now = engine::fingerprint(partition.shadow);
+        const std::string now = engine::shadow_digest(partition.shadow);
         job::ControlTables control;
         return control.shadow_untouched(partition, now);
     };
@@ -145,7 +145,7 @@ StepOutcome after_swap(const job::Job &job, job::Partition &partition, const eng
 }
 
 void reseal(const job::Partition &partition) {
-    const std::string seal = engine::fingerprint(partition.shadow);
+    const std::string seal = engine::shadow_digest(partition.shadow);
     job::ControlTables control;
     control.record_seal(partition, seal);
 }
