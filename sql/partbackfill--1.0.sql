@@ -24,6 +24,8 @@ CREATE TABLE @extschema@.backfill_job (
     newest_first    boolean NOT NULL,
     workers         integer NOT NULL,
     delay           interval NOT NULL,
+    nice_ratio      float8 NOT NULL,
+    max_wal_rate    text,
     on_write        text NOT NULL,
     max_attempts    integer NOT NULL,
     on_error        text NOT NULL,
@@ -48,6 +50,8 @@ COMMENT ON COLUMN @extschema@.backfill_job.key_type IS 'type of the target''s ke
 COMMENT ON COLUMN @extschema@.backfill_job.key_columns IS 'columns of partition keys, which the source must give with exactly the keys'' types';
 COMMENT ON COLUMN @extschema@.backfill_job.owner IS 'the role that called backfill_start, as which the workers run';
 COMMENT ON COLUMN @extschema@.backfill_job.state IS 'running, done, failed or canceled';
+COMMENT ON COLUMN @extschema@.backfill_job.nice_ratio IS 'seconds that its workers sleep for each second of work';
+COMMENT ON COLUMN @extschema@.backfill_job.max_wal_rate IS 'WAL that all its workers together may write in a second; NULL for no limit';
 COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
 COMMENT ON COLUMN @extschema@.backfill_job.setting_names IS 'settings of the calling session under which the source is read; values in setting_values';
 COMMENT ON COLUMN @extschema@.backfill_job.finished_at IS 'when the job came to rest and everything of its work was tidied away';
@@ -178,6 +182,8 @@ CREATE FUNCTION @extschema@.backfill_start(
     newest_first  boolean    DEFAULT false,
     workers       integer    DEFAULT 1,
     delay         interval   DEFAULT '1 second',
+    nice_ratio    float8     DEFAULT 0,
+    max_wal_rate  text       DEFAULT NULL,
     on_write      text       DEFAULT 'rebuild',
     on_error      text       DEFAULT 'continue',
     max_attempts  integer    DEFAULT 3,
@@ -203,7 +209,7 @@ COMMENT ON FUNCTION @extschema@.backfill_purge IS 'drop the old partitions that 
 
 CREATE FUNCTION @extschema@.backfill_live(
     OUT job bigint, OUT ordinal integer, OUT worker_pid integer, OUT phase text, OUT fraction float8,
-    OUT rows bigint, OUT waiting_on text
+    OUT rows bigint, OUT throttled interval, OUT waiting_on text
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_live';
 COMMENT ON FUNCTION @extschema@.backfill_live IS 'internal: what the workers of the caller''s jobs are doing now, for the views';
@@ -241,7 +247,11 @@ CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
            c.started_at,
            c.finished_at,
            c.build_time,
-           c.throttled_time,
+           -- What the attempt in hand has waited is not in the table yet.
+           CASE WHEN c.state = 'running' AND live.throttled IS NOT NULL
+                THEN COALESCE(c.throttled_time, '0') + live.throttled
+                ELSE c.throttled_time
+           END AS throttled_time,
            c.lock_wait,
            c.locked_for,
            c.sqlstate,

@@ -56,6 +56,8 @@ struct HeapReceiver {
     int buffered;
     Size buffered_bytes;
     uint64 rows;
+    void (*after_flush)(void *, uint64);
+    void *after_flush_argument;
 };
 
 // Not TABLE_INSERT_NO_LOGICAL, which multi-inserts do not know: the loader keeps
@@ -90,6 +92,12 @@ void flush(HeapReceiver *self) {
     self->buffered_bytes = 0;
     pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, static_cast<int64>(self->rows));
     CHECK_FOR_INTERRUPTS();
+    if (self->after_flush == nullptr)
+        return;
+    MemoryContextSwitchTo(self->flush_memory);
+    self->after_flush(self->after_flush_argument, self->rows);
+    MemoryContextSwitchTo(before);
+    MemoryContextReset(self->flush_memory);
 }
 
 // The source's i-th column converted as INSERT converts it.
@@ -271,6 +279,12 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
     self->has_generated = constraints != nullptr && constraints->has_generated_stored;
     self->has_constraints = constraints != nullptr;
     return &self->base;
+}
+
+void heap_receiver_after_flush(DestReceiver *receiver, void (*function)(void *, uint64), void *argument) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    self->after_flush = function;
+    self->after_flush_argument = argument;
 }
 
 uint64 heap_receiver_finish(DestReceiver *receiver) {

@@ -21,6 +21,7 @@ extern "C" {
 #include "partbackfill/engine/loader.hpp"
 #include "partbackfill/engine/plan.hpp"
 #include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/param_datum.hpp"
@@ -103,6 +104,11 @@ void start_progress(Oid table) {
     pgstat_progress_update_param(PROGRESS_COPY_TYPE, PROGRESS_COPY_TYPE_CALLBACK);
 }
 
+// The server calls it inside the query.
+void keep_pace(void *argument, uint64) {
+    pg::enter_void([](void *request) { static_cast<const LoadRequest *>(request)->pace(); }, argument);
+}
+
 AttrNumber *target_attributes(Relation table, const std::vector<std::string> &columns) {
     auto *targets = static_cast<AttrNumber *>(palloc(sizeof(AttrNumber) * (columns.size() + 1)));
     for (size_t i = 0; i < columns.size(); i++) {
@@ -120,6 +126,8 @@ uint64 load_heap(const LoadRequest &request) {
     Relation table = table_open(request.shadow, NoLock);
     DestReceiver *receiver = heap_receiver_create(table, target_attributes(table, request.query.columns),
                                                   static_cast<int>(request.query.columns.size()));
+    if (request.pace)
+        heap_receiver_after_flush(receiver, keep_pace, const_cast<LoadRequest *>(&request));
     // What the rows are, and so how they are converted, is known once the query
     // is parsed; whether that may run beside a parallel plan decides how it is
     // planned.

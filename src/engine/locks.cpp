@@ -52,6 +52,24 @@ bool holds_claim(std::int64_t job, int ordinal) {
     return pg::guard([&] { return pg::lock_held_by_me(&lock, ExclusiveLock); });
 }
 
+// From the lock manager itself: pg_locks needs a query.
+int claims_of(std::int64_t job) {
+    const LOCKTAG wanted = tag(job, 0, kPartition);
+    return pg::guard([&] {
+        LockData *locks = GetLockStatusData();
+        int claims = 0;
+        for (int i = 0; i < locks->nelements; i++) {
+            const LOCKTAG &found = locks->locks[i].locktag;
+            claims += found.locktag_type == wanted.locktag_type && found.locktag_field1 == wanted.locktag_field1 &&
+                      found.locktag_field2 == wanted.locktag_field2 && found.locktag_field4 == wanted.locktag_field4 &&
+                      locks->locks[i].holdMask != 0;
+        }
+        pfree(locks->locks);
+        pfree(locks);
+        return claims;
+    });
+}
+
 void lock_schemas(std::int64_t job) { acquire(tag(job, 0, kSchemas), ExclusiveLock, false, true); }
 
 std::vector<int> job_workers(std::int64_t job) {

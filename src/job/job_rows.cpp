@@ -54,14 +54,15 @@ void ControlTables::insert_job(const NewJob &job) {
     run(R"SQL(
         INSERT INTO {s}.backfill_job (job, target_oid, target, source, source_oid, reads_target, key_type, key_columns,
             owner, range_start, range_end, newest_first, workers, delay, max_attempts, on_error, swap, keep_old,
-            lock_timeout, swap_patience, setting_names, setting_values, on_write)
+            lock_timeout, swap_patience, setting_names, setting_values, on_write, nice_ratio, max_wal_rate)
         VALUES ($1, $2, $3, $4, NULLIF($5, 0::oid), $6, NULLIF($7, 0::oid), $8, $9, $10, $11, $12, $13, $14::interval,
-            $15, $16, $17, $18, $19::interval, $20::interval, $21, $22, $23)
+            $15, $16, $17, $18, $19::interval, $20::interval, $21, $22, $23, $24, $25)
     )SQL",
         {job.id, job.target, job.target_name, job.source, job.source_oid, job.reads_target, job.key_type,
          job.key_columns, job.owner, job.range_start, job.range_end, job.options.newest_first, job.options.workers,
          job.options.delay, job.options.max_attempts, job.options.on_error, job.options.swap, job.options.keep_old,
-         job.options.lock_timeout, job.options.swap_patience, names, values, job.options.on_write});
+         job.options.lock_timeout, job.options.swap_patience, names, values, job.options.on_write,
+         job.options.nice_ratio, job.options.max_wal_rate});
 }
 
 void ControlTables::insert_partition(std::int64_t job, const NewPartition &partition) {
@@ -131,6 +132,18 @@ std::vector<pg::Setting> ControlTables::settings(std::int64_t job) {
     for (const pg::Row &row : result.rows)
         settings.emplace_back(row.text(0), row.text(1));
     return settings;
+}
+
+pg::KeyedTable ControlTables::job_table(std::int64_t job) {
+    const pg::Row row = run(R"SQL(
+        SELECT j.tableoid::bigint, i.indexrelid::bigint
+        FROM {s}.backfill_job AS j
+        JOIN pg_index AS i ON i.indrelid = j.tableoid AND i.indisprimary
+        WHERE j.job = $1
+    )SQL",
+                            {job})
+                            .rows.at(0);
+    return {row.oid(0), row.oid(1), pace_columns()};
 }
 
 Census ControlTables::census(std::int64_t job) {

@@ -16,16 +16,19 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
                    WHEN 'swapping' THEN 0.99
                    ELSE 0
                END,
-               copy.tuples_processed,
-               NULL::text
+               COALESCE(copy.tuples_processed, line.rows),
+               line.throttled, line.waiting_on
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job
         JOIN pg_stat_activity AS a ON a.pid = c.worker_pid AND a.backend_type = 'partbackfill worker'
                                   AND a.datname = current_database()
         CROSS JOIN LATERAL (
-            SELECT m[1] AS phase, m[3]::float8 AS part, m[4]::float8 AS parts
-            FROM regexp_match(a.query, ': ([a-z]+)( ([0-9]+)/([0-9]+))?$') AS m
-            WHERE a.query LIKE format('backfill job %s partition %s %%', c.job, c.ordinal)
+            SELECT m[1] AS phase, m[3]::float8 AS part, m[4]::float8 AS parts, m[6]::bigint AS rows,
+                   make_interval(secs => m[8]::float8) AS throttled, m[10] AS waiting_on
+            FROM format('backfill job %s partition %s %s: ', c.job, c.ordinal, c.partition) AS prefix
+            CROSS JOIN LATERAL regexp_match(substr(a.query, length(prefix) + 1),
+                '^([a-z]+)( ([0-9]+)/([0-9]+))?(; ([0-9]+) rows)?(; throttled ([0-9.]+) s)?(; waiting on (.*))?$') AS m
+            WHERE starts_with(a.query, prefix)
         ) AS line
         LEFT JOIN pg_stat_progress_copy AS copy ON copy.pid = a.pid
         LEFT JOIN LATERAL (
@@ -38,7 +41,7 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
     std::vector<std::vector<std::optional<std::string>>> rows;
     for (const pg::Row &row : result.rows) {
         rows.emplace_back();
-        for (size_t i = 0; i < 7; i++)
+        for (size_t i = 0; i < 8; i++)
             rows.back().push_back(row.field(i));
     }
     return rows;

@@ -132,8 +132,9 @@ void ControlTables::record_proof(Partition &partition, Oid proof) {
 
 void ControlTables::built(Partition &partition, const BuildFigures &figures) {
     move(partition, core::PartitionEvent::built,
-         ", rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL",
-         {figures.rows, figures.wal_bytes, figures.seconds.count()});
+         ", rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
+         " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9)",
+         {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count()});
     partition.rows = figures.rows;
 }
 

@@ -35,6 +35,11 @@ int Arguments::integer(int i, const char *name) const {
     return DatumGetInt32(fcinfo_->args[i].value);
 }
 
+double Arguments::number(int i, const char *name) const {
+    require(i, name);
+    return DatumGetFloat8(fcinfo_->args[i].value);
+}
+
 bool Arguments::boolean(int i, const char *name) const {
     require(i, name);
     return DatumGetBool(fcinfo_->args[i].value);

@@ -224,6 +224,7 @@ std::uint32_t wait_event([[maybe_unused]] Wait why) {
     static std::uint32_t idle = 0;
     static std::uint32_t backoff = 0;
     static std::uint32_t result = 0;
+    static std::uint32_t throttle = 0;
     const auto named = [](std::uint32_t &event, const char *name) {
         if (event == 0)
             event = WaitEventExtensionNew(name);
@@ -238,6 +239,8 @@ std::uint32_t wait_event([[maybe_unused]] Wait why) {
         return named(backoff, "PartbackfillBackoff");
     case Wait::result:
         return named(result, "PartbackfillResult");
+    case Wait::throttle:
+        return named(throttle, "PartbackfillThrottle");
     }
 #endif
     return PG_WAIT_EXTENSION;

@@ -4,6 +4,8 @@ extern "C" {
 #include "utils/backend_status.h"
 }
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "partbackfill/pg/guard.hpp"
@@ -31,18 +33,54 @@ const char *name(Phase phase) {
     return "";
 }
 
+// What the line is made of, kept since its parts change at different times.
+struct Line {
+    std::int64_t job;
+    int ordinal;
+    char phase[512];
+    std::int64_t rows; // less than 0: none are known
+    double throttled;
+};
+Line line{0, 0, "", -1, 0};
+
+void show(const std::string &waiting_on) {
+    std::string text = line.phase;
+    if (line.rows >= 0)
+        text += fmt::format("; {} rows", line.rows);
+    if (line.throttled > 0)
+        text += fmt::format("; throttled {:.1f} s", line.throttled);
+    if (!waiting_on.empty())
+        text += "; waiting on " + waiting_on;
+    pg::guard([&] { pgstat_report_activity(STATE_RUNNING, text.c_str()); });
+}
+
 } // namespace
 
 void show_phase(const job::Partition &partition, Phase phase, int part, int parts) {
+    if (partition.job != line.job || partition.ordinal != line.ordinal || phase == Phase::creating)
+        line = {partition.job, partition.ordinal, "", -1, 0};
     std::string text =
         fmt::format("backfill job {} partition {} {}: {}", partition.job, partition.ordinal, partition.name, name(phase));
     if (parts > 0)
         text += fmt::format(" {}/{}", part, parts);
-    pg::guard([&] { pgstat_report_activity(STATE_RUNNING, text.c_str()); });
+    text.copy(line.phase, sizeof(line.phase) - 1);
+    line.phase[std::min(text.size(), sizeof(line.phase) - 1)] = '\0';
+    show("");
+}
+
+void show_rows(std::int64_t rows) {
+    line.rows = rows;
+    show("");
+}
+
+void show_throttled(std::chrono::duration<double> time, const std::string &waiting_on) {
+    line.throttled = time.count();
+    show(waiting_on);
 }
 
 void show_idle(std::int64_t job) {
     const std::string text = fmt::format("backfill job {}", job);
+    line = {job, 0, "", -1, 0};
     pg::guard([&] { pgstat_report_activity(STATE_IDLE, text.c_str()); });
 }
 

@@ -111,7 +111,7 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
     return outcome;
 }
 
-std::string build(const job::Job &job, job::Partition &partition) {
+std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) {
     const auto begun = Clock::now();
     const auto wal_before = pg::wal_bytes_written();
     engine::LoadRequest request;
@@ -123,6 +123,12 @@ std::string build(const job::Job &job, job::Partition &partition) {
                       fmt::format("partition \"{}\" is gone", partition.name));
         request = load_request(job, partition, *leaf);
     }
+    const auto keep_pace = [&] {
+        if (pacer != nullptr)
+            pacer->check();
+    };
+    if (pacer != nullptr)
+        request.pace = keep_pace;
     job::BuildFigures figures;
     engine::Sight seen;
     Clock::time_point loaded;
@@ -134,8 +140,12 @@ std::string build(const job::Job &job, job::Partition &partition) {
         show_phase(partition, Phase::loading);
         figures.rows = static_cast<std::int64_t>(engine::load(request));
         loaded = Clock::now();
-        engine::build_indexes(partition.shadow,
-                              [&](int k, int n) { show_phase(partition, Phase::indexing, k, n); });
+        show_rows(figures.rows);
+        engine::build_indexes(partition.shadow, [&](int k, int n) {
+            keep_pace();
+            show_phase(partition, Phase::indexing, k, n);
+        });
+        keep_pace();
         indexed = Clock::now();
         show_phase(partition, Phase::validating);
         finish_shadow(job, partition);
@@ -146,6 +156,8 @@ std::string build(const job::Job &job, job::Partition &partition) {
     check_still_claimed(partition);
     figures.wal_bytes = static_cast<std::int64_t>(pg::wal_bytes_written() - wal_before);
     figures.seconds = Clock::now() - begun;
+    if (pacer != nullptr)
+        figures.throttled = pacer->throttled();
     {
         job::ControlTables control;
         control.record_sight(partition, seen);
@@ -158,9 +170,10 @@ std::string build(const job::Job &job, job::Partition &partition) {
                        static_cast<double>(figures.wal_bytes) / 1048576.0);
 }
 
-void build_step(const job::Job &job, job::Partition &partition) {
+void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
+    pacer.begin();
     pg::Transaction transaction;
-    const std::string report = build(job, partition);
+    const std::string report = build(job, partition, &pacer);
     transaction.commit();
     log_line(report);
 }

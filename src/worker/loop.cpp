@@ -116,13 +116,13 @@ void take_over(const Job &job, Partition &partition) {
 }
 
 // From where it stands to its swap, or to what keeps it from it.
-void advance(const Job &job, Partition &partition) {
+void advance(const Job &job, Partition &partition, Pacer &pacer) {
     const bool held = partition.state == core::PartitionState::running && holds_writers(job, partition);
     if (partition.state == core::PartitionState::running) {
         if (guard_step(job, partition) != StepOutcome::done || create_step(job, partition) != StepOutcome::done)
             return;
         if (!held)
-            build_step(job, partition);
+            build_step(job, partition, pacer);
     }
     StepOutcome outcome = StepOutcome::unprepared;
     while (outcome == StepOutcome::unprepared) {
@@ -136,7 +136,7 @@ void advance(const Job &job, Partition &partition) {
 
 // One partition, whatever becomes of it. A cancel and a lost claim are for the
 // caller: the state of the job tells what they mean.
-void work_on(const Job &job, Claimed &claimed) {
+void work_on(const Job &job, Claimed &claimed, Pacer &pacer) {
     const ClaimLock lock(job.id, claimed.partition.ordinal);
     Partition &partition = claimed.partition;
     if (claimed.orphan) {
@@ -146,7 +146,7 @@ void work_on(const Job &job, Claimed &claimed) {
     try {
         if (partition.state == core::PartitionState::ready)
             check_not_emptied(partition);
-        advance(job, partition);
+        advance(job, partition, pacer);
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kQueryCanceled) {
             pg::forget_cancel();
@@ -178,14 +178,14 @@ bool work_is_left(std::int64_t id) {
 
 enum class Turn { worked, idle, rests };
 
-Turn take_turn(std::int64_t id) {
+Turn take_turn(std::int64_t id, Pacer &pacer) {
     const auto job = read_job(id);
     if (!job || job->finished || job->state != core::JobState::running || !is_own(*job))
         return Turn::rests;
     auto claimed = claim_next(*job);
     if (!claimed)
         return work_is_left(id) ? Turn::idle : Turn::rests;
-    work_on(*job, *claimed);
+    work_on(*job, *claimed, pacer);
     show_idle(id);
     const bool done = claimed->partition.state == core::PartitionState::done;
     if (done && job->delay > Milliseconds::zero() && work_is_left(id))
@@ -230,10 +230,11 @@ void run_job(std::int64_t id) {
     if (!join(id))
         return;
     show_idle(id);
+    Pacer pacer(id);
     for (int errors = 0;;) {
         try {
             pg::forget_cancel();
-            const Turn turn = take_turn(id);
+            const Turn turn = take_turn(id, pacer);
             errors = 0;
             if (turn == Turn::rests) {
                 leave(id);

@@ -175,7 +175,7 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition) {
         transaction.abort();
         return postpone(job, partition, Clock::now() - asked, locks);
     }
-    const std::string report = build(job, partition);
+    const std::string report = build(job, partition, nullptr); // who waits for it is worse off if it is slow
     const engine::SwapResult result = try_held(job, partition);
     if (result.outcome == engine::SwapOutcome::swapped) {
         transaction.commit();

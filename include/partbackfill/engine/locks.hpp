@@ -21,6 +21,10 @@ bool try_claim(std::int64_t job, int ordinal);
 void release_claim(std::int64_t job, int ordinal);
 bool holds_claim(std::int64_t job, int ordinal);
 
+// How many partitions of the job some worker has in hand. Legal inside a running
+// query.
+int claims_of(std::int64_t job);
+
 // A transaction lock around making the job's schemas.
 void lock_schemas(std::int64_t job);
 

@@ -10,6 +10,7 @@
 
 #include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/job/job.hpp"
+#include "partbackfill/job/pace.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
 
@@ -67,6 +68,8 @@ public:
     // Whether the current transaction itself inserted the job.
     bool is_of_this_transaction(std::int64_t job);
     std::vector<pg::Setting> settings(std::int64_t job);
+    // Where the Pace of a job is to be read; the job has to exist.
+    pg::KeyedTable job_table(std::int64_t job);
     Census census(std::int64_t job);
     // The job comes to rest; nothing when it is in that state already and only
     // the time of its end is missing.

@@ -29,6 +29,8 @@ struct Options {
     bool newest_first = false;
     int workers = 1;
     std::string delay;
+    double nice_ratio = 0;
+    std::optional<std::string> max_wal_rate;
     std::string on_write;
     int max_attempts = 3;
     std::string on_error;
@@ -85,6 +87,7 @@ struct BuildFigures {
     std::int64_t rows = 0;
     std::int64_t wal_bytes = 0;
     std::chrono::duration<double> seconds{0};
+    std::chrono::duration<double> throttled{0}; // of these seconds
 };
 
 } // namespace partbackfill::job

@@ -22,6 +22,7 @@ public:
     Oid oid(int i, const char *name) const;
     std::int64_t bigint(int i, const char *name) const;
     int integer(int i, const char *name) const;
+    double number(int i, const char *name) const;
     bool boolean(int i, const char *name) const;
     std::string string(int i, const char *name) const;
     std::string interval(int i, const char *name) const; // in postgres style; not negative

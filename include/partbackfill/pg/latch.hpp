@@ -5,7 +5,7 @@
 
 namespace partbackfill::pg {
 
-enum class Wait { delay, idle, backoff, result };
+enum class Wait { delay, idle, backoff, result, throttle };
 
 // Sleeps on the process's latch for at most that long; comes back early when
 // the latch is set. A cancel or a termination is raised as an error. Reads the

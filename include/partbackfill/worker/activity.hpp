@@ -2,6 +2,7 @@
 // pg_stat_activity shows for it, and lines in the server's log.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "partbackfill/job/job.hpp"
@@ -12,8 +13,13 @@ namespace partbackfill::worker {
 enum class Phase { creating, loading, indexing, analyzing, validating, swapping };
 
 // "backfill job 7 partition 3 public.events_2024_02: loading", with the part of
-// the phase as " 2/3". The views read it back (parse_activity).
+// the phase as " 2/3". The views read it back (ControlTables::live).
 void show_phase(const job::Partition &partition, Phase phase, int part = 0, int parts = 0);
+// Adds to that line, for the phases to come too, what has been loaded: "; 1200 rows".
+void show_rows(std::int64_t rows);
+// The same for how long it has been made to wait: "; throttled 3.2 s". Until it is
+// called again also on what it waits now: "; waiting on WAL 12 MB/s > 8 MB/s".
+void show_throttled(std::chrono::duration<double> time, const std::string &waiting_on);
 void show_idle(std::int64_t job);
 
 // One line at level LOG.

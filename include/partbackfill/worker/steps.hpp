@@ -4,6 +4,7 @@
 
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/job.hpp"
+#include "partbackfill/worker/pace.hpp"
 
 namespace partbackfill::worker {
 
@@ -26,9 +27,9 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition);
 
 // Fills, indexes and analyzes it: one transaction. ACCESS SHARE on what the
 // source reads, for as long as it takes.
-void build_step(const job::Job &job, job::Partition &partition);
+void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer);
 
-// Builds and swaps in one transaction, from whose snapshot on no writer gets in:
+// Builds and swaps in one transaction, at full speed, from whose snapshot on no writer gets in:
 // SHARE ROW EXCLUSIVE on what the method names (attach: the parent and the leaf).
 // When readers keep the swap from its locks for more than a few short tries,
 // writers are let go and the partition is built again: one who has read and now
@@ -77,8 +78,8 @@ inline constexpr const char *kChanged = "the definition of the partition or of i
 
 const engine::SwapMethod &method_of(const job::Job &job);
 // The build itself and the swap itself, within the caller's transaction. The first
-// returns what the log shall say.
-std::string build(const job::Job &job, job::Partition &partition);
+// returns what the log shall say; without a pacer it goes as fast as it can.
+std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer);
 engine::SwapRequest swap_request(const job::Job &job, const job::Partition &partition);
 engine::SwapResult swap(const job::Job &job, job::Partition &partition);
 // Takes the shadow as it is now for what was built. The caller holds what keeps

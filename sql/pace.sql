@@ -1,0 +1,33 @@
+-- How fast a job may go: what the parameters take, and that a slowed job is done like any other.
+CREATE TABLE pace (k int, v text) PARTITION BY RANGE (k);
+CREATE TABLE pace_1 PARTITION OF pace FOR VALUES FROM (0) TO (1000);
+CREATE TABLE pace_2 PARTITION OF pace FOR VALUES FROM (1000) TO (2000);
+CREATE INDEX ON pace (v);
+INSERT INTO pace SELECT k, 'old' FROM generate_series(0, 1999) AS k;
+CREATE VIEW pace_source AS SELECT k, repeat(md5(k::text), 10) AS v FROM pace;
+
+-- what is refused
+SELECT backfill_start('pace', 'pace_source', max_wal_rate => 'fast');
+SELECT backfill_start('pace', 'pace_source', max_wal_rate => '-8MB');
+SELECT backfill_start('pace', 'pace_source', max_wal_rate => '5%');
+SELECT backfill_start('pace', 'pace_source', nice_ratio => -1);
+SELECT backfill_start('pace', 'pace_source', nice_ratio => 'nan');
+SELECT backfill_start('pace', 'pace_source', nice_ratio => NULL);
+
+-- '' and 0 mean no limit
+SELECT backfill_start('pace', 'pace_source', max_wal_rate => '', nice_ratio => 0, delay => '0', keep_old => false) AS job \gset
+SELECT backfill_wait(:job, '60 s');
+SELECT nice_ratio, max_wal_rate IS NULL AS unlimited FROM backfill_job WHERE job = :job;
+SELECT partition, state, throttled_time FROM backfill_progress WHERE job = :job;
+
+-- slowed; what it waited is told, and is part of the time that the builds took
+SELECT backfill_start('pace', 'pace_source', max_wal_rate => '1MB', nice_ratio => 0.5, delay => '0', keep_old => false) AS job \gset
+SELECT backfill_wait(:job, '60 s');
+SELECT nice_ratio, max_wal_rate FROM backfill_job WHERE job = :job;
+SELECT partition, state, rows, throttled_time > '0' AS throttled, throttled_time < build_time AS worked, waiting_on
+FROM backfill_progress WHERE job = :job;
+-- about 1 MB/s: a tenth of a second of it may be saved, and what a swap writes comes after the build
+SELECT sum(wal_bytes) / date_part('epoch', sum(build_time)) < 1.5 * 1024 * 1024 AS kept
+FROM backfill_progress WHERE job = :job;
+SELECT count(*), count(*) FILTER (WHERE v = repeat(md5(k::text), 10)) FROM pace;
+DROP TABLE pace CASCADE;

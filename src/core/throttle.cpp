@@ -1,0 +1,71 @@
+#include "partbackfill/core/throttle.hpp"
+
+#include <algorithm>
+
+namespace partbackfill::core {
+
+namespace {
+
+constexpr Seconds kMostSaved{0.1};
+constexpr Seconds kRecent{2};
+
+} // namespace
+
+void TokenBucket::fill(TimePoint now) {
+    tokens_ = std::min(tokens_ + rate_ * Seconds(now - filled_).count(), rate_ * kMostSaved.count());
+    filled_ = now;
+}
+
+void TokenBucket::set_rate(double rate, TimePoint now) {
+    fill(now);
+    rate_ = rate;
+    if (rate_ <= 0)
+        tokens_ = 0;
+}
+
+void TokenBucket::spend(double amount, TimePoint now) {
+    if (rate_ <= 0)
+        return;
+    fill(now);
+    tokens_ -= amount;
+}
+
+Seconds TokenBucket::debt(TimePoint now) {
+    if (rate_ <= 0)
+        return Seconds(0);
+    fill(now);
+    return Seconds(std::max(0.0, -tokens_ / rate_));
+}
+
+void NiceRatio::set(double ratio) noexcept {
+    ratio_ = ratio;
+    if (ratio_ <= 0)
+        owed_ = Seconds(0);
+}
+
+// What was slept for another reason counts too, but is not saved for later.
+void NiceRatio::slept(Seconds time) noexcept { owed_ = std::max(Seconds(0), owed_ - time); }
+
+bool Hysteresis::update(bool seen, TimePoint now) {
+    if (seen)
+        last_seen_ = now;
+    else if (last_seen_ && now - *last_seen_ >= kClearFor)
+        last_seen_.reset();
+    return last_seen_.has_value();
+}
+
+Seconds Hysteresis::clear_for(TimePoint now) const { return last_seen_ ? Seconds(now - *last_seen_) : Seconds(0); }
+
+// Older figures fade: what is kept is never more than about kRecent of work.
+void RecentRate::add(double amount, Seconds worked) noexcept {
+    amount_ += amount;
+    worked_ += worked;
+    if (worked_ > 2 * kRecent) {
+        amount_ /= 2;
+        worked_ /= 2;
+    }
+}
+
+double RecentRate::per_second() const noexcept { return worked_ > Seconds(0) ? amount_ / worked_.count() : 0; }
+
+} // namespace partbackfill::core

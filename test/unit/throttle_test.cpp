@@ -1,0 +1,115 @@
+#include <gtest/gtest.h>
+
+#include "partbackfill/core/throttle.hpp"
+
+namespace {
+
+using namespace partbackfill::core;
+
+// A clock that stands still until it is moved.
+struct Clock {
+    TimePoint now{};
+    void advance(double seconds) { now += std::chrono::duration_cast<TimePoint::duration>(Seconds(seconds)); }
+};
+
+TEST(TokenBucket, DebtIsWhatWasSpentTooMuch) {
+    Clock clock;
+    TokenBucket bucket(clock.now);
+    bucket.set_rate(100, clock.now);
+    bucket.spend(50, clock.now);
+    EXPECT_NEAR(bucket.debt(clock.now).count(), 0.5, 1e-9);
+    clock.advance(0.2);
+    EXPECT_NEAR(bucket.debt(clock.now).count(), 0.3, 1e-9);
+    clock.advance(0.3);
+    EXPECT_NEAR(bucket.debt(clock.now).count(), 0, 1e-9);
+}
+
+TEST(TokenBucket, AnIdleTimeGivesNoBurst) {
+    Clock clock;
+    TokenBucket bucket(clock.now);
+    bucket.set_rate(100, clock.now);
+    clock.advance(60);
+    bucket.spend(110, clock.now);
+    EXPECT_NEAR(bucket.debt(clock.now).count(), 1.0, 1e-9);
+}
+
+TEST(TokenBucket, KeepsTheRateWhateverTheStepsAre) {
+    Clock clock;
+    TokenBucket bucket(clock.now);
+    bucket.set_rate(8, clock.now);
+    double spent = 0;
+    for (int i = 0; i < 1000; i++) {
+        clock.advance(0.001 * (i % 7));
+        bucket.spend(i % 5, clock.now);
+        spent += i % 5;
+        clock.advance(bucket.debt(clock.now).count());
+    }
+    EXPECT_NEAR(spent / Seconds(clock.now - TimePoint{}).count(), 8, 0.1);
+}
+
+TEST(TokenBucket, ANewRateHoldsForTheDebt) {
+    Clock clock;
+    TokenBucket bucket(clock.now);
+    bucket.set_rate(10, clock.now);
+    bucket.spend(100, clock.now);
+    bucket.set_rate(100, clock.now);
+    EXPECT_NEAR(bucket.debt(clock.now).count(), 1, 1e-9);
+    bucket.set_rate(0, clock.now);
+    EXPECT_EQ(bucket.debt(clock.now).count(), 0);
+    bucket.spend(1000, clock.now); // without a limit nothing is owed, later either
+    bucket.set_rate(10, clock.now);
+    EXPECT_EQ(bucket.debt(clock.now).count(), 0);
+}
+
+TEST(NiceRatio, SleepsInProportion) {
+    NiceRatio nice;
+    nice.worked(Seconds(10));
+    EXPECT_EQ(nice.owed().count(), 0);
+    nice.set(4);
+    nice.worked(Seconds(0.5));
+    EXPECT_NEAR(nice.owed().count(), 2, 1e-9);
+    nice.slept(Seconds(1.5));
+    EXPECT_NEAR(nice.owed().count(), 0.5, 1e-9);
+    nice.slept(Seconds(100)); // slept for another reason: no credit
+    EXPECT_EQ(nice.owed().count(), 0);
+    nice.worked(Seconds(1));
+    nice.set(0);
+    EXPECT_EQ(nice.owed().count(), 0);
+}
+
+TEST(Hysteresis, HoldsUntilItStaysClear) {
+    Clock clock;
+    Hysteresis signal;
+    EXPECT_FALSE(signal.update(false, clock.now));
+    EXPECT_TRUE(signal.update(true, clock.now));
+    clock.advance(4.9);
+    EXPECT_TRUE(signal.update(false, clock.now));
+    EXPECT_NEAR(signal.clear_for(clock.now).count(), 4.9, 1e-6);
+    EXPECT_TRUE(signal.update(true, clock.now)); // back again: counted anew
+    clock.advance(4.9);
+    EXPECT_TRUE(signal.update(false, clock.now));
+    clock.advance(0.2);
+    EXPECT_FALSE(signal.update(false, clock.now));
+    EXPECT_FALSE(signal.update(false, clock.now));
+}
+
+TEST(Hysteresis, IsForgottenWithItsSetting) {
+    Clock clock;
+    Hysteresis signal;
+    EXPECT_TRUE(signal.update(true, clock.now));
+    signal.reset();
+    EXPECT_FALSE(signal.update(false, clock.now));
+}
+
+TEST(RecentRate, FollowsTheLastSeconds) {
+    RecentRate rate;
+    EXPECT_EQ(rate.per_second(), 0);
+    for (int i = 0; i < 100; i++)
+        rate.add(10, Seconds(1));
+    EXPECT_NEAR(rate.per_second(), 10, 1e-6);
+    for (int i = 0; i < 30; i++)
+        rate.add(100, Seconds(1));
+    EXPECT_NEAR(rate.per_second(), 100, 5);
+}
+
+} // namespace
