@@ -11,6 +11,7 @@ extern "C" {
 #include <optional>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/pg/compat.hpp"
