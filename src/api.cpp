@@ -205,6 +205,8 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     {
         const pg::PinnedSettings pinned;
         engine::check_at_door(target, options.swap);
+        if (options.on_write == "ignore")
+            engine::check_can_ignore_writes(engine::selected_oids(target));
     }
     const engine::Source source = engine::check_source(text, target);
     check_readable(source, target);

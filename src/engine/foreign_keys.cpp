@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/engine/catalog_drop.hpp"
 #include "partbackfill/pg/query.hpp"
 
 namespace partbackfill::engine {
@@ -46,9 +47,10 @@ void check_referenced_keys(const Leaf &leaf, Oid shadow) {
     }
 }
 
-std::vector<std::string> next_foreign_key_step(const Leaf &leaf, Oid shadow) {
+std::optional<ForeignKeyStep> next_foreign_key_step(const Leaf &leaf, Oid shadow) {
     const pg::Result step = pg::query(R"SQL(
-        SELECT CASE WHEN mine.oid IS NULL
+        SELECT mine.oid IS NULL, k.confrelid::bigint,
+               CASE WHEN mine.oid IS NULL
                     THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', $2::regclass, k.conname,
                                 pg_get_constraintdef(k.oid))
                     ELSE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', $2::regclass, k.conname) END
@@ -63,19 +65,38 @@ std::vector<std::string> next_foreign_key_step(const Leaf &leaf, Oid shadow) {
     )SQL",
                                       {leaf.oid, shadow});
     if (step.empty())
-        return {};
-    return {step.rows.front().text(0)};
+        return std::nullopt;
+    const pg::Row &row = step.rows.front();
+    const LockMode mode = row.boolean(0) ? LockMode::share_row_exclusive : LockMode::row_share;
+    ForeignKeyStep next{row.text(2), {{row.oid(1), mode}}};
+    // Below a partitioned table each partition gets triggers of its own.
+    for (const pg::Row &part : pg::query(R"SQL(
+        SELECT t.relid::oid::bigint FROM pg_partition_tree($1) AS t WHERE t.relid <> $1 ORDER BY t.level, t.relid
+    )SQL",
+                                         {row.oid(1)})
+                                   .rows)
+        next.locks.push_back({part.oid(0), mode});
+    return next;
 }
 
 void drop_foreign_keys(Oid shadow) {
-    const pg::Result keys = pg::query(R"SQL(
-        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $1::regclass, k.conname)
+    const auto oids = [](const pg::Result &found) {
+        std::vector<Oid> list;
+        for (const pg::Row &row : found.rows)
+            list.push_back(row.oid(0));
+        return list;
+    };
+    drop_triggers(oids(pg::query(R"SQL(
+        SELECT t.oid::bigint
         FROM pg_constraint AS k
-        WHERE k.contype = 'f' AND k.conrelid = $1 AND k.conparentid = 0
+        JOIN pg_trigger AS t ON t.tgconstraint = k.oid
+        WHERE k.contype = 'f' AND k.conrelid = $1 AND t.tgrelid <> $1
+        ORDER BY t.tgrelid, t.oid
     )SQL",
-                                      {shadow});
-    for (const pg::Row &key : keys.rows)
-        pg::execute(key.text(0));
+                                 {shadow})));
+    drop_constraints(oids(pg::query(
+        "SELECT k.oid::bigint FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = $1 AND k.conparentid = 0",
+        {shadow})));
 }
 
 std::vector<Oid> tables_referred_to(Oid shadow) {

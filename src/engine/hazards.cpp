@@ -317,6 +317,28 @@ void check_can_be_carried(const Leaf &leaf, const std::string &method) {
         refuse(leaf, found.front(), method);
 }
 
+void check_can_ignore_writes(const std::vector<Oid> &leaves) {
+    const pg::Result found = pg::query(R"SQL(
+        SELECT c.relname, COALESCE(up.conname, k.conname), k.conrelid::regclass::text
+        FROM pg_constraint AS k
+        JOIN pg_class AS c ON c.oid = k.confrelid
+        LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE k.contype = 'f' AND k.confrelid = ANY ($1)
+        ORDER BY c.oid, k.oid
+        LIMIT 1
+    )SQL",
+                                       {leaves});
+    if (found.empty())
+        return;
+    const pg::Row &row = found.rows.front();
+    pg::raise(pg::sqlcode::kFeatureNotSupported,
+              fmt::format("cannot rebuild partition \"{}\" with on_write => 'ignore'", row.text(0)),
+              fmt::format("It is referenced by foreign key {} of {}: a row that is added during the build and referred to "
+                          "would be lost.",
+                          pg::quote_identifier(row.text(1)), row.text(2)),
+              "Use on_write => 'rebuild' or on_write => 'block'.");
+}
+
 void check_at_door(const Target &target, const std::string &method) {
     check_owners(target);
     check_names(target);

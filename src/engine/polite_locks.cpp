@@ -19,6 +19,7 @@ extern "C" {
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::engine {
 
@@ -33,6 +34,8 @@ LOCKMODE server_mode(LockMode mode) {
     switch (mode) {
     case LockMode::access_share:
         return AccessShareLock;
+    case LockMode::row_share:
+        return RowShareLock;
     case LockMode::share_row_exclusive:
         return ShareRowExclusiveLock;
     case LockMode::access_exclusive:
@@ -110,36 +113,53 @@ bool one_is_older(const std::vector<Holder> &holders, Milliseconds age) {
         .boolean(0);
 }
 
+// Half of what others wait before they look for a deadlock, in which the one who
+// looks is canceled.
+Milliseconds longest_stand() {
+    const Milliseconds others{std::stol(pg::configured_value("deadlock_timeout"))};
+    return std::max(others / 2, kShortestWait);
+}
+
+enum class Stand { granted, too_long, deadlock };
+
+// One stand in the queue. In a subtransaction, so that another can follow.
+Stand stand(Oid table, LOCKMODE mode, Milliseconds limit) {
+    pg::Subtransaction subtransaction;
+    try {
+        const BoundedWaits bounded(limit);
+        pg::guard([&] { LockRelationOid(table, mode); });
+    } catch (const pg::Error &error) {
+        if (!is_contention(error))
+            throw;
+        return error.code() == pg::sqlcode::kLockNotAvailable ? Stand::too_long : Stand::deadlock;
+    }
+    subtransaction.commit();
+    return Stand::granted;
+}
+
 // False when the lock was not granted within the time that is left.
 bool lock_until(Oid table, LOCKMODE mode, Clock::time_point deadline) {
     if (pg::guard([&] { return ConditionalLockRelationOid(table, mode); }))
         return true;
-    const auto left = std::chrono::duration_cast<Milliseconds>(deadline - Clock::now());
-    if (left <= Milliseconds::zero())
-        return false;
-    try {
-        pg::SettingsScope scope;
-        scope.set("lock_timeout", std::to_string(left.count()).c_str());
-        pg::guard([&] { LockRelationOid(table, mode); });
-        return true;
-    } catch (const pg::Error &error) {
-        if (!is_contention(error))
-            throw;
-        return false;
+    for (;;) {
+        const auto left = std::chrono::duration_cast<Milliseconds>(deadline - Clock::now());
+        if (left <= Milliseconds::zero())
+            return false;
+        const Stand result = stand(table, mode, std::min(left, longest_stand()));
+        if (result != Stand::too_long)
+            return result == Stand::granted;
     }
 }
 
-// An autovacuum gives way to whoever waits for it, but only once he has waited
-// for deadlock_timeout, which is longer than we do. SHARE UPDATE EXCLUSIVE is what
-// it holds itself: readers and writers pass us while we wait. The lock is given
-// back at once: to wait for the next one holding it could be a deadlock.
+// An autovacuum gives way to whoever waits for it for deadlock_timeout. SHARE UPDATE
+// EXCLUSIVE is what it holds itself: readers and writers pass us while we wait. The
+// lock is given back at once: to wait for the next one holding it could be a
+// deadlock.
 bool evict_autovacuum(const std::vector<TableLock> &locks, Clock::time_point deadline) {
     for (const TableLock &lock : locks) {
         const auto holders = in_the_way({lock});
         if (std::none_of(holders.begin(), holders.end(), [](const Holder &holder) { return holder.autovacuum; }))
             continue;
-        pg::SettingsScope scope;
-        scope.force("deadlock_timeout", "10");
         if (!lock_until(lock.table, ShareUpdateExclusiveLock, deadline))
             return false;
         pg::guard([&] { UnlockRelationOid(lock.table, ShareUpdateExclusiveLock); });
@@ -158,38 +178,52 @@ std::string name_of(const Holder &holder) {
 
 } // namespace
 
+// Some DDL, such as GRANT, locks no table: who changes the same row of the catalog
+// after it has waited for him gets an internal error, never a translated one.
 bool is_contention(const pg::Error &error) {
-    return error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected;
+    return error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected ||
+           (error.code() == pg::sqlcode::kInternal && (error.fields().message == "tuple concurrently updated" ||
+                                                       error.fields().message == "tuple concurrently deleted"));
 }
 
+// With the session's short deadlock_timeout each of our waits would be logged.
 BoundedWaits::BoundedWaits(Milliseconds limit) {
-    set("lock_timeout", std::to_string(std::max(limit, kShortestWait).count()).c_str());
+    set("lock_timeout", std::to_string(std::clamp(limit, kShortestWait, longest_stand()).count()).c_str());
+    force("log_lock_waits", "off");
 }
 
-bool lock_politely(const std::vector<TableLock> &locks, Milliseconds limit, Clock::time_point *first) {
-    const auto deadline = Clock::now() + limit;
-    if (!evict_autovacuum(locks, deadline) || one_is_older(in_the_way(locks), limit))
-        return false;
-    for (const TableLock &lock : locks) {
-        const bool queues = &lock == &locks.front();
-        if (!lock_until(lock.table, server_mode(lock.mode), queues ? deadline : Clock::time_point{}))
-            return false;
-        if (queues && first != nullptr)
-            *first = Clock::now();
-    }
-    return true;
-}
-
-std::vector<TableLock> exclusively(const std::vector<Oid> &tables) {
+std::vector<TableLock> share_ancestors(Oid table) {
     std::vector<TableLock> locks;
-    locks.reserve(tables.size());
-    for (const Oid table : tables)
-        locks.push_back({table, LockMode::access_exclusive});
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT a.relid::oid::bigint
+        FROM pg_partition_ancestors($1) WITH ORDINALITY AS a (relid, height)
+        WHERE a.relid <> $1
+        ORDER BY a.height DESC
+    )SQL",
+                                        {table})
+                                  .rows)
+        locks.push_back({row.oid(0), LockMode::access_share});
     return locks;
 }
 
-bool lock_exclusively(const std::vector<Oid> &tables, Milliseconds limit, Clock::time_point *first) {
-    return lock_politely(exclusively(tables), limit, first);
+bool worth_queueing(const std::vector<TableLock> &locks, Milliseconds limit) {
+    return evict_autovacuum(locks, Clock::now() + limit) && !one_is_older(in_the_way(locks), limit);
+}
+
+bool lock_politely(const std::vector<TableLock> &locks, Milliseconds limit, Clock::time_point *exclusive) {
+    const auto deadline = Clock::now() + limit;
+    if (!worth_queueing(locks, limit))
+        return false;
+    bool felt = false;
+    for (const TableLock &lock : locks) {
+        if (!lock_until(lock.table, server_mode(lock.mode), deadline))
+            return false;
+        if (exclusive != nullptr && !felt && lock.mode == LockMode::access_exclusive) {
+            felt = true;
+            *exclusive = Clock::now();
+        }
+    }
+    return true;
 }
 
 std::string lock_holders(const std::vector<TableLock> &locks) {

@@ -4,6 +4,7 @@
 
 #include "partbackfill/engine/carry.hpp"
 #include "partbackfill/engine/definition.hpp"
+#include "partbackfill/engine/foreign_keys.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -193,6 +194,7 @@ bool drop_own_table(std::int64_t job, Oid table) {
     if (found.empty())
         return false;
     const pg::Row &row = found.rows.front();
+    drop_foreign_keys(table);
     pg::execute("DROP TABLE " + pg::quote_qualified(row.text(0), row.text(1)) + " RESTRICT");
     return true;
 }

@@ -54,10 +54,6 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::unprepared;
         return result;
     }
-    if (request.lacks_writes && request.lacks_writes()) {
-        result.outcome = SwapOutcome::written;
-        return result;
-    }
     if (!request.untouched()) {
         result.outcome = SwapOutcome::touched;
         return result;
@@ -65,7 +61,17 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     method.check(request, *before);
     result.locks = method.tables_to_lock(*before, request.shadow);
     const auto asked = Clock::now();
-    const bool locked = lock_exclusively(result.locks, request.lock_timeout, &result.locked_at);
+    // Only then the writes: what could not be swapped anyway is not built again for
+    // them, and again.
+    if (!worth_queueing(result.locks, request.lock_timeout)) {
+        result.lock_wait = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - asked);
+        return result;
+    }
+    if (request.lacks_writes && request.lacks_writes()) {
+        result.outcome = SwapOutcome::written;
+        return result;
+    }
+    const bool locked = lock_politely(result.locks, request.lock_timeout, &result.locked_at);
     result.lock_wait = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - asked);
     if (!locked)
         return result;

@@ -11,14 +11,17 @@ namespace partbackfill::engine {
 
 namespace {
 
-// The parent first: whoever reads or writes through it waits there, once, and
-// holds nothing of what follows.
-std::vector<Oid> tables_to_lock(const Leaf &leaf, Oid shadow) {
-    std::vector<Oid> tables{leaf.parent, leaf.oid};
+// The parent before the partitions: whoever reads or writes through it waits
+// there, once, and holds nothing of what follows. What is above it is only read,
+// but in the order in which everybody locks a tree.
+std::vector<TableLock> tables_to_lock(const Leaf &leaf, Oid shadow) {
+    std::vector<TableLock> locks = share_ancestors(leaf.parent);
+    locks.push_back({leaf.parent, LockMode::access_exclusive});
+    locks.push_back({leaf.oid, LockMode::access_exclusive});
     if (const auto sibling = default_sibling(leaf))
-        tables.push_back(*sibling);
-    tables.push_back(shadow);
-    return tables;
+        locks.push_back({*sibling, LockMode::access_exclusive});
+    locks.push_back({shadow, LockMode::access_exclusive});
+    return locks;
 }
 
 // Both tables have one name and their indexes have one name each, in two
@@ -48,7 +51,10 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
 // conflicts with itself: two builds that keep writers out of one parent could
 // never swap beside each other.
 std::vector<TableLock> locks_against_writers(const Leaf &leaf) {
-    return {{leaf.parent, LockMode::share_row_exclusive}, {leaf.oid, LockMode::share_row_exclusive}};
+    std::vector<TableLock> locks = share_ancestors(leaf.parent);
+    locks.push_back({leaf.parent, LockMode::share_row_exclusive});
+    locks.push_back({leaf.oid, LockMode::share_row_exclusive});
+    return locks;
 }
 
 // A proof that a large DEFAULT sibling holds no row of the partition. Adding it

@@ -15,12 +15,17 @@ namespace {
 
 void finish(std::int64_t, const Leaf &leaf, Oid shadow) { check_referenced_keys(leaf, shadow); }
 
-// The leaf first, for which its readers wait; nobody has the others open without
-// it. Siblings and parents are not locked at all. Tables that the partition's
-// foreign keys refer to come last: the shadow's own copies of the keys go with
-// the exchange.
-std::vector<Oid> tables_to_lock(const Leaf &leaf, Oid shadow) {
-    std::vector<Oid> tables{leaf.oid, shadow};
+// Tables that the partition's foreign keys refer to come first: the shadow's own
+// copies of the keys go with the exchange. Their readers pass, and so does whoever
+// checks a key; whoever deletes one looks into the leaf next, and holds nothing of
+// it while he waits. Then the leaf, for which its readers wait; nobody has the
+// others open without it. Siblings and parents are not locked at all.
+std::vector<TableLock> tables_to_lock(const Leaf &leaf, Oid shadow) {
+    std::vector<TableLock> locks;
+    for (const Oid table : tables_referred_to(shadow))
+        locks.push_back({table, LockMode::share_row_exclusive});
+    locks.push_back({leaf.oid, LockMode::access_exclusive});
+    locks.push_back({shadow, LockMode::access_exclusive});
     const pg::Result parts = pg::query(R"SQL(
         WITH heap (oid) AS (
             SELECT c.oid FROM pg_class AS c WHERE c.oid IN ($1, $2)
@@ -34,10 +39,8 @@ std::vector<Oid> tables_to_lock(const Leaf &leaf, Oid shadow) {
     )SQL",
                                        {leaf.oid, shadow});
     for (const pg::Row &row : parts.rows)
-        tables.push_back(row.oid(0));
-    for (const Oid table : tables_referred_to(shadow))
-        tables.push_back(table);
-    return tables;
+        locks.push_back({row.oid(0), LockMode::access_exclusive});
+    return locks;
 }
 
 // Readers are let through until the exchange. The parent is left alone: whoever
@@ -48,19 +51,16 @@ std::vector<TableLock> locks_against_writers(const Leaf &leaf) {
 
 Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLock> &locks) {
     const auto step = next_foreign_key_step(leaf, request.shadow);
-    if (step.empty())
+    if (!step)
         return Preparation::complete;
-    const pg::Result tables = pg::query(
-        "SELECT DISTINCT confrelid::bigint FROM pg_constraint WHERE contype = 'f' AND conrelid = $1", {leaf.oid});
-    for (const pg::Row &row : tables.rows)
-        locks.push_back({row.oid(0), LockMode::share_row_exclusive});
+    locks = step->locks;
     locks.push_back({request.shadow, LockMode::share_row_exclusive});
     if (!lock_politely(locks, request.lock_timeout))
         return Preparation::locked_out;
     // What the step changes is what it is known by from then on.
     if (!request.untouched())
         return Preparation::touched;
-    return run_bounded(step, request.lock_timeout) ? Preparation::again : Preparation::locked_out;
+    return run_bounded({step->statement}, request.lock_timeout) ? Preparation::again : Preparation::locked_out;
 }
 
 // No command checks this for us here.
@@ -122,7 +122,7 @@ std::vector<Pair> index_pairs(const Leaf &leaf, Oid shadow) {
 }
 
 bool prepared(const SwapRequest &request, const Leaf &leaf) {
-    return next_foreign_key_step(leaf, request.shadow).empty();
+    return !next_foreign_key_step(leaf, request.shadow);
 }
 
 void check(const SwapRequest &request, const Leaf &leaf) {

@@ -1,20 +1,14 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
-#include "access/genam.h"
-#include "access/table.h"
-#include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
-#include "utils/fmgroids.h"
-#include "utils/inval.h"
-#include "utils/rel.h"
 }
 
 #include <fmt/format.h>
 
+#include "partbackfill/engine/catalog_drop.hpp"
 #include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
@@ -49,27 +43,6 @@ void create_trigger(Oid table, Oid function, const char *name, const char *argum
     const bool in_partition = false;
     CreateTriggerFiringOn(statement, nullptr, table, InvalidOid, InvalidOid, InvalidOid, function, InvalidOid, nullptr,
                           is_internal, in_partition, TRIGGER_FIRES_ALWAYS);
-    CommandCounterIncrement();
-}
-
-// DROP TRIGGER would take ACCESS EXCLUSIVE, and readers would wait with it.
-void drop_triggers(Oid table_oid, const char *prefix) {
-    Relation table = table_open(table_oid, ShareRowExclusiveLock);
-    Relation catalog = table_open(TriggerRelationId, RowExclusiveLock);
-    ScanKeyData key;
-    ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table_oid));
-    SysScanDesc scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, nullptr, 1, &key);
-    for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
-        const auto *trigger = reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple));
-        if (!trigger->tgisinternal || strncmp(NameStr(trigger->tgname), prefix, strlen(prefix)) != 0)
-            continue;
-        deleteDependencyRecordsFor(TriggerRelationId, trigger->oid, false);
-        CatalogTupleDelete(catalog, &tuple->t_self);
-    }
-    systable_endscan(scan);
-    table_close(catalog, RowExclusiveLock);
-    CacheInvalidateRelcache(table);
-    table_close(table, NoLock);
     CommandCounterIncrement();
 }
 
@@ -108,10 +81,16 @@ void create_guard(std::int64_t job, Oid partition) {
 }
 
 void drop_guard(std::int64_t job, Oid partition) {
-    if (guarded(job, {partition}).empty())
-        return;
-    const std::string prefix = name_prefix(job);
-    pg::guard([&] { drop_triggers(partition, prefix.c_str()); });
+    std::vector<Oid> triggers;
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT t.oid::bigint
+        FROM pg_trigger AS t
+        WHERE t.tgrelid = $1 AND t.tgisinternal AND starts_with(t.tgname::text, $2)
+    )SQL",
+                                        {partition, name_prefix(job)})
+                                  .rows)
+        triggers.push_back(row.oid(0));
+    drop_triggers(triggers);
 }
 
 std::vector<Oid> guarded(std::int64_t job, const std::vector<Oid> &tables) {

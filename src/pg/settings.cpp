@@ -76,4 +76,12 @@ void override_for_session(const char *name, const char *value) {
     });
 }
 
+void force_for_session(const char *name, const char *value) {
+    guard([&] { set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false); });
+}
+
+std::string configured_value(const char *name) {
+    return guard([&] { return GetConfigOptionResetString(name); });
+}
+
 } // namespace partbackfill::pg

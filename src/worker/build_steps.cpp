@@ -98,6 +98,8 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
             outcome = StepOutcome::skipped;
         } else {
             engine::check_can_be_carried(*leaf, job.swap); // it may have changed since the door
+            if (job.on_write == job::OnWrite::ignore)
+                engine::check_can_ignore_writes({leaf->oid});
             engine::ensure_schemas(job.id, *leaf);
             const std::string constraint = engine::constraint_text(leaf->oid);
             // Before the copy is made: what changes meanwhile is seen at the swap.

@@ -18,11 +18,11 @@ std::vector<engine::TableLock> locks_to_drop(const job::Job &job, Oid table) {
     const pg::PinnedSettings pinned;
     if (!engine::is_own_table(job.id, table))
         return {};
-    // A foreign key of it has triggers on the table that it refers to.
-    std::vector<Oid> tables{table};
+    std::vector<engine::TableLock> locks;
     for (const Oid referred : engine::tables_referred_to(table))
-        tables.push_back(referred);
-    return engine::exclusively(tables);
+        locks.push_back({referred, engine::LockMode::share_row_exclusive});
+    locks.push_back({table, engine::LockMode::access_exclusive});
+    return locks;
 }
 
 bool drop_politely(const job::Job &job, Oid table) {
@@ -96,8 +96,10 @@ void drop_proofs(const job::Job &job, const std::vector<Oid> &proofs) {
     const auto tables = engine::tables_of_proofs(proofs);
     if (tables.empty())
         return;
-    std::chrono::steady_clock::time_point had;
-    if (!engine::lock_exclusively(tables, job.lock_timeout, &had))
+    std::vector<engine::TableLock> locks;
+    for (const Oid table : tables)
+        locks.push_back({table, engine::LockMode::access_exclusive});
+    if (!engine::lock_politely(locks, job.lock_timeout))
         pg::raise(pg::sqlcode::kLockNotAvailable,
                   fmt::format("could not lock partition \"{}\" to tidy up",
                               pg::query_row("SELECT relname FROM pg_class WHERE oid = $1", {tables.front()}).text(0)));

@@ -8,6 +8,7 @@ extern "C" {
 #include "utils/guc.h"
 }
 
+#include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/entry.hpp"
@@ -35,6 +36,8 @@ void override_session() {
     pg::override_for_session("default_transaction_isolation", "read committed");
     pg::override_for_session("default_transaction_read_only", "off");
     pg::override_for_session("default_transaction_deferrable", "off");
+    // Of a deadlock the victim is the worker, whatever it is that it does.
+    pg::force_for_session("deadlock_timeout", engine::kDeadlockTimeout);
     // A policy that would hide rows of the source is an error, not a loss.
     pg::override_for_session("row_security", "off");
 }

@@ -23,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 constexpr core::Milliseconds kSwapPauseBase{200};
-constexpr core::Milliseconds kSwapPauseCap{5000};
+constexpr core::Milliseconds kSwapPauseCap{2000};
 
 double jitter() {
     std::random_device device;
@@ -195,7 +195,7 @@ StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
     const engine::SwapResult result = try_swap(job, partition);
     switch (result.outcome) {
     case engine::SwapOutcome::locked_out:
-        return postpone(job, partition, result.lock_wait, engine::exclusively(result.locks));
+        return postpone(job, partition, result.lock_wait, result.locks);
     case engine::SwapOutcome::unprepared:
         return StepOutcome::unprepared;
     case engine::SwapOutcome::written:

@@ -4,10 +4,12 @@
 // Each of the functions needs a PinnedSettings scope.
 #pragma once
 
-#include <chrono>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "partbackfill/engine/partitions.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 
 namespace partbackfill::engine {
 
@@ -17,14 +19,18 @@ namespace partbackfill::engine {
 // write after it, and found as such.
 void check_referenced_keys(const Leaf &leaf, Oid shadow);
 
-// Statements that give the shadow the next foreign key of the live partition
-// that it lacks, or else validate the next one that is not valid; none when all
-// are there. Adding takes SHARE ROW EXCLUSIVE on the tables referred to, which
-// their readers do not feel, and validating ROW SHARE. From then on whoever
-// deletes a key there meets the shadow as he will meet the partition.
-std::vector<std::string> next_foreign_key_step(const Leaf &leaf, Oid shadow);
+struct ForeignKeyStep {
+    std::string statement;
+    std::vector<TableLock> locks; // what it takes on tables that others use
+};
+// Gives the shadow the next foreign key of the live partition that it lacks, or
+// else validates the next one that is not valid; nullopt when all are there.
+// Adding takes SHARE ROW EXCLUSIVE on the tables referred to, for a moment, and
+// validating ROW SHARE, for a scan of the shadow, which no writer feels. From then
+// on whoever deletes a key there meets the shadow as he will meet the partition.
+std::optional<ForeignKeyStep> next_foreign_key_step(const Leaf &leaf, Oid shadow);
 
-// Drops them all. Needs ACCESS EXCLUSIVE on the tables referred to.
+// Drops them all. SHARE ROW EXCLUSIVE on the tables referred to.
 void drop_foreign_keys(Oid shadow);
 
 // Those tables: all that have a trigger of a foreign key of the shadow.

@@ -3,10 +3,14 @@
 // Whoever stands in a lock's queue holds up all that come behind and conflict
 // with him. So it is looked before it is queued: while a transaction in the way is
 // older than we would wait, it will hardly end in that time, and we do not queue
-// at all. Otherwise we queue for one lock, for no longer than the limit, holding
-// no other meanwhile, so that no deadlock can come of it; the rest must be free at
-// once. Whoever fails gives back everything and comes again later. Nobody is
+// at all. Otherwise we queue, for no longer than the limit for all of the locks
+// together. Whoever fails gives back everything and comes again later. Nobody is
 // canceled but an autovacuum, as the server itself would do a second later.
+//
+// Should waiting end in a deadlock nevertheless, it is always we who give way: a
+// worker looks for one after kDeadlockTimeout, and does not stand in a queue for as
+// long as others wait before they look (the server's deadlock_timeout), but leaves
+// it and comes back.
 #pragma once
 
 #include <chrono>
@@ -18,24 +22,30 @@
 
 namespace partbackfill::engine {
 
-enum class LockMode { access_share, share_row_exclusive, access_exclusive };
+enum class LockMode { access_share, row_share, share_row_exclusive, access_exclusive };
+
+// For every session that takes locks so.
+inline constexpr const char *kDeadlockTimeout = "10 ms";
 
 struct TableLock {
     Oid table = kNoOid;
     LockMode mode = LockMode::access_exclusive;
+    bool operator==(const TableLock &) const = default;
 };
 
-// The locks, to the end of the (sub)transaction; the first is the one to queue
-// for, which many share. `limit` 0 does not queue. False when one was not had:
-// the (sub)transaction must then be rolled back, which gives back the others.
-// `first` becomes the time at which the first of them was had.
-bool lock_politely(const std::vector<TableLock> &locks, std::chrono::milliseconds limit,
-                   std::chrono::steady_clock::time_point *first = nullptr);
+// ACCESS SHARE on what is above a table in its partition tree, the root first:
+// whoever locks a tree does so in that order.
+std::vector<TableLock> share_ancestors(Oid table);
 
-// The same, ACCESS EXCLUSIVE on each.
-std::vector<TableLock> exclusively(const std::vector<Oid> &tables);
-bool lock_exclusively(const std::vector<Oid> &tables, std::chrono::milliseconds limit,
-                      std::chrono::steady_clock::time_point *first);
+// The locks in their order, to the end of the (sub)transaction. `limit` 0 does not
+// queue. False when one was not had: the (sub)transaction must then be rolled
+// back, which gives back the others. `exclusive` becomes the time at which the
+// first ACCESS EXCLUSIVE lock was had.
+bool lock_politely(const std::vector<TableLock> &locks, std::chrono::milliseconds limit,
+                   std::chrono::steady_clock::time_point *exclusive = nullptr);
+
+// Whether it may succeed, as far as can be seen without queueing.
+bool worth_queueing(const std::vector<TableLock> &locks, std::chrono::milliseconds limit);
 
 // Whether the error says that others are in the way, for now.
 bool is_contention(const pg::Error &error);
@@ -43,7 +53,7 @@ bool is_contention(const pg::Error &error);
 // For what follows once the locks are had: statements meet locks that cannot all
 // be asked for beforehand, of indexes, or the row of a catalog that somebody has
 // changed and not committed. Within its life none is waited for longer than the
-// limit, since others wait for us meanwhile; 10 ms at least.
+// limit, since others wait for us meanwhile; 10 ms at least, to look for a deadlock.
 class BoundedWaits : public pg::SettingsScope {
 public:
     explicit BoundedWaits(std::chrono::milliseconds limit);

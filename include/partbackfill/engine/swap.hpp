@@ -55,9 +55,8 @@ struct SwapMethod {
     bool (*prepared)(const SwapRequest &request, const Leaf &leaf);
     // Raises when the exchange may not be made; asked before the locks and under them.
     void (*check)(const SwapRequest &request, const Leaf &leaf);
-    // What it must hold ACCESS EXCLUSIVE locks on, in the order in which they are
-    // taken; readers share the first.
-    std::vector<Oid> (*tables_to_lock)(const Leaf &leaf, Oid shadow);
+    // What it must hold, in the order in which the locks are taken.
+    std::vector<TableLock> (*tables_to_lock)(const Leaf &leaf, Oid shadow);
     // The exchange itself, once all are held, in the same transaction. Returns
     // the OID of the table that holds the old rows from now on.
     Oid (*exchange)(const SwapRequest &request, const Leaf &leaf);
@@ -94,8 +93,8 @@ struct SwapResult {
     SwapOutcome outcome = SwapOutcome::locked_out;
     Oid old_table = kNoOid;
     std::chrono::microseconds lock_wait{0};            // until the last lock was had, or given up
-    std::chrono::steady_clock::time_point locked_at{}; // when the first lock was had
-    std::vector<Oid> locks;                            // what was asked for
+    std::chrono::steady_clock::time_point locked_at{}; // when readers had to wait
+    std::vector<TableLock> locks;                      // what was asked for
 };
 
 // Locks, looks again whether the partition is still the one that was rebuilt,

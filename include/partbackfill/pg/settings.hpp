@@ -50,4 +50,12 @@ void set_for_session(const std::vector<Setting> &settings);
 // database has set.
 void override_for_session(const char *name, const char *value);
 
+// As a superuser would, for the rest of the session; what the configuration says
+// stays known.
+void force_for_session(const char *name, const char *value);
+
+// What the configuration, the database and the role say, without what the session
+// has set; without a unit.
+std::string configured_value(const char *name);
+
 } // namespace partbackfill::pg
