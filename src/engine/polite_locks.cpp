@@ -17,6 +17,7 @@ extern "C" {
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -29,6 +30,8 @@ using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
 constexpr Milliseconds kShortestWait{10};
+constexpr Milliseconds kPoll{1};
+constexpr int kPollsPerLook = 20;
 
 LOCKMODE server_mode(LockMode mode) {
     switch (mode) {
@@ -62,16 +65,16 @@ Holder holder_of(VirtualTransactionId transaction) {
     return {0, TwoPhaseGetXidByVirtualXID(transaction, &more), false};
 }
 
-void add_holders(const TableLock &lock, std::vector<Holder> &all) {
+void add_holders(Oid table, LOCKMODE mode, std::vector<Holder> &all) {
     struct Found {
         int count;
         Holder *holders;
     };
     const Found found = pg::guard([&] {
         LOCKTAG tag;
-        SET_LOCKTAG_RELATION(tag, MyDatabaseId, lock.table);
+        SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
         Found result{0, nullptr};
-        const VirtualTransactionId *transactions = GetLockConflicts(&tag, server_mode(lock.mode), &result.count);
+        const VirtualTransactionId *transactions = GetLockConflicts(&tag, mode, &result.count);
         result.holders = static_cast<Holder *>(palloc(sizeof(Holder) * static_cast<Size>(result.count + 1)));
         int kept = 0;
         for (int i = 0; i < result.count; i++) {
@@ -88,7 +91,7 @@ void add_holders(const TableLock &lock, std::vector<Holder> &all) {
 std::vector<Holder> in_the_way(const std::vector<TableLock> &locks) {
     std::vector<Holder> holders;
     for (const TableLock &lock : locks)
-        add_holders(lock, holders);
+        add_holders(lock.table, server_mode(lock.mode), holders);
     return holders;
 }
 
@@ -126,7 +129,9 @@ enum class Stand { granted, too_long, deadlock };
 Stand stand(Oid table, LOCKMODE mode, Milliseconds limit) {
     pg::Subtransaction subtransaction;
     try {
-        const BoundedWaits bounded(limit);
+        pg::SettingsScope scope;
+        scope.set("lock_timeout", std::to_string(limit.count()).c_str());
+        scope.force("log_lock_waits", "off"); // or, with our deadlock_timeout, each would be logged
         pg::guard([&] { LockRelationOid(table, mode); });
     } catch (const pg::Error &error) {
         if (!is_contention(error))
@@ -137,13 +142,66 @@ Stand stand(Oid table, LOCKMODE mode, Milliseconds limit) {
     return Stand::granted;
 }
 
+// Whether somebody who has the lock waits for one of ours. He would look for a
+// deadlock when we have hardly begun to wait, and be the victim.
+bool holder_waits_for_us(Oid table, LOCKMODE mode) {
+    std::vector<Holder> holders;
+    add_holders(table, mode, holders);
+    std::vector<Oid> pids;
+    for (const Holder &holder : holders)
+        if (holder.pid != 0)
+            pids.push_back(static_cast<Oid>(holder.pid));
+    if (pids.empty())
+        return false;
+    return pg::query_row(R"SQL(
+        WITH RECURSIVE way (pid) AS (
+            SELECT h::bigint::int FROM unnest($1) AS h
+            UNION
+            SELECT b.pid FROM way, unnest(pg_blocking_pids(way.pid)) AS b (pid)
+        )
+        SELECT EXISTS (SELECT FROM way WHERE pid = pg_backend_pid())
+    )SQL",
+                         {pids})
+        .boolean(0);
+}
+
+// Whether we have a lock on the table already.
+bool have_one(Oid table) {
+    return pg::guard([&] {
+        LOCKTAG tag;
+        SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
+        for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+            if (pg::lock_held_by_me(&tag, mode))
+                return true;
+        return false;
+    });
+}
+
+// Asks again and again without standing in the queue. The server cancels at once
+// whoever asks for a lock that he cannot have because of ours, while we wait for
+// one that he has on the same table: with a lock on it we must not wait. When
+// nobody is in the way those who wait for us are passed, but only by who queues.
+bool poll_until(Oid table, LOCKMODE mode, Clock::time_point deadline) {
+    for (int polls = 1;; polls++) {
+        std::vector<Holder> holders;
+        add_holders(table, mode, holders);
+        if (holders.empty() && stand(table, mode, kPoll) == Stand::granted)
+            return true;
+        if (Clock::now() >= deadline || (polls % kPollsPerLook == 0 && holder_waits_for_us(table, mode)))
+            return false;
+        pg::sleep(kPoll, pg::Wait::backoff);
+    }
+}
+
 // False when the lock was not granted within the time that is left.
 bool lock_until(Oid table, LOCKMODE mode, Clock::time_point deadline) {
+    if (have_one(table))
+        return poll_until(table, mode, deadline);
     if (pg::guard([&] { return ConditionalLockRelationOid(table, mode); }))
         return true;
     for (;;) {
         const auto left = std::chrono::duration_cast<Milliseconds>(deadline - Clock::now());
-        if (left <= Milliseconds::zero())
+        if (left <= Milliseconds::zero() || holder_waits_for_us(table, mode))
             return false;
         const Stand result = stand(table, mode, std::min(left, longest_stand()));
         if (result != Stand::too_long)
@@ -186,7 +244,6 @@ bool is_contention(const pg::Error &error) {
                                                        error.fields().message == "tuple concurrently deleted"));
 }
 
-// With the session's short deadlock_timeout each of our waits would be logged.
 BoundedWaits::BoundedWaits(Milliseconds limit) {
     set("lock_timeout", std::to_string(std::clamp(limit, kShortestWait, longest_stand()).count()).c_str());
     force("log_lock_waits", "off");

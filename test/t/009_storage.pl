@@ -81,7 +81,7 @@ $node->safe_psql('postgres', <<'SQL');
     BEGIN
         IF current_setting('application_name') LIKE 'partbackfill%' OR EXISTS (
             SELECT FROM pg_stat_activity WHERE pid = pg_backend_pid() AND backend_type = 'partbackfill worker'
-               AND query LIKE '%: swapping') THEN
+               AND query LIKE '%: swapping%') THEN
             INSERT INTO public.locks_seen
             SELECT relname, mode FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
             WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relation >= 16384 AND relnamespace = 'public'::regnamespace

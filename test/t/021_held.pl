@@ -7,6 +7,7 @@ use lib $FindBin::RealBin;
 
 use Backfill;
 use Test::More;
+use Time::HiRes 'usleep';
 
 my $node = new_node('held');
 my $holder = session($node);
@@ -99,6 +100,23 @@ sub begin_waiting {
     cmp_ok($node->safe_psql('postgres', "SELECT rebuilds FROM backfill_progress WHERE job = $job AND ordinal = 1"), '>=', 1,
         "$title: the partition is built again for it");
     is($node->safe_psql('postgres', q{SELECT count(*) FROM t}), '100', "$title: from the source as it is by then");
+    $reader->quit;
+    check_clean($node, $title);
+}
+{
+    my $title = 'a reader who writes while the swap wants its locks';
+    make_table();
+    close_gate($holder, 1);
+    my $reader = session($node);
+    my $job = start_job($node, qq{'t', 'SELECT k, v FROM raw WHERE pass_gate(1)', $options, partitions => '{t_1}', lock_timeout => '1 min'});
+    await_at_gate($node, 1);
+    $reader->query_safe('BEGIN; SELECT count(*) FROM t');
+    open_gate($holder, 1);
+    await_worker($node, $job, q{query LIKE '%swapping%'});
+    # The server cancels whoever asks for a lock in the way of one that waits for him, and has something in his.
+    usleep(50_000);
+    is($reader->query_safe(q{INSERT INTO t VALUES (1, 'w') RETURNING v; COMMIT}), 'w', "$title: is not canceled");
+    is(wait_job($node, $job), 'done', "$title: the job is done then");
     $reader->quit;
     check_clean($node, $title);
 }

@@ -7,10 +7,11 @@
 // together. Whoever fails gives back everything and comes again later. Nobody is
 // canceled but an autovacuum, as the server itself would do a second later.
 //
-// Should waiting end in a deadlock nevertheless, it is always we who give way: a
-// worker looks for one after kDeadlockTimeout, and does not stand in a queue for as
-// long as others wait before they look (the server's deadlock_timeout), but leaves
-// it and comes back.
+// Should waiting end in a deadlock nevertheless, it is always we who give way: we
+// do not begin to wait for somebody who waits for us, a worker looks for a deadlock
+// after kDeadlockTimeout, and it does not stand in a queue for as long as others
+// wait before they look (the server's deadlock_timeout), but leaves it and comes
+// back. Where it has a lock already it does not queue for a stronger one at all.
 #pragma once
 
 #include <chrono>
