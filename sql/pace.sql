@@ -13,17 +13,27 @@ SELECT backfill_start('pace', 'pace_source', max_wal_rate => '5%');
 SELECT backfill_start('pace', 'pace_source', nice_ratio => -1);
 SELECT backfill_start('pace', 'pace_source', nice_ratio => 'nan');
 SELECT backfill_start('pace', 'pace_source', nice_ratio => NULL);
+SELECT backfill_start('pace', 'pace_source', max_replica_lag => '-1 s');
+SELECT backfill_start('pace', 'pace_source', min_free_disk => 'some');
+SELECT backfill_start('pace', 'pace_source', min_free_disk => '101%');
+SELECT backfill_start('pace', 'pace_source', throttle_query => 'SELECT 1; SELECT 2');
+SELECT backfill_start('pace', 'pace_source', throttle_query => 'DELETE FROM pace RETURNING true');
+SELECT backfill_start('pace', 'pace_source', throttle_query => 'SELECT true FROM pace FOR UPDATE');
+SELECT backfill_start('pace', 'pace_source', throttle_query => 'SELECT true FROM nowhere');
+SELECT backfill_start('pace', 'pace_source', throttle_query => 'SELECT true, 1');
+SELECT backfill_start('pace', 'pace_source', throttle_query => $$SELECT 'now'::text$$);
 
 -- '' and 0 mean no limit
-SELECT backfill_start('pace', 'pace_source', max_wal_rate => '', nice_ratio => 0, delay => '0', keep_old => false) AS job \gset
+SELECT backfill_start('pace', 'pace_source', max_wal_rate => '', nice_ratio => 0, max_replica_lag => '0',
+    throttle_query => '', min_free_disk => '0%', delay => '0', keep_old => false) AS job \gset
 SELECT backfill_wait(:job, '60 s');
-SELECT nice_ratio, max_wal_rate IS NULL AS unlimited FROM backfill_job WHERE job = :job;
+SELECT nice_ratio, max_wal_rate, max_replica_lag, throttle_query, min_free_disk FROM backfill_job WHERE job = :job;
 SELECT partition, state, throttled_time FROM backfill_progress WHERE job = :job;
 
 -- slowed; what it waited is told, and is part of the time that the builds took
 SELECT backfill_start('pace', 'pace_source', max_wal_rate => '1MB', nice_ratio => 0.5, delay => '0', keep_old => false) AS job \gset
 SELECT backfill_wait(:job, '60 s');
-SELECT nice_ratio, max_wal_rate FROM backfill_job WHERE job = :job;
+SELECT nice_ratio, max_wal_rate, max_replica_lag, throttle_query, min_free_disk FROM backfill_job WHERE job = :job;
 SELECT partition, state, rows, throttled_time > '0' AS throttled, throttled_time < build_time AS worked, waiting_on
 FROM backfill_progress WHERE job = :job;
 -- about 1 MB/s: a tenth of a second of it may be saved, and what a swap writes comes after the build

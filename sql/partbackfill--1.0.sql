@@ -26,6 +26,9 @@ CREATE TABLE @extschema@.backfill_job (
     delay           interval NOT NULL,
     nice_ratio      float8 NOT NULL,
     max_wal_rate    text,
+    max_replica_lag interval,
+    throttle_query  text,
+    min_free_disk   text,
     on_write        text NOT NULL,
     max_attempts    integer NOT NULL,
     on_error        text NOT NULL,
@@ -52,6 +55,9 @@ COMMENT ON COLUMN @extschema@.backfill_job.owner IS 'the role that called backfi
 COMMENT ON COLUMN @extschema@.backfill_job.state IS 'running, done, failed or canceled';
 COMMENT ON COLUMN @extschema@.backfill_job.nice_ratio IS 'seconds that its workers sleep for each second of work';
 COMMENT ON COLUMN @extschema@.backfill_job.max_wal_rate IS 'WAL that all its workers together may write in a second; NULL for no limit';
+COMMENT ON COLUMN @extschema@.backfill_job.max_replica_lag IS 'its workers wait while a standby''s replay is further behind; NULL for no limit';
+COMMENT ON COLUMN @extschema@.backfill_job.throttle_query IS 'its workers wait while this returns true or a number above 0';
+COMMENT ON COLUMN @extschema@.backfill_job.min_free_disk IS 'its workers wait rather than leave less: a size, or a percentage of the volume';
 COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
 COMMENT ON COLUMN @extschema@.backfill_job.setting_names IS 'settings of the calling session under which the source is read; values in setting_values';
 COMMENT ON COLUMN @extschema@.backfill_job.finished_at IS 'when the job came to rest and everything of its work was tidied away';
@@ -90,6 +96,7 @@ CREATE TABLE @extschema@.backfill_control (
     finished_at     timestamptz,
     build_time      interval,
     throttled_time  interval,
+    held_time       interval,
     lock_wait       interval,
     locked_for      interval,
     sqlstate        text,
@@ -111,6 +118,8 @@ COMMENT ON COLUMN @extschema@.backfill_control.seen_snapshot IS 'what its build 
 COMMENT ON COLUMN @extschema@.backfill_control.seen_guard IS 'versions of the guard''s triggers that the build saw; others at the swap mean a rebuild';
 COMMENT ON COLUMN @extschema@.backfill_control.seen_file IS 'file of the live partition that the build saw; another one at the swap means a rebuild';
 COMMENT ON COLUMN @extschema@.backfill_control.seal IS 'digest of the shadow''s definition as it was made, then built; another one means that somebody changed it';
+COMMENT ON COLUMN @extschema@.backfill_control.throttled_time IS 'how long its builds were made to wait';
+COMMENT ON COLUMN @extschema@.backfill_control.held_time IS 'the part of it in which nothing could be done: waiting for a standby, throttle_query or the disk';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the table being built beside it';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'what keep_old kept, in schema backfill_<job>_old';
 
@@ -184,6 +193,9 @@ CREATE FUNCTION @extschema@.backfill_start(
     delay         interval   DEFAULT '1 second',
     nice_ratio    float8     DEFAULT 0,
     max_wal_rate  text       DEFAULT NULL,
+    max_replica_lag interval DEFAULT NULL,
+    throttle_query text      DEFAULT NULL,
+    min_free_disk text       DEFAULT '5%',
     on_write      text       DEFAULT 'rebuild',
     on_error      text       DEFAULT 'continue',
     max_attempts  integer    DEFAULT 3,
@@ -209,7 +221,7 @@ COMMENT ON FUNCTION @extschema@.backfill_purge IS 'drop the old partitions that 
 
 CREATE FUNCTION @extschema@.backfill_live(
     OUT job bigint, OUT ordinal integer, OUT worker_pid integer, OUT phase text, OUT fraction float8,
-    OUT rows bigint, OUT throttled interval, OUT waiting_on text
+    OUT rows bigint, OUT throttled interval, OUT held interval, OUT waiting_on text
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_live';
 COMMENT ON FUNCTION @extschema@.backfill_live IS 'internal: what the workers of the caller''s jobs are doing now, for the views';

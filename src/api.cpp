@@ -9,6 +9,7 @@
 #include "partbackfill/engine/source.hpp"
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/job/pace_options.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/at_commit.hpp"
 #include "partbackfill/pg/compat.hpp"
@@ -31,23 +32,6 @@ engine::Selection read_selection(const pg::Arguments &arguments, int first) {
     return selection;
 }
 
-// A size, or nothing: '' and '0' mean none.
-std::optional<std::string> size_or_none(const std::optional<std::string> &text, const char *name) {
-    if (!text || text->empty())
-        return std::nullopt;
-    const auto bytes = core::parse_bytes(*text);
-    if (!bytes)
-        pg::raise(pg::sqlcode::kInvalidParameter, fmt::format("invalid value for {}: \"{}\"", name, *text), "",
-                  "Give a size such as '16MB'; valid units are \"B\", \"kB\", \"MB\", \"GB\" and \"TB\".");
-    return *bytes > 0 ? text : std::nullopt;
-}
-
-void check_nice_ratio(double ratio) {
-    constexpr double kMost = 1000;
-    if (!(ratio >= 0 && ratio <= kMost))
-        pg::raise(pg::sqlcode::kInvalidParameter, fmt::format("nice_ratio must be between 0 and {:g}", kMost));
-}
-
 // The parameters after the selection, in the order of the function's declaration.
 job::Options read_options(const pg::Arguments &arguments) {
     job::Options options;
@@ -55,8 +39,11 @@ job::Options read_options(const pg::Arguments &arguments) {
     options.newest_first = arguments.boolean(i++, "newest_first");
     options.workers = arguments.integer(i++, "workers");
     options.delay = arguments.interval(i++, "delay");
-    options.nice_ratio = arguments.number(i++, "nice_ratio");
-    options.max_wal_rate = size_or_none(arguments.optional_text(i++), "max_wal_rate");
+    options.nice_ratio = job::checked_nice_ratio(arguments.number(i++, "nice_ratio"));
+    options.max_wal_rate = job::checked_wal_rate(arguments.optional_text(i++));
+    options.max_replica_lag = job::checked_replica_lag(arguments.optional_interval(i++, "max_replica_lag"));
+    options.throttle_query = job::checked_throttle_query(arguments.optional_text(i++));
+    options.min_free_disk = job::checked_free_disk(arguments.optional_text(i++));
     options.on_write = arguments.string(i++, "on_write");
     options.on_error = arguments.string(i++, "on_error");
     options.max_attempts = arguments.integer(i++, "max_attempts");
@@ -66,7 +53,6 @@ job::Options read_options(const pg::Arguments &arguments) {
     options.swap_patience = arguments.interval(i++, "swap_patience");
     if (options.workers < 1)
         pg::raise(pg::sqlcode::kInvalidParameter, "workers must be at least 1");
-    check_nice_ratio(options.nice_ratio);
     if (options.max_attempts < 1)
         pg::raise(pg::sqlcode::kInvalidParameter, "max_attempts must be at least 1");
     if (options.on_write != "rebuild" && options.on_write != "block" && options.on_write != "ignore")

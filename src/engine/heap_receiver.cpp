@@ -56,7 +56,7 @@ struct HeapReceiver {
     int buffered;
     Size buffered_bytes;
     uint64 rows;
-    void (*after_flush)(void *, uint64);
+    void (*after_flush)(void *);
     void *after_flush_argument;
 };
 
@@ -95,7 +95,7 @@ void flush(HeapReceiver *self) {
     if (self->after_flush == nullptr)
         return;
     MemoryContextSwitchTo(self->flush_memory);
-    self->after_flush(self->after_flush_argument, self->rows);
+    self->after_flush(self->after_flush_argument);
     MemoryContextSwitchTo(before);
     MemoryContextReset(self->flush_memory);
 }
@@ -281,7 +281,7 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
     return &self->base;
 }
 
-void heap_receiver_after_flush(DestReceiver *receiver, void (*function)(void *, uint64), void *argument) {
+void heap_receiver_after_flush(DestReceiver *receiver, void (*function)(void *), void *argument) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
     self->after_flush = function;
     self->after_flush_argument = argument;

@@ -105,7 +105,7 @@ void start_progress(Oid table) {
 }
 
 // The server calls it inside the query.
-void keep_pace(void *argument, uint64) {
+void keep_pace(void *argument) {
     pg::enter_void([](void *request) { static_cast<const LoadRequest *>(request)->pace(); }, argument);
 }
 
@@ -132,7 +132,7 @@ uint64 load_heap(const LoadRequest &request) {
     // is parsed; whether that may run beside a parallel plan decides how it is
     // planned.
     SPIPlanPtr plan = prepare(request.query.sql.c_str(), request.params, false);
-    if (!heap_receiver_needs_serial_plan(receiver, result_of(plan)))
+    if (!request.serial && !heap_receiver_needs_serial_plan(receiver, result_of(plan)))
         plan = prepare(request.query.sql.c_str(), request.params, true);
     SPIExecuteOptions options{};
     options.params = param_list(request.params);

@@ -116,7 +116,7 @@ Oid named_relation(const std::string &text) {
     });
 }
 
-std::string single_select(const std::string &text) {
+std::string single_select(const std::string &text, const char *what) {
     struct Span {
         int statements;
         bool select;
@@ -135,11 +135,12 @@ std::string single_select(const std::string &text) {
         return found;
     });
     if (span.statements != 1)
-        pg::raise(pg::sqlcode::kSyntaxError, "source must be the name of a relation or one query",
-                  "The source has " + std::to_string(span.statements) + " statements.");
+        pg::raise(pg::sqlcode::kSyntaxError, strcmp(what, "source") == 0 ? "source must be the name of a relation or one query"
+                                             : std::string(what) + " must be one query",
+                  "The " + std::string(what) + " has " + std::to_string(span.statements) + " statements.");
     if (!span.select)
-        pg::raise(pg::sqlcode::kInvalidParameter, "source must be a query that only reads",
-                  "The source is not a SELECT, VALUES, TABLE or WITH query.");
+        pg::raise(pg::sqlcode::kInvalidParameter, std::string(what) + " must be a query that only reads",
+                  "The " + std::string(what) + " is not a SELECT, VALUES, TABLE or WITH query.");
     const auto start = static_cast<size_t>(span.start);
     return span.length > 0 ? text.substr(start, static_cast<size_t>(span.length)) : text.substr(start);
 }

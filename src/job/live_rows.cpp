@@ -17,17 +17,18 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
                    ELSE 0
                END,
                COALESCE(copy.tuples_processed, line.rows),
-               line.throttled, line.waiting_on
+               line.throttled, line.held, line.waiting_on
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job
         JOIN pg_stat_activity AS a ON a.pid = c.worker_pid AND a.backend_type = 'partbackfill worker'
                                   AND a.datname = current_database()
         CROSS JOIN LATERAL (
             SELECT m[1] AS phase, m[3]::float8 AS part, m[4]::float8 AS parts, m[6]::bigint AS rows,
-                   make_interval(secs => m[8]::float8) AS throttled, m[10] AS waiting_on
+                   make_interval(secs => m[8]::float8) AS throttled,
+                   make_interval(secs => m[10]::float8) AS held, m[12] AS waiting_on
             FROM format('backfill job %s partition %s %s: ', c.job, c.ordinal, c.partition) AS prefix
             CROSS JOIN LATERAL regexp_match(substr(a.query, length(prefix) + 1),
-                '^([a-z]+)( ([0-9]+)/([0-9]+))?(; ([0-9]+) rows)?(; throttled ([0-9.]+) s)?(; waiting on (.*))?$') AS m
+                '^([a-z]+)( ([0-9]+)/([0-9]+))?(; ([0-9]+) rows)?(; throttled ([0-9.]+) s)?(; held ([0-9.]+) s)?(; waiting on (.*))?$') AS m
             WHERE starts_with(a.query, prefix)
         ) AS line
         LEFT JOIN pg_stat_progress_copy AS copy ON copy.pid = a.pid
@@ -41,7 +42,7 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
     std::vector<std::vector<std::optional<std::string>>> rows;
     for (const pg::Row &row : result.rows) {
         rows.emplace_back();
-        for (size_t i = 0; i < 8; i++)
+        for (size_t i = 0; i < 9; i++)
             rows.back().push_back(row.field(i));
     }
     return rows;

@@ -17,7 +17,9 @@ double number(const std::string &text) {
 
 } // namespace
 
-std::vector<std::string> pace_columns() { return {"state", "nice_ratio", "max_wal_rate"}; }
+std::vector<std::string> pace_columns() { 
+    return {"state", "nice_ratio", "max_wal_rate", "max_replica_lag", "throttle_query", "min_free_disk"};
+}
 
 Pace pace_of(const std::vector<std::optional<std::string>> &fields) {
     Pace pace;
@@ -25,6 +27,11 @@ Pace pace_of(const std::vector<std::optional<std::string>> &fields) {
     pace.nice_ratio = number(fields.at(1).value());
     if (fields.at(2))
         pace.max_wal_rate = core::parse_bytes(*fields.at(2)).value();
+    if (fields.at(3))
+        pace.max_replica_lag = number(*fields.at(3));
+    pace.throttle_query = fields.at(4);
+    if (fields.at(5))
+        pace.min_free_disk = core::parse_room(*fields.at(5)).value();
     return pace;
 }
 

@@ -133,8 +133,9 @@ void ControlTables::record_proof(Partition &partition, Oid proof) {
 void ControlTables::built(Partition &partition, const BuildFigures &figures) {
     move(partition, core::PartitionEvent::built,
          ", rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
-         " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9)",
-         {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count()});
+         " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9),"
+         " held_time = COALESCE(held_time, '0') + make_interval(secs => $10)",
+         {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count(), figures.held.count()});
     partition.rows = figures.rows;
 }
 

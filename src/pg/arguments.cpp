@@ -52,14 +52,7 @@ std::string Arguments::string(int i, const char *name) const {
 
 std::string Arguments::interval(int i, const char *name) const {
     require(i, name);
-    const bool negative = guard([&] {
-        const Datum zero = DirectFunctionCall3(interval_in, CStringGetDatum("0"), ObjectIdGetDatum(InvalidOid),
-                                               Int32GetDatum(-1));
-        return DatumGetBool(DirectFunctionCall2(interval_lt, fcinfo_->args[i].value, zero));
-    });
-    if (negative)
-        raise(sqlcode::kInvalidParameter, std::string(name) + " must not be negative");
-    return *optional_interval(i);
+    return *optional_interval(i, name);
 }
 
 std::optional<std::string> Arguments::optional_text(int i) const {
@@ -68,9 +61,16 @@ std::optional<std::string> Arguments::optional_text(int i) const {
     return guard([&] { return TextDatumGetCString(fcinfo_->args[i].value); });
 }
 
-std::optional<std::string> Arguments::optional_interval(int i) const {
+std::optional<std::string> Arguments::optional_interval(int i, const char *name) const {
     if (is_null(i))
         return std::nullopt;
+    const bool negative = name != nullptr && guard([&] {
+        const Datum zero = DirectFunctionCall3(interval_in, CStringGetDatum("0"), ObjectIdGetDatum(InvalidOid),
+                                               Int32GetDatum(-1));
+        return DatumGetBool(DirectFunctionCall2(interval_lt, fcinfo_->args[i].value, zero));
+    });
+    if (negative)
+        raise(sqlcode::kInvalidParameter, std::string(name) + " must not be negative");
     const PinnedSettings pinned; // the style in which it is read back
     return guard([&] { return DatumGetCString(DirectFunctionCall1(interval_out, fcinfo_->args[i].value)); });
 }

@@ -10,6 +10,7 @@ extern "C" {
 #include "postmaster/bgworker.h"
 #include "storage/procarray.h"
 #include "storage/sinvaladt.h"
+#include "utils/backend_status.h"
 #include "utils/rel.h"
 #include "utils/guc_tables.h"
 #include "utils/wait_event.h"
@@ -110,6 +111,19 @@ PGPROC *process_of(VirtualTransactionId transaction) {
     PGPROC *process = BackendIdGetProc(transaction.backendId);
     return process != nullptr && process->lxid == transaction.localTransactionId ? process : nullptr;
 #endif
+}
+
+const char *application_name_of(int pid) {
+    for (int i = 1; i <= pgstat_fetch_stat_numbackends(); i++) {
+#if PG_VERSION_NUM >= 160000
+        const LocalPgBackendStatus *entry = pgstat_get_local_beentry_by_index(i);
+#else
+        const LocalPgBackendStatus *entry = pgstat_fetch_stat_local_beentry(i);
+#endif
+        if (entry != nullptr && entry->backendStatus.st_procpid == pid)
+            return entry->backendStatus.st_appname;
+    }
+    return nullptr;
 }
 
 void mark_enforced([[maybe_unused]] Constraint *constraint) {

@@ -40,8 +40,9 @@ struct Line {
     char phase[512];
     std::int64_t rows; // less than 0: none are known
     double throttled;
+    double held;
 };
-Line line{0, 0, "", -1, 0};
+Line line{0, 0, "", -1, 0, 0};
 
 void show(const std::string &waiting_on) {
     std::string text = line.phase;
@@ -49,6 +50,8 @@ void show(const std::string &waiting_on) {
         text += fmt::format("; {} rows", line.rows);
     if (line.throttled > 0)
         text += fmt::format("; throttled {:.1f} s", line.throttled);
+    if (line.held > 0)
+        text += fmt::format("; held {:.1f} s", line.held);
     if (!waiting_on.empty())
         text += "; waiting on " + waiting_on;
     pg::guard([&] { pgstat_report_activity(STATE_RUNNING, text.c_str()); });
@@ -58,7 +61,7 @@ void show(const std::string &waiting_on) {
 
 void show_phase(const job::Partition &partition, Phase phase, int part, int parts) {
     if (partition.job != line.job || partition.ordinal != line.ordinal || phase == Phase::creating)
-        line = {partition.job, partition.ordinal, "", -1, 0};
+        line = {partition.job, partition.ordinal, "", -1, 0, 0};
     std::string text =
         fmt::format("backfill job {} partition {} {}: {}", partition.job, partition.ordinal, partition.name, name(phase));
     if (parts > 0)
@@ -73,14 +76,15 @@ void show_rows(std::int64_t rows) {
     show("");
 }
 
-void show_throttled(std::chrono::duration<double> time, const std::string &waiting_on) {
-    line.throttled = time.count();
+void show_waiting(const Waited &waited, const std::string &waiting_on) {
+    line.throttled = waited.throttled.count();
+    line.held = waited.held.count();
     show(waiting_on);
 }
 
 void show_idle(std::int64_t job) {
     const std::string text = fmt::format("backfill job {}", job);
-    line = {job, 0, "", -1, 0};
+    line = {job, 0, "", -1, 0, 0};
     pg::guard([&] { pgstat_report_activity(STATE_IDLE, text.c_str()); });
 }
 

@@ -129,8 +129,11 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
         if (pacer != nullptr)
             pacer->check();
     };
-    if (pacer != nullptr)
+    if (pacer != nullptr) {
+        pacer->fills(partition.shadow);
         request.pace = keep_pace;
+        request.serial = pacer->wants_serial_plan();
+    }
     job::BuildFigures figures;
     engine::Sight seen;
     Clock::time_point loaded;
@@ -158,8 +161,10 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
     check_still_claimed(partition);
     figures.wal_bytes = static_cast<std::int64_t>(pg::wal_bytes_written() - wal_before);
     figures.seconds = Clock::now() - begun;
-    if (pacer != nullptr)
-        figures.throttled = pacer->throttled();
+    if (pacer != nullptr) {
+        figures.throttled = pacer->waited().throttled;
+        figures.held = pacer->waited().held;
+    }
     {
         job::ControlTables control;
         control.record_sight(partition, seen);
@@ -173,11 +178,20 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
 }
 
 void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
-    pacer.begin();
-    pg::Transaction transaction;
-    const std::string report = build(job, partition, &pacer);
-    transaction.commit();
-    log_line(report);
+    for (;;) {
+        try {
+            pg::Transaction transaction;
+            const std::string report = build(job, partition, &pacer);
+            transaction.commit();
+            log_line(report);
+            return;
+        } catch (const pg::Error &) {
+            // A throttle_query that was set just now needs a load without parallel
+            // workers: it begins anew.
+            if (!pacer.wants_another_plan())
+                throw;
+        }
+    }
 }
 
 void check_not_emptied(const job::Partition &partition) {

@@ -119,6 +119,8 @@ void take_over(const Job &job, Partition &partition) {
 void advance(const Job &job, Partition &partition, Pacer &pacer) {
     const bool held = partition.state == core::PartitionState::running && holds_writers(job, partition);
     if (partition.state == core::PartitionState::running) {
+        show_phase(partition, Phase::creating);
+        pacer.begin(partition);
         if (guard_step(job, partition) != StepOutcome::done || create_step(job, partition) != StepOutcome::done)
             return;
         if (!held)

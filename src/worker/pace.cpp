@@ -1,14 +1,15 @@
 #include "partbackfill/worker/pace.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/latch.hpp"
+#include "partbackfill/pg/probe.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/activity.hpp"
 
 namespace partbackfill::worker {
 
@@ -19,7 +20,7 @@ using core::Seconds;
 
 // Less is not worth a sleep; it is owed until there is more.
 constexpr Seconds kShortest{0.01};
-// Between looks at the settings.
+// Between looks at the settings and the signals.
 constexpr Seconds kBetweenLooks{1};
 
 } // namespace
@@ -27,19 +28,26 @@ constexpr Seconds kBetweenLooks{1};
 Pacer::Pacer(std::int64_t job)
     : job_(job), wal_(Clock::now()), marked_(Clock::now()), wal_marked_(pg::wal_bytes_written()) {}
 
-void Pacer::begin() {
-    if (!jobs_) {
-        pg::Transaction transaction;
+void Pacer::begin(const job::Partition &partition) {
+    waited_ = {};
+    seen_throttled_ = Seconds(0);
+    shadow_ = kNoOid;
+    for (bool first = true;; first = false) {
         {
-            job::ControlTables control;
-            jobs_ = control.job_table(job_);
+            pg::Transaction transaction;
+            if (!jobs_) {
+                job::ControlTables control;
+                jobs_ = control.job_table(job_);
+            }
+            if (first)
+                signals_.expect(partition.live);
+            look();
+            transaction.commit();
         }
-        transaction.commit();
+        if (held_by_.empty())
+            break;
+        waited_.held += nap(kBetweenLooks);
     }
-    throttled_ = seen_throttled_ = Seconds(0);
-    pg::Transaction transaction;
-    look();
-    transaction.commit();
     // What was done since the last build is not this one's work.
     const auto written = pg::wal_bytes_written();
     wal_.spend(static_cast<double>(written - wal_marked_), Clock::now());
@@ -51,9 +59,12 @@ void Pacer::check() {
     account();
     if (Clock::now() - looked_ >= kBetweenLooks)
         look();
+    wait_for_signals();
     pay();
     marked_ = Clock::now();
 }
+
+bool Pacer::wants_another_plan() noexcept { return std::exchange(another_plan_, false); }
 
 void Pacer::account() {
     const auto now = Clock::now();
@@ -74,13 +85,25 @@ void Pacer::look() {
     if (!newest || newest->state != core::JobState::running)
         pg::raise(pg::sqlcode::kQueryCanceled, fmt::format("backfill job {} does not run any more", job_));
     pace_ = *newest;
+    if (pace_.throttle_query && !pg::can_probe()) {
+        another_plan_ = true;
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, "throttle_query cannot be asked beside a parallel query");
+    }
+    held_by_ = signals_.look(pace_, shadow_);
     sharers_ = std::max(1, engine::claims_of(job_));
     looked_ = Clock::now();
     wal_.set_rate(static_cast<double>(pace_.max_wal_rate) / sharers_, looked_);
     nice_.set(pace_.nice_ratio);
-    says_why_ = throttled_ > seen_throttled_;
-    seen_throttled_ = throttled_;
-    show_throttled(throttled_, says_why_ ? reason() : "");
+    says_why_ = waited_.throttled > seen_throttled_;
+    seen_throttled_ = waited_.throttled;
+    show_waiting(waited_, !held_by_.empty() ? held_by_ : says_why_ ? reason() : "");
+}
+
+void Pacer::wait_for_signals() {
+    while (!held_by_.empty()) {
+        waited_.held += nap(kBetweenLooks);
+        look();
+    }
 }
 
 // In short naps, since the settings may change meanwhile.
@@ -93,21 +116,23 @@ void Pacer::pay() {
         const Seconds until_look = looked_ + kBetweenLooks - now;
         if (until_look <= Seconds(0)) {
             look();
+            wait_for_signals();
             continue;
         }
         if (!says_why_)
-            show_throttled(throttled_, reason());
+            show_waiting(waited_, reason());
         says_why_ = true;
         nap(std::min(owed, until_look));
     }
 }
 
-void Pacer::nap(Seconds time) {
+Seconds Pacer::nap(Seconds time) {
     const auto begun = Clock::now();
     pg::sleep(std::chrono::ceil<std::chrono::milliseconds>(time), pg::Wait::throttle);
     const Seconds slept = Clock::now() - begun;
     nice_.slept(slept);
-    throttled_ += slept;
+    waited_.throttled += slept;
+    return slept;
 }
 
 std::string Pacer::reason() const {

@@ -17,6 +17,7 @@ struct LoadRequest {
     pg::Params params;                 // $1 and $2 of the source
     std::set<std::string> key_columns; // must come out with the keys' types
     std::function<void()> pace;        // called after each bit of work, in the middle of the query
+    bool serial = false;               // not by parallel workers, beside which less is legal
 };
 
 // ACCESS EXCLUSIVE on the shadow to the end of the transaction, as load() takes it

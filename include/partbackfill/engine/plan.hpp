@@ -31,9 +31,9 @@ ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &k
 // has it.
 Oid named_relation(const std::string &text);
 
-// The single statement in the text without its semicolon; an error when it is
-// none, several, or not a SELECT.
-std::string single_select(const std::string &text);
+// The single statement in the text without its semicolon; an error, which calls the
+// text by that name, when it is none, several, or not a SELECT.
+std::string single_select(const std::string &text, const char *what = "source");
 
 // Raises unless each column comes out of the source so that it can be assigned
 // to the table's column of that name, and columns of partition keys so that

@@ -31,6 +31,9 @@ struct Options {
     std::string delay;
     double nice_ratio = 0;
     std::optional<std::string> max_wal_rate;
+    std::optional<std::string> max_replica_lag;
+    std::optional<std::string> throttle_query;
+    std::optional<std::string> min_free_disk;
     std::string on_write;
     int max_attempts = 3;
     std::string on_error;
@@ -88,6 +91,7 @@ struct BuildFigures {
     std::int64_t wal_bytes = 0;
     std::chrono::duration<double> seconds{0};
     std::chrono::duration<double> throttled{0}; // of these seconds
+    std::chrono::duration<double> held{0};      // of those, waiting for a signal to go away
 };
 
 } // namespace partbackfill::job

@@ -28,7 +28,7 @@ public:
     std::string interval(int i, const char *name) const; // in postgres style; not negative
 
     std::optional<std::string> optional_text(int i) const;
-    std::optional<std::string> optional_interval(int i) const;
+    std::optional<std::string> optional_interval(int i, const char *name = nullptr) const; // not negative, if named
     std::optional<std::vector<Oid>> optional_oids(int i) const;
 
 private:

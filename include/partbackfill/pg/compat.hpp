@@ -49,6 +49,9 @@ bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode);
 // The process that runs that transaction; null when it has ended, or is prepared.
 PGPROC *process_of(VirtualTransactionId transaction);
 
+// application_name of a process as this transaction sees it; null when it has ended.
+const char *application_name_of(int pid);
+
 // A CHECK constraint that is enforced (18 has others too).
 void mark_enforced(Constraint *constraint);
 

@@ -17,9 +17,13 @@ enum class Phase { creating, loading, indexing, analyzing, validating, swapping 
 void show_phase(const job::Partition &partition, Phase phase, int part = 0, int parts = 0);
 // Adds to that line, for the phases to come too, what has been loaded: "; 1200 rows".
 void show_rows(std::int64_t rows);
-// The same for how long it has been made to wait: "; throttled 3.2 s". Until it is
-// called again also on what it waits now: "; waiting on WAL 12 MB/s > 8 MB/s".
-void show_throttled(std::chrono::duration<double> time, const std::string &waiting_on);
+// The same for how long it has been made to wait: "; throttled 3.2 s; held 1.0 s".
+// Until it is called again also on what it waits now: "; waiting on WAL 12 MB/s > 8 MB/s".
+struct Waited {
+    std::chrono::duration<double> throttled{0};
+    std::chrono::duration<double> held{0}; // of these, without any work
+};
+void show_waiting(const Waited &waited, const std::string &waiting_on);
 void show_idle(std::int64_t job);
 
 // One line at level LOG.

@@ -8,6 +8,8 @@
 #include "partbackfill/core/throttle.hpp"
 #include "partbackfill/job/job.hpp"
 #include "partbackfill/job/pace.hpp"
+#include "partbackfill/worker/activity.hpp"
+#include "partbackfill/worker/signals.hpp"
 
 namespace partbackfill::worker {
 
@@ -18,24 +20,38 @@ class Pacer {
 public:
     explicit Pacer(std::int64_t job);
 
-    // The build of a partition begins; in no transaction.
-    void begin();
-    // In a build, after each bit of work: waits for as long as is owed for it.
-    // Legal while a query runs, in parallel mode too.
+    // A partition is to be built: waits until nothing speaks against it. In no
+    // transaction.
+    void begin(const job::Partition &partition);
+    // Its shadow, once it is there: what is in it is not still to be written.
+    void fills(Oid shadow) noexcept { shadow_ = shadow; }
+    // In its build, after each bit of work: waits for as long as is owed for it, and
+    // while something speaks against going on. Legal while a query runs, in parallel
+    // mode too.
     void check();
-    // How long the build that began last has been made to wait.
-    core::Seconds throttled() const noexcept { return throttled_; }
+    // How long that partition has been made to wait.
+    const Waited &waited() const noexcept { return waited_; }
+
+    // Whether the query must be one beside which everything is legal.
+    bool wants_serial_plan() const noexcept { return pace_.throttle_query.has_value(); }
+    // True once after check() has raised an error to end a parallel query, since it
+    // has got something to do beside which that is not legal.
+    bool wants_another_plan() noexcept;
 
 private:
     void account();
     void look();
+    void wait_for_signals();
     void pay();
-    void nap(core::Seconds time);
+    core::Seconds nap(core::Seconds time);
     std::string reason() const;
 
     std::int64_t job_;
     std::optional<pg::KeyedTable> jobs_;
     job::Pace pace_;
+    Signals signals_;
+    std::string held_by_;
+    Oid shadow_ = kNoOid;
     int sharers_ = 1; // workers of the job that have a partition in hand
     core::TokenBucket wal_;
     core::NiceRatio nice_;
@@ -43,9 +59,10 @@ private:
     core::TimePoint marked_; // what was done since is not accounted for
     std::uint64_t wal_marked_;
     core::TimePoint looked_;
-    core::Seconds throttled_{0};
+    Waited waited_;
     core::Seconds seen_throttled_{0}; // at the last look
-    bool says_why_ = false; // in the activity line
+    bool says_why_ = false;           // in the activity line
+    bool another_plan_ = false;
 };
 
 } // namespace partbackfill::worker

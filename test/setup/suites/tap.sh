@@ -11,6 +11,17 @@ cp -RL "$checkout/test/t/." "$home/t/"
 cp -RL "$checkout/test/lossless" "$home/t/"
 if ((EUID == 0)); then chown -R "$server_user" "$home"; fi
 
+# A disk that is small enough to be filled. Where none can be mounted the tests of it are skipped.
+small_disk=
+unmount_small_disk() {
+    if [[ -n $small_disk ]]; then umount --lazy "$small_disk"; fi
+}
+if ((EUID == 0)) && mkdir "$home/small_disk" &&
+    mount -t tmpfs -o "size=64m,mode=700,uid=$(id -u "$server_user")" tmpfs "$home/small_disk" 2>/dev/null; then
+    small_disk=$home/small_disk
+    trap unmount_small_disk EXIT
+fi
+
 modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 for script in "$home"/t/*.pl; do
     name=$(basename "$script" .pl)
@@ -22,6 +33,7 @@ for script in "$home"/t/*.pl; do
     as_server_user env -C "$home" \
         TMPDIR="$home/tmp" TESTDIR="$home/$name" TESTDATADIR="$home/$name/data" TESTLOGDIR="$home/$name/log" \
         PG_REGRESS="$modules/regress/pg_regress" PERL5LIB="$modules/perl:$home/t" \
+        ${small_disk:+PARTBACKFILL_SMALL_DISK="$small_disk"} \
         prove --verbose --timer "t/$name.pl" >"$log" 2>&1 || status=$?
     before=$failed
     count_tap "$name" "$log" "$status"

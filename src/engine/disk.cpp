@@ -1,0 +1,91 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/relation.h"
+#include "catalog/pg_tablespace_d.h"
+#include "storage/bufmgr.h"
+#include "utils/rel.h"
+}
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "partbackfill/engine/disk.hpp"
+#include "partbackfill/pg/guard.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+struct Stored {
+    Oid tablespace;
+    int64 bytes;
+};
+
+struct StoredList {
+    int count;
+    Stored *items;
+};
+
+Stored stored(Relation relation) {
+    const Oid tablespace = relation->rd_rel->reltablespace;
+    return {OidIsValid(tablespace) ? tablespace : MyDatabaseTableSpace,
+            static_cast<int64>(RelationGetNumberOfBlocks(relation)) * BLCKSZ};
+}
+
+Stored stored_of(Oid oid) {
+    Relation relation = try_relation_open(oid, AccessShareLock);
+    if (relation == nullptr)
+        return {MyDatabaseTableSpace, 0};
+    const Stored found = stored(relation);
+    relation_close(relation, AccessShareLock);
+    return found;
+}
+
+// The table and its TOAST table with the indexes of both.
+List *parts_of(Oid table) {
+    List *parts = NIL;
+    Oid toast = InvalidOid;
+    for (const bool is_toast : {false, true}) {
+        const Oid oid = is_toast ? toast : table;
+        Relation relation = OidIsValid(oid) ? try_relation_open(oid, AccessShareLock) : nullptr;
+        if (relation == nullptr)
+            return parts;
+        parts = lappend_oid(parts, oid);
+        parts = list_concat(parts, RelationGetIndexList(relation));
+        toast = relation->rd_rel->reltoastrelid;
+        relation_close(relation, AccessShareLock);
+    }
+    return parts;
+}
+
+} // namespace
+
+std::map<Oid, std::int64_t> bytes_by_tablespace(Oid table) {
+    const StoredList list = pg::guard([&] {
+        List *parts = parts_of(table);
+        StoredList found{list_length(parts),
+                         static_cast<Stored *>(palloc(sizeof(Stored) * static_cast<Size>(list_length(parts) + 1)))};
+        for (int i = 0; i < found.count; i++)
+            found.items[i] = stored_of(list_nth_oid(parts, i));
+        return found;
+    });
+    std::map<Oid, std::int64_t> bytes;
+    for (int i = 0; i < list.count; i++)
+        bytes[list.items[i].tablespace] += list.items[i].bytes;
+    return bytes;
+}
+
+// Paths are relative to the data directory, where every process of the server is.
+std::optional<Volume> volume_of(Oid tablespace) {
+    const std::string path =
+        tablespace == DEFAULTTABLESPACE_OID ? "base" : "pg_tblspc/" + std::to_string(tablespace);
+    struct stat status {};
+    struct statvfs system {};
+    if (stat(path.c_str(), &status) != 0 || statvfs(path.c_str(), &system) != 0)
+        return std::nullopt;
+    const auto block = static_cast<double>(system.f_frsize);
+    return Volume{status.st_dev, block * static_cast<double>(system.f_blocks), block * static_cast<double>(system.f_bavail)};
+}
+
+} // namespace partbackfill::engine
