@@ -6,6 +6,7 @@
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/loader.hpp"
 #include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/engine/write_guard.hpp"
@@ -78,6 +79,51 @@ engine::LoadRequest load_request(const job::Job &job, const job::Partition &part
     return request;
 }
 
+enum class Creation { done, locked_out, gone };
+
+// The copy reads the partition and what is above it. Whoever changes the tree locks
+// it from its root, and so do we.
+std::vector<engine::TableLock> locks_to_copy(const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    std::vector<engine::TableLock> locks = engine::share_ancestors(partition.live);
+    locks.push_back({partition.live, engine::LockMode::access_share});
+    return locks;
+}
+
+void make_shadow(const job::Job &job, job::Partition &partition, const engine::Leaf &leaf) {
+    const std::string constraint = engine::constraint_text(leaf.oid);
+    // Before the copy is made: what changes meanwhile is seen at the swap.
+    const std::string fingerprint = engine::fingerprint(leaf.oid);
+    const Oid shadow = method_of(job).create_shadow(job.id, leaf);
+    job::ControlTables control;
+    control.record_shadow(partition, shadow, constraint, fingerprint, engine::shadow_digest(shadow));
+}
+
+Creation try_create(const job::Job &job, job::Partition &partition, const std::vector<engine::TableLock> &locks) {
+    const pg::PinnedSettings pinned;
+    const auto found = engine::find_leaf(partition.live, job.target);
+    if (!found || found->bound != partition.bound)
+        return Creation::gone;
+    engine::check_can_be_carried(*found, job.swap); // it may have changed since the door
+    if (job.on_write == job::OnWrite::ignore)
+        engine::check_can_ignore_writes({found->oid});
+    engine::ensure_schemas(job.id, *found);
+    if (!engine::lock_politely(locks, job.lock_timeout))
+        return Creation::locked_out;
+    const auto leaf = engine::find_leaf(partition.live, job.target);
+    if (!leaf || leaf->bound != partition.bound)
+        return Creation::gone;
+    const engine::BoundedWaits bounded(job.lock_timeout);
+    try {
+        make_shadow(job, partition, *leaf);
+    } catch (const pg::Error &error) {
+        if (!engine::is_contention(error))
+            throw;
+        return Creation::locked_out;
+    }
+    return Creation::done;
+}
+
 } // namespace
 
 StepOutcome create_step(const job::Job &job, job::Partition &partition) {
@@ -89,28 +135,18 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
         transaction.abort();
         return postpone(job, partition, Clock::now() - asked, locks);
     }
-    StepOutcome outcome = StepOutcome::done;
-    {
+    const auto locks = locks_to_copy(partition);
+    const Creation result = try_create(job, partition, locks);
+    if (result == Creation::locked_out) {
+        transaction.abort();
+        return postpone(job, partition, Clock::now() - asked, locks);
+    }
+    if (result == Creation::gone) {
         const pg::PinnedSettings pinned;
-        const auto leaf = engine::find_leaf(partition.live, job.target);
-        if (!leaf || leaf->bound != partition.bound) {
-            skip(job, partition, kGone);
-            outcome = StepOutcome::skipped;
-        } else {
-            engine::check_can_be_carried(*leaf, job.swap); // it may have changed since the door
-            if (job.on_write == job::OnWrite::ignore)
-                engine::check_can_ignore_writes({leaf->oid});
-            engine::ensure_schemas(job.id, *leaf);
-            const std::string constraint = engine::constraint_text(leaf->oid);
-            // Before the copy is made: what changes meanwhile is seen at the swap.
-            const std::string fingerprint = engine::fingerprint(leaf->oid);
-            const Oid shadow = method_of(job).create_shadow(job.id, *leaf);
-            job::ControlTables control;
-            control.record_shadow(partition, shadow, constraint, fingerprint, engine::shadow_digest(shadow));
-        }
+        skip(job, partition, kGone);
     }
     transaction.commit();
-    return outcome;
+    return result == Creation::gone ? StepOutcome::skipped : StepOutcome::done;
 }
 
 std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) {

@@ -132,7 +132,7 @@ SQL
         $$, delay => '0', keep_old => false
 SQL
     await_partition($node, $job, 2, "phase = 'indexing'");
-    await_worker($node, $job, "query LIKE '%indexing 2/2' AND wait_event = 'PgSleep'");
+    await_worker($node, $job, "query LIKE '%indexing 2/2%' AND wait_event = 'PgSleep'");
     check_cancel($title, 'indexed', $job, $old);
 }
 {

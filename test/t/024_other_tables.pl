@@ -125,5 +125,39 @@ for my $table ('plain', 'plain_1') {
     check_clean($node, $title);
 }
 
+{
+    my $title = 'DDL that locks the tree from its root';
+    $node->safe_psql('postgres', 'CREATE TABLE raw AS SELECT * FROM plain; CREATE TABLE plain_2 PARTITION OF plain FOR VALUES FROM (100) TO (200)');
+    my $holder = session($node);
+    close_gate($holder, 1);
+    my $job = start_job($node, q{'plain', 'SELECT k, v FROM raw WHERE pass_gate(1)', delay => '0', keep_old => false});
+    await_at_gate($node, 1);
+    my $ddl = session($node);
+    $ddl->query_safe('BEGIN; LOCK TABLE ONLY plain IN ACCESS EXCLUSIVE MODE');
+    open_gate($holder, 1);
+    await($node, q{SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'plain'::regclass AND mode = 'AccessShareLock' AND NOT granted)}
+        . qq{ OR (SELECT waiting_on LIKE 'lock%' FROM backfill_progress WHERE job = $job AND ordinal = 2)});
+    is($ddl->query_safe('LOCK TABLE plain_2 IN ACCESS EXCLUSIVE MODE; SELECT 1; COMMIT'), '1', "$title: is not canceled");
+    is(wait_job($node, $job), 'done', "$title: the job is done");
+    is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT attempts::text, ' ') FROM backfill_progress WHERE job = $job"), '1',
+        "$title: in the first attempt");
+    $_->quit for $holder, $ddl;
+    check_clean($node, $title);
+}
+{
+    my $title = 'DDL that takes no lock';
+    my $ddl = session($node);
+    # It never had a trigger: the first one changes its row in pg_class, as GRANT does.
+    $node->safe_psql('postgres', 'CREATE TABLE plain_3 PARTITION OF plain FOR VALUES FROM (200) TO (300)');
+    $ddl->query_safe('BEGIN; GRANT SELECT ON plain_3 TO PUBLIC');
+    my $job = start_job($node, q{'plain', 'SELECT * FROM plain', partitions => '{plain_3}', delay => '0', keep_old => false, lock_timeout => '2 s'});
+    await_worker($node, $job, q{wait_event = 'transactionid'});
+    $ddl->query_safe('COMMIT');
+    is(wait_job($node, $job), 'done', "$title: the job is done");
+    is($node->safe_psql('postgres', "SELECT attempts, error FROM backfill_progress WHERE job = $job"), '1|', "$title: in the first attempt");
+    $ddl->quit;
+    check_clean($node, $title);
+}
+
 $node->stop;
 done_testing();
