@@ -1,9 +1,9 @@
-# partbackfill: make, make install, make check, make demo, make bench
+# partbackfill: make, make install, make check, make stress, make demo, make bench
 #
 # The goals below need a throw-away installation and cluster. They install what
 # is missing first, so they must work before the server's headers are there:
 # PGXS is read only for the others.
-harness_goals = check demo bench deps tidy
+harness_goals = check stress demo bench deps tidy
 
 ifneq (,$(filter $(harness_goals),$(MAKECMDGOALS)))
 

@@ -16,14 +16,15 @@ has_tests() {
     unit) compgen -G "$checkout/test/unit/*.cpp" ;;
     regress) grep '^test:' "$checkout/test/regress_schedule" ;;
     pgtap) compgen -G "$checkout/test/pgtap/*.sql" ;;
+    stress) true ;;
     isolation) compgen -G "$checkout/test/isolation/specs/*.spec" ;;
     tap) compgen -G "$checkout/test/t/*.pl" ;;
-    *) fail "there is no suite \"$1\", only: floors unit regress pgtap isolation tap" ;;
+    *) fail "there is no suite \"$1\", only: floors unit regress pgtap isolation stress tap" ;;
     esac >/dev/null
 }
 
 wanted=()
-for suite in ${SUITES:-floors unit regress pgtap isolation tap}; do
+for suite in ${SUITES:-floors unit regress pgtap isolation stress tap}; do
     if has_tests "$suite"; then wanted+=("$suite"); fi
 done
 

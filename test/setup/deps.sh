@@ -53,7 +53,7 @@ need libfmt-dev "formats its messages" has_header fmt/format.h
 need "postgresql-server-dev-$pg_major" "the server's headers and build rules" has_pgxs
 
 case $goal in
-check | demo | bench | deps)
+check | stress | demo | bench | deps)
     need "postgresql-$pg_major" "the server, for a throw-away cluster" has_server
     ;;
 esac

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Runs one goal of the Makefile that needs more than a compiler: check, demo, bench, tidy, or deps alone.
+# Runs one goal of the Makefile that needs more than a compiler: check, stress, demo, bench, tidy, or deps alone.
 set -euo pipefail
 setup=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-goal=${1:?a goal is needed: check, demo, bench, deps or tidy}
+goal=${1:?a goal is needed: check, stress, demo, bench, deps or tidy}
 case $goal in
 deps) exec "$setup/deps.sh" deps ;;
 check | tidy) script=$setup/$goal.sh ;;
+stress)
+    script=$setup/check.sh
+    export SUITES=stress STRESS_SECONDS=${STRESS_SECONDS:-600}
+    ;;
 demo | bench) script=$setup/../$goal/$goal.sh ;;
 *)
     echo "there is no goal \"$goal\"" >&2

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# What a reader of single rows feels of a backfill of 24 partitions, while another session keeps a transaction that has
+# read the table open for 5 s, again and again: the longest read, by each method and by hand. By 'storage' once more for
+# a reader of another partition. BENCH_ROWS are the rows of a partition.
+set -euo pipefail
+# shellcheck source=measure.sh
+source "$(dirname "${BASH_SOURCE[0]}")/measure.sh"
+
+rows=${BENCH_ROWS:-50000}
+partitions=24
+lock_timeout=100 # ms, the default
+
+start_bench_cluster
+say "Making $partitions partitions of $rows rows ..."
+run_child sql -q -o /dev/null -v rows="$rows" -v partitions=$partitions -f "$checkout/test/bench/stall.sql"
+cat >"$scratch/analyst.pgbench" <<'END'
+BEGIN;
+SELECT count(*) FROM events;
+\sleep 5 s
+COMMIT;
+\sleep 1 s
+END
+cat >"$scratch/point.pgbench" <<'END'
+\set id random(:low, :high - 1)
+SELECT kind FROM events WHERE id = :id AND at = :id;
+END
+
+# A client that has lost its session ends, and has written its log then.
+start_client() {
+    start_child env PGAPPNAME=stall pgbench -n -T 3600 "$@" postgres >"$scratch/pgbench.out" 2>&1
+    stalled+=("$child")
+}
+end_clients() {
+    local pid
+    while [[ $(ask "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'stall'") != 0 ]]; do sleep 0.05; done
+    for pid in "${stalled[@]}"; do wait "$pid" || true; done
+}
+
+job() {
+    local job state
+    job=$(ask "SELECT backfill_start('events', 'SELECT id, at, kind + 1 AS kind, payload FROM events', range_end => '$((partitions * rows))',
+        swap => '$1', delay => '0', keep_old => false)")
+    state=$(ask "SELECT backfill_wait($job)")
+    [[ $state == "done" ]] || fail "the job ended as $state"
+}
+by_hand() {
+    run_child sql -o /dev/null -v rows="$rows" -v partitions=$partitions -v script="$scratch/by_hand.sql" -f "$checkout/test/bench/stall_by_hand.sql"
+}
+
+# stall NAME LOW HIGH COMMAND...: the command beside a reader of rows from LOW to HIGH; sets longest, in milliseconds.
+stall() {
+    local name=$1 low=$2 high=$3 began
+    shift 3
+    stalled=()
+    rm -f "$scratch"/point.[0-9]*
+    start_client -c 1 -f "$scratch/analyst.pgbench"
+    start_client -c 1 -R 200 -D "low=$low" -D "high=$high" -f "$scratch/point.pgbench" --log --log-prefix="$scratch/point"
+    began=$(date +%s%N)
+    "$@"
+    seconds=$(awk -v ns="$(($(date +%s%N) - began))" 'BEGIN { printf "%.1f", ns / 1e9 }')
+    end_clients
+    awk '{ print $3 / 1000 }' "$scratch"/point.[0-9]* | sort -n >"$scratch/reads"
+    longest=$(tail -n 1 "$scratch/reads")
+    awk -v name="$name" -v seconds="$seconds" '
+        { read[NR] = $1; if ($1 > 50) felt++ }
+        END { printf "%-44s %8s %8d %10.1f %10.1f %10.1f %8d\n", name, seconds, NR, read[int(NR / 2) + 1], read[int(NR * 0.999) + 1], read[NR], felt }
+    ' "$scratch/reads"
+}
+
+all=$((partitions * rows))
+say
+printf '%-44s %8s %8s %10s %10s %10s %8s\n' "" seconds reads "median ms" "99.9 % ms" "longest ms" "> 50 ms"
+stall "nothing" 0 $all sleep 20
+quiet=$longest
+stall "attach" 0 $all job attach
+attach=$longest
+stall "storage" 0 $all job storage
+storage=$longest
+stall "storage, a reader of another partition" $all $((all + rows)) job storage
+other=$longest
+stall "by hand" 0 $all by_hand
+hand=$longest
+say
+compare "longest read, attach / (lock_timeout + 100 ms)" "$attach" $((lock_timeout + 100)) 1.00
+compare "longest read, storage / (lock_timeout + 100 ms)" "$storage" $((lock_timeout + 100)) 1.00
+compare "longest read, storage, elsewhere / nothing" "$other" "$quiet" 2.00
+awk -v hand="$hand" -v attach="$attach" 'BEGIN { printf "%-48s %5.1f\n", "longest read, by hand / attach", hand / attach }'

@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Readers who know what they must find, writers who keep a journal, and jobs that rewrite everything again and again, by
+# each method and each way to deal with writes in turn, STRESS_SECONDS in all. Prints a line for each; fails when a reader
+# has seen anything but whole partitions, a write is lost or undone, or anybody's statement was canceled.
+# Needs a running server (PGHOST, ...) with the extension installed, and the directory $scratch, which it can read.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${scratch:?}"
+seconds=${STRESS_SECONDS:-20}
+still=100 # rows of a partition that nobody writes
+database=stress
+
+say() { printf '%s\n' "$*"; }
+sql() { psql -Xq -v ON_ERROR_STOP=1 -d "$database" "$@"; }
+ask() { sql -At -c "$1"; }
+
+work=$scratch/stress
+clients=()
+stop_clients() {
+    local pid
+    for pid in "${clients[@]}"; do kill "$pid" 2>/dev/null || true; done
+}
+trap stop_clients EXIT
+
+# bench NAME SECONDS OPTION...: clients in the background, each transaction's time in $work/NAME.*
+bench() {
+    local name=$1 limit=$2
+    shift 2
+    pgbench -n -T "$limit" -D "still=$still" -D "directory=$work" --log --log-prefix="$work/$name" "$@" "$database" \
+        >"$work/$name.out" 2>"$work/$name.err" &
+    clients+=($!)
+}
+
+start_clients() {
+    local limit=$1 script writers=()
+    bench point "$limit" -M prepared -c 2 -R 200 -f "$here/read_point.pgbench"
+    bench read "$limit" -c 3 -R 30 -f "$here/read_partition.pgbench@4" -f "$here/read_all.pgbench" -f "$here/read_repeatable.pgbench@2"
+    bench old "$limit" -c 1 -f "$here/read_old.pgbench"
+    bench update "$limit" -D base=20 -c 1 -R 40 -f "$here/write_update.pgbench@3" -f "$here/write_insert.pgbench"
+    for script in insert@4 update@4 delete@2 move@3 conflict@2 savepoint@2 rollback prepared copy; do
+        writers+=(-f "$here/write_${script/@/.pgbench@}")
+        [[ $script == *@* ]] || writers[-1]+=.pgbench
+    done
+    bench write "$limit" -D base=1 -c 5 -R 40 "${writers[@]}"
+    bench truncate "$limit" -D base=40 -c 1 -R 2 -f "$here/write_truncate.pgbench"
+}
+
+# The longest transaction of such a client, in milliseconds; none has ended when it is still waiting.
+longest() { cat "$work/$1".[0-9]* 2>/dev/null | awk '$3 > max { max = $3 } END { printf "%.0f", max / 1000 }'; }
+transactions() { sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$work/$1.out"; }
+# Clients that have ended early, and transactions that have failed.
+errors() {
+    local ended failures
+    ended=$(cat "$work"/*.err | grep -c 'aborted' || true)
+    failures=$(cat "$work"/*.out | sed -n 's/^number of failed transactions: \([0-9]*\).*/\1/p' | awk '{ sum += $1 } END { print sum + 0 }')
+    echo $((ended + failures))
+}
+
+# rewrite METHOD ON_WRITE: one job after the other for as long as there are clients.
+rewrite() {
+    local method=$1 on_write=$2 job state
+    jobs=()
+    while kill -0 "${clients[0]}" 2>/dev/null; do
+        pass=$((pass + 1))
+        job=$(ask "SELECT backfill_start('events', 'SELECT id, at, value, $pass AS pass, note FROM events', swap => '$method',
+            on_write => '$on_write', workers => 2, delay => '0', keep_old => false)")
+        jobs+=("$job")
+        state=$(ask "SELECT backfill_wait($job, '2 min')")
+        case $state in
+        "done") ;;
+        failed) ask "SELECT backfill_cancel($job)" >/dev/null && ask "SELECT backfill_wait($job, '1 min')" >/dev/null ;;
+        *)
+            say "job $job is $state after two minutes:"
+            ask "SELECT ordinal, state, phase, waiting_on, error FROM backfill_progress WHERE job = $job AND state <> 'done'"
+            return 1
+            ;;
+        esac
+    done
+}
+
+bad=0
+# run METHOD ON_WRITE SECONDS
+run() {
+    local method=$1 on_write=$2 limit=$3 anomalies lost canceled numbers pid gid
+    rm -f "$work"/*.[0-9]* "$work"/*.out "$work"/*.err
+    sql -c "TRUNCATE anomaly" -c "VACUUM journal, events"
+    for ((client = 0; client < 5; client++)); do
+        for ((n = 0; n < 50; n++)); do
+            printf '%s\t%s\t%s\n' $((1000000 + 1000 * client + n)) $(((client * 50 + n) * 97 % 23000)) "$n"
+        done >"$work/copy.$client"
+    done
+    clients=()
+    start_clients "$limit"
+    rewrite "$method" "$on_write" || bad=1
+    for pid in "${clients[@]}"; do wait "$pid" || true; done
+    clients=()
+    for gid in $(ask "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"); do sql -c "COMMIT PREPARED '$gid'"; done
+
+    sql -At -f "$here/lost.sql" >"$work/lost"
+    anomalies=$(ask "SELECT count(*) FROM anomaly")
+    lost=$(wc -l <"$work/lost")
+    canceled=$(errors)
+    numbers=$(IFS=,; echo "${jobs[*]}")
+    printf '%-8s %-8s %5s %6s %9s %7s %7s %7s %10s %5s %8s %13s %13s\n' "$method" "$on_write" "${#jobs[@]}" \
+        "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND state = 'done'")" \
+        "$(ask "SELECT sum(rebuilds) FROM backfill_progress WHERE job IN ($numbers)")" \
+        "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND error IS NOT NULL AND state <> 'done'")" \
+        "$(($(transactions point) + $(transactions read) + $(transactions old)))" \
+        "$(($(transactions update) + $(transactions write) + $(transactions truncate)))" \
+        "$anomalies" "$lost" "$canceled" "$(longest point)" "$(longest update)"
+    ask "SELECT format('  not rewritten: %s (%s)', split_part(error, E'\\n', 2), count(*)) FROM backfill_progress
+         WHERE job IN ($numbers) AND error IS NOT NULL AND state <> 'done' GROUP BY split_part(error, E'\\n', 2) LIMIT 5"
+    if ((anomalies + lost + canceled > 0)); then
+        bad=1
+        ask "SELECT '  anomaly: ' || what FROM anomaly ORDER BY n LIMIT 10"
+        sed 's/^/  /' "$work/lost" | head -n 10
+        grep -h 'ERROR\|error' "$work"/*.err | head -n 10 || true
+    fi
+}
+
+mkdir -p "$work"
+PGOPTIONS=--client-min-messages=warning psql -Xq -d postgres -c "DROP DATABASE IF EXISTS $database WITH (FORCE)" -c "CREATE DATABASE $database"
+sql -c "CREATE EXTENSION partbackfill"
+sql -q -o /dev/null -v still=$still -f "$here/schema.sql"
+pass=0
+say "method   on_write  jobs  swaps  rebuilds  failed   reads  writes  anomalies  lost canceled  longest read longest write (ms)"
+for method in attach storage; do
+    for on_write in rebuild block; do
+        run $method $on_write $(((seconds + 3) / 4))
+    done
+done
+if ((bad > 0)); then exit 1; fi
+psql -Xq -d postgres -c "DROP DATABASE $database WITH (FORCE)"
