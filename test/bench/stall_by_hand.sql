@@ -1,4 +1,6 @@
 -- The article's way, one partition after the other, with the locks as they come.
+\pset tuples_only on
+\pset format unaligned
 SELECT format('CREATE TABLE new_%1$s (LIKE events INCLUDING ALL);
 INSERT INTO new_%1$s SELECT id, at, kind + 1, payload FROM events_%1$s;
 BEGIN;
