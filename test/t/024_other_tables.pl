@@ -99,10 +99,11 @@ $node->safe_psql('postgres', 'DROP EVENT TRIGGER see_locks');
     $reader->quit;
     check_clean($node, $title);
 }
-for my $table ('plain', 'plain_1') {
-    my $title = "$table is read all the time";
+for my $case ([ 'plain', 'attach' ], [ 'plain_1', 'attach' ], [ 'plain_1', 'storage' ]) {
+    my ($table, $swap) = @$case;
+    my $title = "$table is read all the time, $swap";
     my $readers = start_readers("SELECT count(*) FROM $table");
-    my $job = start_job($node, q{'plain', 'SELECT * FROM plain', delay => '0', keep_old => false, swap_patience => '30 s'});
+    my $job = start_job($node, qq{'plain', 'SELECT * FROM plain', swap => '$swap', delay => '0', keep_old => false, swap_patience => '30 s'});
     is(wait_job($node, $job), 'done', "$title: the job is done");
     $readers->kill_kill;
     check_clean($node, $title);
