@@ -232,6 +232,34 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_guard';
 REVOKE ALL ON FUNCTION @extschema@.backfill_guard() FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@.backfill_guard IS 'internal: marks a transaction that writes to a partition while it is rebuilt';
 
+CREATE FUNCTION @extschema@.backfill_announce() RETURNS trigger
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_announce';
+REVOKE ALL ON FUNCTION @extschema@.backfill_announce() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.backfill_announce IS 'internal: tells of a change of state by NOTIFY on channel partbackfill';
+
+------------------------------------------------------------------ NOTIFY
+
+CREATE TRIGGER announce_start AFTER INSERT ON @extschema@.backfill_job
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.backfill_announce();
+CREATE TRIGGER announce AFTER UPDATE OF state ON @extschema@.backfill_job
+    FOR EACH ROW WHEN (NEW.state OPERATOR(pg_catalog.<>) OLD.state)
+    EXECUTE FUNCTION @extschema@.backfill_announce();
+
+-- Whoever notifies waits at his commit for others who do: not while readers or
+-- writers wait for him. What a swap brings about is announced after it: done when
+-- the time of its locks is recorded, ready and skipped by the worker.
+CREATE TRIGGER announce AFTER UPDATE OF state, locked_for ON @extschema@.backfill_control
+    FOR EACH ROW
+    WHEN ((NEW.state OPERATOR(pg_catalog.<>) OLD.state
+           AND NEW.state OPERATOR(pg_catalog.<>) ALL (ARRAY ['ready', 'done', 'skipped']))
+          OR (NEW.state OPERATOR(pg_catalog.=) 'done' AND NEW.locked_for IS DISTINCT FROM OLD.locked_for))
+    EXECUTE FUNCTION @extschema@.backfill_announce();
+
+-- Whatever session_replication_role the caller has.
+ALTER TABLE @extschema@.backfill_job ENABLE ALWAYS TRIGGER announce_start;
+ALTER TABLE @extschema@.backfill_job ENABLE ALWAYS TRIGGER announce;
+ALTER TABLE @extschema@.backfill_control ENABLE ALWAYS TRIGGER announce;
+
 ------------------------------------------------------------------ views
 
 CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
@@ -303,6 +331,12 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
     FROM @extschema@.backfill_job AS j
     LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = j.owner
     CROSS JOIN LATERAL (
+        SELECT COALESCE(pg_catalog.date_part('epoch', pg_catalog.sum(COALESCE(c.held_time, '0') + COALESCE(live.held, '0'))), 0) AS seconds
+        FROM @extschema@.backfill_control AS c
+        LEFT JOIN @extschema@.backfill_live() AS live ON live.job = c.job AND live.ordinal = c.ordinal AND c.state = 'running'
+        WHERE c.job = j.job
+    ) AS h
+    CROSS JOIN LATERAL (
         SELECT pg_catalog.count(*) AS partitions,
                pg_catalog.count(*) FILTER (WHERE p.state = 'pending') AS pending,
                pg_catalog.count(*) FILTER (WHERE p.state = 'running') AS running,
@@ -314,7 +348,9 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
                COALESCE(pg_catalog.round(pg_catalog.sum(CASE WHEN p.state = 'skipped' THEN 0 ELSE p.percent END * GREATEST(p.rows_estimate, 1))
                    / NULLIF(pg_catalog.sum(CASE WHEN p.state = 'skipped' THEN 0 ELSE GREATEST(p.rows_estimate, 1) END), 0), 1), 100) AS percent,
                COALESCE(pg_catalog.sum(p.rows), 0)::bigint AS rows,
-               (pg_catalog.date_part('epoch', COALESCE(j.finished_at, pg_catalog.clock_timestamp()) - j.started_at))::numeric AS seconds,
+               -- Without the time in which all of it had to wait for something: it tells nothing of the pace.
+               GREATEST(pg_catalog.date_part('epoch', COALESCE(j.finished_at, pg_catalog.clock_timestamp()) - j.started_at)
+                   - h.seconds / j.workers, 0)::numeric AS seconds,
                pg_catalog.string_agg(DISTINCT p.waiting_on, '; ') AS waiting_on
         FROM @extschema@.backfill_progress AS p
         WHERE p.job = j.job

@@ -2,10 +2,13 @@
 // doing now.
 #include "partbackfill/pg/server.hpp"
 
+#include <algorithm>
 #include <map>
 
 #include <fmt/format.h>
 
+#include "partbackfill/core/quantity.hpp"
+#include "partbackfill/engine/disk.hpp"
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/source.hpp"
 #include "partbackfill/engine/swap.hpp"
@@ -53,6 +56,33 @@ std::map<Oid, Verdict> verdicts(const engine::Target &target) {
     return found;
 }
 
+// Whether the disk has room for what the job will write: each partition once more,
+// and with keep_old all of them at once.
+class Room {
+public:
+    void look(const engine::Leaf &leaf, std::vector<std::string> &hazards) {
+        for (const auto &[tablespace, bytes] : engine::bytes_by_tablespace(leaf.oid)) {
+            const auto volume = engine::volume_of(tablespace);
+            if (!volume)
+                continue;
+            const double usable = volume->free - kKeptFree * volume->size;
+            const auto own = static_cast<double>(bytes);
+            double &all = needed_[volume->device];
+            all += own;
+            if (own > usable)
+                hazards.push_back(fmt::format("disk: it needs {}, {} can be used unless min_free_disk is below 5%",
+                                              core::format_bytes(own), core::format_bytes(std::max(0.0, usable))));
+            else if (all > usable)
+                hazards.push_back(fmt::format("disk: with keep_old the job has written {} by then, {} can be used",
+                                              core::format_bytes(all), core::format_bytes(usable)));
+        }
+    }
+
+private:
+    static constexpr double kKeptFree = 0.05; // min_free_disk as it is by default
+    std::map<std::uint64_t, double> needed_;  // by device, of the partitions so far
+};
+
 std::string constraint_of(const engine::Leaf &leaf) {
     const pg::PinnedSettings pinned;
     return engine::constraint_text(leaf.oid);
@@ -84,6 +114,7 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
 
     std::vector<pg::TextRow> rows;
     int ordinal = 0;
+    Room room;
     for (const bool selected : {true, false})
         for (const engine::Leaf &leaf : target.leaves) {
             if (leaf.selected != selected)
@@ -92,6 +123,8 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
             if (selected && !verdict.refused && source &&
                 engine::reads_everything(engine::explain(*source, target, leaf, constraint_of(leaf))))
                 verdict.hazards.emplace_back("source is computed whole for each partition: its bounds do not reach into it");
+            if (selected)
+                room.look(leaf, verdict.hazards);
             const char *action = !selected ? "skip" : verdict.refused ? "refuse" : "rebuild";
             rows.push_back({selected ? std::optional(std::to_string(++ordinal)) : std::nullopt, std::to_string(leaf.oid),
                             leaf.range_start, leaf.range_end, action, std::to_string(leaf.rows),

@@ -1,5 +1,7 @@
 #include "partbackfill/job/control_tables.hpp"
 
+#include "partbackfill/job/announcement.hpp"
+
 #include <random>
 
 namespace partbackfill::job {
@@ -159,8 +161,23 @@ void ControlTables::swapped(Partition &partition, Oid old_table, double lock_wai
     partition.old = old_table;
 }
 
-void ControlTables::record_locked_for(const Partition &partition, double seconds) {
+BuildFigures ControlTables::record_locked_for(const Partition &partition, double seconds) {
     change(partition, "locked_for = make_interval(secs => $4)", {seconds});
+    const pg::Row row = run(R"SQL(
+        SELECT COALESCE(rows, 0), COALESCE(wal_bytes, 0), COALESCE(date_part('epoch', build_time), 0),
+               COALESCE(date_part('epoch', throttled_time), 0)
+        FROM {s}.backfill_control
+        WHERE job = $1 AND ordinal = $2
+    )SQL",
+                            {partition.job, partition.ordinal})
+                            .rows.at(0);
+    using Seconds = std::chrono::duration<double>;
+    return {row.integer(0), row.integer(1), Seconds(row.number(2)), Seconds(row.number(3)), Seconds(0)};
+}
+
+void ControlTables::announce(const Partition &partition) {
+    run("SELECT pg_notify($1, $2)",
+        {kChannel, announcement(partition.job, partition.ordinal, partition.name, std::string(core::name(partition.state)))});
 }
 
 std::chrono::duration<double> ControlTables::swap_postponed(Partition &partition, double lock_wait_seconds,

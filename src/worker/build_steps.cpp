@@ -220,6 +220,7 @@ void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
             const std::string report = build(job, partition, &pacer);
             transaction.commit();
             log_line(report);
+            announce(partition);
             return;
         } catch (const pg::Error &) {
             // A throttle_query that was set just now needs a load without parallel

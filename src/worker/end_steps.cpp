@@ -45,6 +45,23 @@ bool drop_politely(const job::Job &job, Oid table) {
     return true;
 }
 
+// That nobody could be told is no failure of the partition's.
+void announce(const job::Partition &partition) {
+    try {
+        pg::Transaction transaction;
+        pg::execute("SET LOCAL synchronous_commit = off"); // who listens asks no more of it
+        {
+            job::ControlTables control;
+            control.announce(partition);
+        }
+        transaction.commit();
+    } catch (const pg::Error &error) {
+        if (error.code() == pg::sqlcode::kQueryCanceled)
+            throw;
+        log_warning(fmt::format("backfill job {}: {}", partition.job, error.fields().message));
+    }
+}
+
 void skip(const job::Job &job, job::Partition &partition, const std::string &reason) {
     // What cannot be dropped now goes at the end of the job.
     const bool dropped = partition.shadow != kNoOid && drop_politely(job, partition.shadow);
@@ -65,6 +82,8 @@ void record_failure(const job::Job &job, job::Partition &partition, core::Partit
         }
         transaction.commit();
     }
+    log_line(fmt::format("backfill job {} could not rebuild partition {} in attempt {} of {}: {}", job.id, partition.name,
+                         partition.attempts, job.max_attempts, error.message));
     if (event == core::PartitionEvent::fail)
         unguard(job, partition.live); // or the end of the job does
     if (partition.shadow == kNoOid)
@@ -83,8 +102,6 @@ void fail_attempt(const job::Job &job, job::Partition &partition, const pg::Erro
                   job::Milliseconds pause) {
     const auto event = partition.attempts < job.max_attempts ? core::PartitionEvent::retry : core::PartitionEvent::fail;
     record_failure(job, partition, event, error, pause);
-    log_line(fmt::format("backfill job {} could not rebuild partition {} in attempt {} of {}: {}", job.id, partition.name,
-                         partition.attempts, job.max_attempts, error.message));
 }
 
 namespace {

@@ -149,6 +149,8 @@ void work_on(const Job &job, Claimed &claimed, Pacer &pacer) {
         if (partition.state == core::PartitionState::ready)
             check_not_emptied(partition);
         advance(job, partition, pacer);
+        if (partition.state == core::PartitionState::skipped)
+            announce(partition);
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kQueryCanceled) {
             pg::forget_cancel();

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "partbackfill/engine/disk.hpp"
 #include "partbackfill/pg/probe.hpp"

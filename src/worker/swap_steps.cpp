@@ -134,13 +134,16 @@ engine::SwapResult swap(const job::Job &job, job::Partition &partition) {
 StepOutcome after_swap(const job::Job &job, job::Partition &partition, const engine::SwapResult &result) {
     const Seconds locked_for = Clock::now() - result.locked_at;
     pg::Transaction transaction;
+    job::BuildFigures figures;
     {
         job::ControlTables control;
-        control.record_locked_for(partition, locked_for.count());
+        figures = control.record_locked_for(partition, locked_for.count());
     }
     transaction.commit();
-    log_line(fmt::format("backfill job {} swapped partition {}: waited {:.1f} ms for locks, held them for {:.1f} ms",
-                         job.id, partition.name, Seconds(result.lock_wait).count() * 1000, locked_for.count() * 1000));
+    log_line(fmt::format("backfill job {} swapped partition {}: {} rows in {:.2f} s, {:.1f} MB of WAL; waited {:.1f} ms for "
+                         "locks, held them for {:.1f} ms",
+                         job.id, partition.name, figures.rows, figures.seconds.count(),
+                         static_cast<double>(figures.wal_bytes) / 1048576.0, Seconds(result.lock_wait).count() * 1000, locked_for.count() * 1000));
     return StepOutcome::done;
 }
 

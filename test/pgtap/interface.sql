@@ -5,7 +5,7 @@
 \pset tuples_only on
 CREATE EXTENSION partbackfill;
 BEGIN;
-SELECT plan(23);
+SELECT plan(24);
 
 SELECT function_returns('backfill_start',
     '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text,integer,text,boolean,interval,interval}'::text[], 'bigint');
@@ -39,6 +39,7 @@ SELECT table_privs_are('backfill_job', 'backfill_tap_nobody', '{}');
 SELECT table_privs_are('backfill_control', 'backfill_tap_nobody', '{}');
 SELECT table_privs_are('backfill_write', 'backfill_tap_nobody', '{}');
 SELECT function_privs_are('backfill_guard', '{}'::text[], 'backfill_tap_nobody', '{}');
+SELECT function_privs_are('backfill_announce', '{}'::text[], 'backfill_tap_nobody', '{}');
 SELECT sequence_privs_are('backfill_job_job_seq', 'backfill_tap_nobody', '{}');
 SELECT table_privs_are('backfill_status', 'backfill_tap_nobody', '{SELECT}');
 SELECT table_privs_are('backfill_progress', 'backfill_tap_nobody', '{SELECT}');

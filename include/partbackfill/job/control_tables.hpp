@@ -99,7 +99,10 @@ public:
     // not wait for a row while it holds tables. Throws LostClaim.
     void lock_for_swap(const Partition &partition);
     void swapped(Partition &partition, Oid old_table, double lock_wait_seconds);
-    void record_locked_for(const Partition &partition, double seconds);
+    // Announces that it is done, too. Returns what its build cost and gave.
+    BuildFigures record_locked_for(const Partition &partition, double seconds);
+    // Tells of its state whoever listens; only of what no trigger tells of.
+    void announce(const Partition &partition);
     // A swap did not get its locks: tried again no earlier than in `pause`.
     // Returns for how long the partition has been trying.
     std::chrono::duration<double> swap_postponed(Partition &partition, double lock_wait_seconds, Milliseconds pause,

@@ -55,6 +55,9 @@ StepOutcome swap_step(const job::Job &job, job::Partition &partition);
 // Drops the old partition unless it is kept. It is out of readers' sight.
 void tidy_step(const job::Job &job, const job::Partition &partition);
 
+// Tells of the partition's state by NOTIFY, in a transaction of its own.
+void announce(const job::Partition &partition);
+
 // Why a partition is skipped that is not what the job began with.
 inline constexpr const char *kGone = "the partition was dropped, detached or given other bounds";
 // Marks the partition as skipped; its shadow, if it has one, goes. Within the

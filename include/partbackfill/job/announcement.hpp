@@ -1,0 +1,17 @@
+// What NOTIFY tells of a change of state. It reaches every role that listens: no
+// query and no text of an error is in it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace partbackfill::job {
+
+inline constexpr const char *kChannel = "partbackfill";
+
+// {"job":7,"state":"done"} or {"job":7,"ordinal":3,"partition":"public.e_3","state":"done"}
+std::string announcement(std::int64_t job, const std::string &state);
+std::string announcement(std::int64_t job, int ordinal, const std::string &partition, const std::string &state);
+
+} // namespace partbackfill::job
