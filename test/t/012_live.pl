@@ -15,7 +15,14 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE "Odd t" (k integer, v text) PARTITION BY RANGE (k);
     CREATE TABLE t_1 PARTITION OF "Odd t" FOR VALUES FROM (0) TO (2000);
     CREATE TABLE "Odd ""2""" PARTITION OF "Odd t" FOR VALUES FROM (2000) TO (4000);
-    CREATE INDEX ON "Odd t" (k);
+    -- Its build can be held up as a source can.
+    CREATE FUNCTION held(k integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(7);
+        RETURN k;
+    END
+    $$;
+    CREATE INDEX ON "Odd t" (held(k));
     CREATE TABLE truth AS SELECT k, repeat(md5(k::text), 20) AS v FROM generate_series(0, 3999) AS k;
     INSERT INTO "Odd t" TABLE truth;
     ANALYZE "Odd t";
@@ -103,7 +110,15 @@ is($node->safe_psql('postgres', <<"SQL"), 'running|1|1|t|t|t|t|t', 'and its job'
 SQL
 like($node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE backend_type = 'partbackfill worker'"),
     qr/^backfill job $job partition 1 public\.t_1: loading; throttled [\d.]+ s(; waiting on WAL .*)?$/, 'a line of the worker that can be read');
+my $gate = session($node);
+close_gate($gate, 7);
 await_partition($node, $job, 1, "phase = 'indexing' AND rows = 2000 AND percent >= 70");
+is($node->safe_psql('postgres', <<"SQL"), '1', 'pg_stat_progress_create_index shows the index');
+    SELECT count(*) FROM backfill_progress AS p JOIN pg_stat_progress_create_index AS i ON i.pid = p.worker_pid
+    WHERE p.job = $job
+SQL
+open_gate($gate, 7);
+$gate->quit;
 is(wait_job($node, $job), 'done', 'and it is done');
 is($node->safe_psql('postgres', 'TABLE "Odd t" EXCEPT ALL TABLE truth'), '', 'with the right rows');
 

@@ -9,6 +9,7 @@ home=$scratch/tap
 mkdir -p "$home/tmp" "$home/t"
 cp -RL "$checkout/test/t/." "$home/t/"
 cp -RL "$checkout/test/lossless" "$home/t/"
+cp -RL "$checkout/contrib/prometheus" "$home/"
 if ((EUID == 0)); then chown -R "$server_user" "$home"; fi
 
 # A disk that is small enough to be filled. Where none can be mounted the tests of it are skipped.
