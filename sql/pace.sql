@@ -36,7 +36,7 @@ SELECT backfill_wait(:job, '60 s');
 SELECT nice_ratio, max_wal_rate, max_replica_lag, throttle_query, min_free_disk FROM backfill_job WHERE job = :job;
 SELECT partition, state, rows, throttled_time > '0' AS throttled, throttled_time < build_time AS worked, waiting_on
 FROM backfill_progress WHERE job = :job;
--- about 1 MB/s: a tenth of a second of it may be saved, and what a swap writes comes after the build
+-- about 1 MB/s: half a second of it may be saved, and what a swap writes comes after the build
 SELECT sum(wal_bytes) / date_part('epoch', sum(build_time)) < 1.5 * 1024 * 1024 AS kept
 FROM backfill_progress WHERE job = :job;
 SELECT count(*), count(*) FILTER (WHERE v = repeat(md5(k::text), 10)) FROM pace;

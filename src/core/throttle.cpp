@@ -6,7 +6,7 @@ namespace partbackfill::core {
 
 namespace {
 
-constexpr Seconds kMostSaved{0.1};
+constexpr Seconds kMostSaved{0.5};
 constexpr Seconds kRecent{2};
 
 } // namespace

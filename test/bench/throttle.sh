@@ -8,7 +8,7 @@ set -euo pipefail
 # shellcheck source=measure.sh
 source "$(dirname "${BASH_SOURCE[0]}")/measure.sh"
 
-rows=${BENCH_ROWS:-720000}
+rows=${BENCH_ROWS:-960000}
 partitions=${BENCH_PARTITIONS:-12}
 seconds=${BENCH_SECONDS:-20}
 runs=${BENCH_RUNS:-2}
@@ -22,7 +22,7 @@ run_child as_server_user env PGHOST="$PGHOST" "$bindir/pgbench" -U postgres -i -
 # within FIGURE LOW HIGH: "ok" or "missed", with the bounds.
 within() {
     awk -v figure="$1" -v low="$2" -v high="$3" 'BEGIN {
-        printf "(target %.2f to %.2f%s)\n", low, high, figure >= low && figure <= high ? "" : ", missed" }'
+        printf "(target %.2f to %.2f%s)\n", low, high, (figure >= low && figure <= high ? "" : ", missed") }'
 }
 
 long_enough() {

@@ -29,7 +29,7 @@ TEST(TokenBucket, AnIdleTimeGivesNoBurst) {
     TokenBucket bucket(clock.now);
     bucket.set_rate(100, clock.now);
     clock.advance(60);
-    bucket.spend(110, clock.now);
+    bucket.spend(150, clock.now);
     EXPECT_NEAR(bucket.debt(clock.now).count(), 1.0, 1e-9);
 }
 

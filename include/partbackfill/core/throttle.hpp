@@ -11,8 +11,8 @@ using TimePoint = std::chrono::steady_clock::time_point;
 using Seconds = std::chrono::duration<double>;
 
 // A budget that fills up at a rate and is spent after the fact: what was spent
-// too much is a debt, and waiting pays it. Savings are for a tenth of a second at
-// most, so that an idle minute gives no burst.
+// too much is a debt, and waiting pays it. Savings are for half a second at most: they
+// make up for a commit, and an idle minute gives no burst.
 class TokenBucket {
 public:
     explicit TokenBucket(TimePoint now) : filled_(now) {}
