@@ -73,7 +73,8 @@ foreground() {
         -l --log-prefix="$scratch/server/log.$name" postgres >"$scratch/pgbench.out" 2>&1 || fail "$(cat "$scratch/pgbench.out")"
     if ((job > 0)); then
         [[ $(ask "SELECT state FROM backfill_status WHERE job = $job") == running ]] || say "     (the job ended too early: set BENCH_ROWS higher)"
-        ask "SELECT backfill_cancel($job), backfill_wait($job)" >/dev/null
+        ask "SELECT backfill_cancel($job)" >/dev/null
+        ask "SELECT backfill_wait($job)" >/dev/null
     fi
     tps=$(awk '/^tps = / { print $3 }' "$scratch/pgbench.out")
     p99=$(cat "$scratch/server/log.$name".* | awk '{ print $3 }' | sort -n | awk '{ v[NR] = $1 } END { print v[int(NR * 0.99)] / 1000 }')
