@@ -19,6 +19,7 @@ CREATE TABLE @extschema@.backfill_job (
     key_columns     text[] NOT NULL,
     owner           oid NOT NULL,
     state           text NOT NULL DEFAULT 'running',
+    tidied          boolean NOT NULL DEFAULT false,
     range_start     text,
     range_end       text,
     newest_first    boolean NOT NULL,
@@ -39,6 +40,8 @@ CREATE TABLE @extschema@.backfill_job (
     setting_names   text[] NOT NULL,
     setting_values  text[] NOT NULL,
     started_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    rested_at       timestamptz,
+    idle_time       interval NOT NULL DEFAULT '0',
     finished_at     timestamptz,
     error           text
 );
@@ -52,7 +55,8 @@ COMMENT ON COLUMN @extschema@.backfill_job.reads_target IS 'the source reads the
 COMMENT ON COLUMN @extschema@.backfill_job.key_type IS 'type of the target''s key, when it is RANGE on one column: what $1 and $2 in the source are';
 COMMENT ON COLUMN @extschema@.backfill_job.key_columns IS 'columns of partition keys, which the source must give with exactly the keys'' types';
 COMMENT ON COLUMN @extschema@.backfill_job.owner IS 'the role that called backfill_start, as which the workers run';
-COMMENT ON COLUMN @extschema@.backfill_job.state IS 'running, done, failed or canceled';
+COMMENT ON COLUMN @extschema@.backfill_job.state IS 'running, paused, done, failed or canceled';
+COMMENT ON COLUMN @extschema@.backfill_job.tidied IS 'it rests, and whatever of its work is of no use any more is gone';
 COMMENT ON COLUMN @extschema@.backfill_job.nice_ratio IS 'seconds that its workers sleep for each second of work';
 COMMENT ON COLUMN @extschema@.backfill_job.max_wal_rate IS 'WAL that all its workers together may write in a second; NULL for no limit';
 COMMENT ON COLUMN @extschema@.backfill_job.max_replica_lag IS 'its workers wait while a standby''s replay is further behind; NULL for no limit';
@@ -60,7 +64,9 @@ COMMENT ON COLUMN @extschema@.backfill_job.throttle_query IS 'its workers wait w
 COMMENT ON COLUMN @extschema@.backfill_job.min_free_disk IS 'its workers wait rather than leave less: a size, or a percentage of the volume';
 COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
 COMMENT ON COLUMN @extschema@.backfill_job.setting_names IS 'settings of the calling session under which the source is read; values in setting_values';
-COMMENT ON COLUMN @extschema@.backfill_job.finished_at IS 'when the job came to rest and everything of its work was tidied away';
+COMMENT ON COLUMN @extschema@.backfill_job.rested_at IS 'since when it rests; NULL while it runs';
+COMMENT ON COLUMN @extschema@.backfill_job.idle_time IS 'how long it has rested before it was resumed or retried';
+COMMENT ON COLUMN @extschema@.backfill_job.finished_at IS 'when the job ended and was tidied up; NULL while it runs or is paused';
 COMMENT ON COLUMN @extschema@.backfill_job.error IS 'the last error that kept a partition or the job from being done';
 
 CREATE TABLE @extschema@.backfill_control (
@@ -88,6 +94,8 @@ CREATE TABLE @extschema@.backfill_control (
     seen_file       oid,
     seal            text,
     shadow_oid      oid,
+    built           boolean NOT NULL DEFAULT false,
+    orphaned        integer NOT NULL DEFAULT 0,
     old_oid         oid,
     rows            bigint,
     rows_estimate   bigint NOT NULL,
@@ -121,6 +129,8 @@ COMMENT ON COLUMN @extschema@.backfill_control.seal IS 'digest of the shadow''s 
 COMMENT ON COLUMN @extschema@.backfill_control.throttled_time IS 'how long its builds were made to wait';
 COMMENT ON COLUMN @extschema@.backfill_control.held_time IS 'the part of it in which nothing could be done: waiting for a standby, throttle_query or the disk';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the table being built beside it';
+COMMENT ON COLUMN @extschema@.backfill_control.built IS 'that table is complete: nothing but the swap is left to do';
+COMMENT ON COLUMN @extschema@.backfill_control.orphaned IS 'how often a worker died that had it in hand when it was ready';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'what keep_old kept, in schema backfill_<job>_old';
 
 -- One unfinished job on a partition, whoever starts them at once.
@@ -207,6 +217,33 @@ CREATE FUNCTION @extschema@.backfill_start(
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_start';
 COMMENT ON FUNCTION @extschema@.backfill_start IS 'recompute partitions of a table from a source; returns the job''s number';
 
+CREATE FUNCTION @extschema@.backfill_alter(
+    job           bigint,
+    workers       integer    DEFAULT NULL,
+    delay         interval   DEFAULT NULL,
+    nice_ratio    float8     DEFAULT NULL,
+    max_wal_rate  text       DEFAULT NULL,
+    max_replica_lag interval DEFAULT NULL,
+    throttle_query text      DEFAULT NULL,
+    min_free_disk text       DEFAULT NULL,
+    lock_timeout  interval   DEFAULT NULL,
+    swap_patience interval   DEFAULT NULL
+) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_alter';
+COMMENT ON FUNCTION @extschema@.backfill_alter IS 'change how fast and how patiently a job goes, also while it runs; NULL keeps a setting, an empty text or 0 clears it';
+
+CREATE FUNCTION @extschema@.backfill_pause(job bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'partbackfill_pause';
+COMMENT ON FUNCTION @extschema@.backfill_pause IS 'stop a job until it is resumed, and give up what it is building; false when it did not run';
+
+CREATE FUNCTION @extschema@.backfill_resume(job bigint DEFAULT NULL) RETURNS integer
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_resume';
+COMMENT ON FUNCTION @extschema@.backfill_resume IS 'start a paused job again, or one whose workers are gone, or all such jobs; returns how many';
+
+CREATE FUNCTION @extschema@.backfill_retry(job bigint) RETURNS integer
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'partbackfill_retry';
+COMMENT ON FUNCTION @extschema@.backfill_retry IS 'queue the failed partitions of a job again; returns how many';
+
 CREATE FUNCTION @extschema@.backfill_cancel(job bigint) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'partbackfill_cancel';
 COMMENT ON FUNCTION @extschema@.backfill_cancel IS 'stop a job for good; done partitions stay done; false when there was nothing left to cancel';
@@ -236,6 +273,17 @@ CREATE FUNCTION @extschema@.backfill_announce() RETURNS trigger
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_announce';
 REVOKE ALL ON FUNCTION @extschema@.backfill_announce() FROM PUBLIC;
 COMMENT ON FUNCTION @extschema@.backfill_announce IS 'internal: tells of a change of state by NOTIFY on channel partbackfill';
+
+CREATE FUNCTION @extschema@.backfill_refuse_drop() RETURNS event_trigger
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_refuse_drop';
+REVOKE ALL ON FUNCTION @extschema@.backfill_refuse_drop() FROM PUBLIC;
+COMMENT ON FUNCTION @extschema@.backfill_refuse_drop IS 'internal: keeps the extension from being dropped while a job is unfinished';
+
+-- Not a dependency, since CASCADE would pass over that.
+CREATE EVENT TRIGGER backfill_refuse_drop ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'DROP OWNED')
+    EXECUTE FUNCTION @extschema@.backfill_refuse_drop();
+COMMENT ON EVENT TRIGGER backfill_refuse_drop IS 'partbackfill: keeps the extension from being dropped while a job is unfinished';
 
 ------------------------------------------------------------------ NOTIFY
 
@@ -349,7 +397,7 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
                    / NULLIF(pg_catalog.sum(CASE WHEN p.state = 'skipped' THEN 0 ELSE GREATEST(p.rows_estimate, 1) END), 0), 1), 100) AS percent,
                COALESCE(pg_catalog.sum(p.rows), 0)::bigint AS rows,
                -- Without the time in which all of it had to wait for something: it tells nothing of the pace.
-               GREATEST(pg_catalog.date_part('epoch', COALESCE(j.finished_at, pg_catalog.clock_timestamp()) - j.started_at)
+               GREATEST(pg_catalog.date_part('epoch', COALESCE(j.rested_at, pg_catalog.clock_timestamp()) - j.started_at - j.idle_time)
                    - h.seconds / j.workers, 0)::numeric AS seconds,
                pg_catalog.string_agg(DISTINCT p.waiting_on, '; ') AS waiting_on
         FROM @extschema@.backfill_progress AS p

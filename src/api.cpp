@@ -1,4 +1,4 @@
-// The functions that SQL calls to start, cancel, await and purge jobs.
+// The functions that SQL calls to start, await and purge jobs.
 #include "partbackfill/pg/server.hpp"
 
 #include <fmt/format.h>
@@ -9,6 +9,7 @@
 #include "partbackfill/engine/source.hpp"
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/job/own_job.hpp"
 #include "partbackfill/job/pace_options.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/at_commit.hpp"
@@ -37,7 +38,7 @@ job::Options read_options(const pg::Arguments &arguments) {
     job::Options options;
     int i = 5;
     options.newest_first = arguments.boolean(i++, "newest_first");
-    options.workers = arguments.integer(i++, "workers");
+    options.workers = job::checked_workers(arguments.integer(i++, "workers"));
     options.delay = arguments.interval(i++, "delay");
     options.nice_ratio = job::checked_nice_ratio(arguments.number(i++, "nice_ratio"));
     options.max_wal_rate = job::checked_wal_rate(arguments.optional_text(i++));
@@ -51,8 +52,6 @@ job::Options read_options(const pg::Arguments &arguments) {
     options.keep_old = arguments.boolean(i++, "keep_old");
     options.lock_timeout = arguments.interval(i++, "lock_timeout");
     options.swap_patience = arguments.interval(i++, "swap_patience");
-    if (options.workers < 1)
-        pg::raise(pg::sqlcode::kInvalidParameter, "workers must be at least 1");
     if (options.max_attempts < 1)
         pg::raise(pg::sqlcode::kInvalidParameter, "max_attempts must be at least 1");
     if (options.on_write != "rebuild" && options.on_write != "block" && options.on_write != "ignore")
@@ -94,13 +93,6 @@ void check_readable(const engine::Source &source, const engine::Target &target) 
     }
 }
 
-void raise_busy(const std::string &partition, std::int64_t job) {
-    pg::raise(pg::sqlcode::kObjectInUse, fmt::format("partition \"{}\" already belongs to an unfinished job", partition),
-              job != 0 ? fmt::format("It is job {}.", job) : "Another session has just started a job on it.",
-              job != 0 ? fmt::format("Wait for it with backfill_wait({0}), or end it with backfill_cancel({0}).", job)
-                       : "");
-}
-
 void insert_partitions(job::ControlTables &control, std::int64_t id, const engine::Target &target) {
     int ordinal = 0;
     for (const engine::Leaf &leaf : target.leaves) {
@@ -111,14 +103,14 @@ void insert_partitions(job::ControlTables &control, std::int64_t id, const engin
                                           leaf.bound, leaf.rows});
         } catch (const pg::Error &error) {
             // Two sessions at once: the unique index decides.
-            if (error.code() == pg::sqlstate("23505"))
-                raise_busy(leaf.name, 0);
+            if (error.code() == pg::sqlcode::kUniqueViolation)
+                job::raise_busy(leaf.name, 0);
             throw;
         }
     }
 }
 
-std::int64_t insert_job(const engine::Target &target, const engine::Source &source,
+job::Job insert_job(const engine::Target &target, const engine::Source &source,
                         const engine::Selection &selection, const job::Options &options,
                         std::vector<pg::Setting> settings) {
     const Oid owner = pg::current_role();
@@ -126,7 +118,7 @@ std::int64_t insert_job(const engine::Target &target, const engine::Source &sour
     for (const engine::Leaf &leaf : target.leaves)
         if (leaf.selected)
             if (const auto other = control.unfinished_job_of(leaf.oid))
-                raise_busy(leaf.name, other);
+                job::raise_busy(leaf.name, other);
     job::NewJob job;
     job.id = control.next_job_number();
     job.target = target.oid;
@@ -143,26 +135,8 @@ std::int64_t insert_job(const engine::Target &target, const engine::Source &sour
     job.settings = std::move(settings);
     control.insert_job(job);
     insert_partitions(control, job.id, target);
-    return job.id;
+    return control.find_job(job.id).value();
 }
-
-// The job of that number, or an error: there is none, or it is not the caller's.
-job::Job find_own_job(std::int64_t id) {
-    std::optional<job::Job> found;
-    {
-        job::ControlTables control;
-        found = control.find_job(id);
-    }
-    if (!found)
-        pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id), "",
-                  "backfill_status lists your jobs.");
-    if (!pg::may_act_as(found->owner))
-        pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("permission denied for backfill job {}", id),
-                  fmt::format("It belongs to role \"{}\".", pg::role_name(found->owner)));
-    return *found;
-}
-
-bool at_rest(const job::Job &job) { return core::rests(job.state) && job.finished; }
 
 } // namespace
 
@@ -197,31 +171,9 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     const engine::Source source = engine::check_source(text, target);
     check_readable(source, target);
     std::vector<pg::Setting> settings = pg::session_settings();
-    const std::int64_t id = insert_job(target, source, selection, options, std::move(settings));
-    for (int i = 0; i < options.workers; i++)
-        worker::register_worker(id, pg::current_role());
-    PG_RETURN_INT64(id);
-}
-
-// backfill_cancel: true when there was something to cancel. The job's state
-// changes with the calling transaction; its workers are interrupted when that
-// commits, and the last of them tidies up.
-PARTBACKFILL_FUNCTION(partbackfill_cancel) {
-    const pg::Arguments arguments(fcinfo);
-    pg::prevent_if_read_only("backfill_cancel()");
-    const job::Job job = find_own_job(arguments.bigint(0, "job"));
-    if (job.state != core::JobState::running && job.state != core::JobState::failed)
-        PG_RETURN_BOOL(false);
-    {
-        job::ControlTables control;
-        control.cancel_job(job);
-    }
-    const std::vector<int> workers = engine::job_workers(job.id);
-    for (const int pid : workers)
-        pg::cancel_process_at_commit(pid);
-    if (workers.empty() && !job.finished)
-        worker::register_worker(job.id, pg::current_role()); // to tidy up; the owner may be unable to connect
-    PG_RETURN_BOOL(true);
+    const job::Job job = insert_job(target, source, selection, options, std::move(settings));
+    worker::register_workers(job, job.workers);
+    PG_RETURN_INT64(job.id);
 }
 
 // backfill_wait: the state in which the job rests, or its state after `timeout`.
@@ -233,7 +185,7 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
     const auto begun = Clock::now();
     const std::chrono::duration<double> seconds(
         limit ? pg::query_row("SELECT pg_catalog.date_part('epoch', $1::interval)", {*limit}).number(0) : 0);
-    find_own_job(id);
+    job::find_own_job(id);
     {
         job::ControlTables control;
         if (control.is_of_this_transaction(id))
@@ -253,7 +205,7 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
         }
         if (!job)
             pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id));
-        if (at_rest(*job) || (limit && Clock::now() - begun >= seconds))
+        if (job::at_rest(*job) || (limit && Clock::now() - begun >= seconds))
             return pg::return_text(std::string(core::name(job->state)));
         pg::wait_latch(pause, pg::Wait::result);
         pause = std::min(pause * 5 / 4, std::chrono::milliseconds(100));
@@ -265,8 +217,8 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
 PARTBACKFILL_FUNCTION(partbackfill_purge) {
     const pg::Arguments arguments(fcinfo);
     pg::prevent_if_read_only("backfill_purge()");
-    const job::Job job = find_own_job(arguments.bigint(0, "job"));
-    if (!at_rest(job))
+    const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
+    if (!job::at_rest(job))
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("backfill job {} has not ended", job.id),
                   fmt::format("Its state is \"{}\".", core::name(job.state)),
                   fmt::format("Wait for it with backfill_wait({}).", job.id));

@@ -12,6 +12,6 @@ Milliseconds backoff(int attempt, double jitter, Milliseconds base, Milliseconds
     return full / 2 + Milliseconds(static_cast<long long>(static_cast<double>((full - full / 2).count()) * share));
 }
 
-Milliseconds crash_pause(int attempts) { return std::chrono::seconds(30) * std::max(attempts, 1); }
+Milliseconds crash_pause(Milliseconds unit, int crashes) { return unit * std::max(crashes, 1); }
 
 } // namespace partbackfill::core

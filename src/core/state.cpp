@@ -1,5 +1,6 @@
 #include "partbackfill/core/state.hpp"
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <utility>
@@ -17,16 +18,20 @@ struct Transition {
 
 using J = JobState;
 using JE = JobEvent;
-constexpr std::array<Transition<J, JE>, 4> kJob{{
+constexpr std::array<Transition<J, JE>, 8> kJob{{
     {J::running, JE::finish, J::done},
     {J::running, JE::fail, J::failed},
+    {J::running, JE::pause, J::paused},
+    {J::paused, JE::resume, J::running},
+    {J::failed, JE::retry, J::running},
     {J::running, JE::cancel, J::canceled},
+    {J::paused, JE::cancel, J::canceled},
     {J::failed, JE::cancel, J::canceled},
 }};
 
 using P = PartitionState;
 using PE = PartitionEvent;
-constexpr std::array<Transition<P, PE>, 17> kPartition{{
+constexpr std::array<Transition<P, PE>, 21> kPartition{{
     {P::pending, PE::claim, P::running},
     {P::running, PE::claim, P::running},
     {P::ready, PE::claim, P::ready},
@@ -37,10 +42,14 @@ constexpr std::array<Transition<P, PE>, 17> kPartition{{
     {P::ready, PE::retry, P::pending},
     {P::running, PE::rebuild, P::pending},
     {P::ready, PE::rebuild, P::pending},
+    {P::pending, PE::fail, P::failed}, // nobody can do the job's work any more
     {P::running, PE::fail, P::failed},
     {P::ready, PE::fail, P::failed},
     {P::running, PE::skip, P::skipped},
     {P::ready, PE::skip, P::skipped},
+    {P::running, PE::pause, P::pending},
+    {P::failed, PE::requeue, P::pending},
+    {P::failed, PE::reswap, P::ready},
     {P::pending, PE::cancel, P::canceled},
     {P::running, PE::cancel, P::canceled},
     {P::ready, PE::cancel, P::canceled},
@@ -49,8 +58,11 @@ constexpr std::array<Transition<P, PE>, 17> kPartition{{
 template <class E>
 using Names = std::span<const std::pair<E, std::string_view>>;
 
-constexpr std::array<std::pair<J, std::string_view>, 4> kJobNames{
-    {{J::running, "running"}, {J::done, "done"}, {J::failed, "failed"}, {J::canceled, "canceled"}}};
+constexpr std::array<std::pair<J, std::string_view>, 5> kJobNames{{{J::running, "running"},
+                                                                   {J::paused, "paused"},
+                                                                   {J::done, "done"},
+                                                                   {J::failed, "failed"},
+                                                                   {J::canceled, "canceled"}}};
 constexpr std::array<std::pair<P, std::string_view>, 7> kPartitionNames{{{P::pending, "pending"},
                                                                          {P::running, "running"},
                                                                          {P::ready, "ready"},
@@ -58,17 +70,24 @@ constexpr std::array<std::pair<P, std::string_view>, 7> kPartitionNames{{{P::pen
                                                                          {P::failed, "failed"},
                                                                          {P::skipped, "skipped"},
                                                                          {P::canceled, "canceled"}}};
-constexpr std::array<std::pair<JE, std::string_view>, 3> kJobEventNames{
-    {{JE::finish, "finish"}, {JE::fail, "fail"}, {JE::cancel, "cancel"}}};
-constexpr std::array<std::pair<PE, std::string_view>, 9> kPartitionEventNames{{{PE::claim, "claim"},
-                                                                               {PE::built, "built"},
-                                                                               {PE::swapped, "swapped"},
-                                                                               {PE::postpone, "postpone"},
-                                                                            {PE::retry, "retry"},
-                                                                               {PE::rebuild, "rebuild"},
-                                                                               {PE::fail, "fail"},
-                                                                               {PE::skip, "skip"},
-                                                                               {PE::cancel, "cancel"}}};
+constexpr std::array<std::pair<JE, std::string_view>, 6> kJobEventNames{{{JE::finish, "finish"},
+                                                                         {JE::fail, "fail"},
+                                                                         {JE::pause, "pause"},
+                                                                         {JE::resume, "resume"},
+                                                                         {JE::retry, "retry"},
+                                                                         {JE::cancel, "cancel"}}};
+constexpr std::array<std::pair<PE, std::string_view>, 12> kPartitionEventNames{{{PE::claim, "claim"},
+                                                                                {PE::built, "built"},
+                                                                                {PE::swapped, "swapped"},
+                                                                                {PE::postpone, "postpone"},
+                                                                                {PE::retry, "retry"},
+                                                                                {PE::rebuild, "rebuild"},
+                                                                                {PE::fail, "fail"},
+                                                                                {PE::skip, "skip"},
+                                                                                {PE::pause, "pause"},
+                                                                                {PE::requeue, "requeue"},
+                                                                                {PE::reswap, "reswap"},
+                                                                                {PE::cancel, "cancel"}}};
 
 template <class E>
 std::string_view find_name(Names<E> names, E value) {
@@ -116,6 +135,10 @@ PartitionState partition_state(std::string_view text) { return find_value<P>(kPa
 JobState next(JobState from, JobEvent event) { return step<J, JE>(kJob, from, event, "a job"); }
 PartitionState next(PartitionState from, PartitionEvent event) {
     return step<P, PE>(kPartition, from, event, "a partition");
+}
+
+bool can(JobState from, JobEvent event) {
+    return std::any_of(kJob.begin(), kJob.end(), [&](const auto &row) { return row.from == from && row.event == event; });
 }
 
 std::vector<std::string> sources(JobEvent event) { return sources_in<J, JE>(kJob, event); }

@@ -18,6 +18,7 @@ namespace {
 constexpr uint16 kPartition = 3;
 constexpr uint16 kJob = 4;
 constexpr uint16 kSchemas = 5;
+constexpr uint16 kPlace = 6;
 
 // Job numbers come from a sequence and do not reach 2^32; should one ever do, a
 // shared lock word makes workers wait for each other, and nothing worse.
@@ -42,6 +43,9 @@ void unshare_job(std::int64_t job) { release(tag(job, 0, kJob), ShareLock); }
 bool try_end_job(std::int64_t job) { return acquire(tag(job, 0, kJob), ExclusiveLock, true, false); }
 void release_end_job(std::int64_t job) { release(tag(job, 0, kJob), ExclusiveLock); }
 
+bool try_place(std::int64_t job, int place) { return acquire(tag(job, place, kPlace), ExclusiveLock, true, false); }
+void release_place(std::int64_t job, int place) { release(tag(job, place, kPlace), ExclusiveLock); }
+
 bool try_claim(std::int64_t job, int ordinal) {
     return acquire(tag(job, ordinal, kPartition), ExclusiveLock, true, false);
 }
@@ -53,21 +57,29 @@ bool holds_claim(std::int64_t job, int ordinal) {
 }
 
 // From the lock manager itself: pg_locks needs a query.
-int claims_of(std::int64_t job) {
+std::vector<int> claims_of(std::int64_t job) {
+    struct Found {
+        int count;
+        int *ordinals;
+    };
     const LOCKTAG wanted = tag(job, 0, kPartition);
-    return pg::guard([&] {
+    const Found found = pg::guard([&] {
         LockData *locks = GetLockStatusData();
-        int claims = 0;
+        Found claims{0, static_cast<int *>(palloc(sizeof(int) * static_cast<Size>(locks->nelements + 1)))};
         for (int i = 0; i < locks->nelements; i++) {
-            const LOCKTAG &found = locks->locks[i].locktag;
-            claims += found.locktag_type == wanted.locktag_type && found.locktag_field1 == wanted.locktag_field1 &&
-                      found.locktag_field2 == wanted.locktag_field2 && found.locktag_field4 == wanted.locktag_field4 &&
-                      locks->locks[i].holdMask != 0;
+            const LOCKTAG &lock = locks->locks[i].locktag;
+            if (lock.locktag_type == wanted.locktag_type && lock.locktag_field1 == wanted.locktag_field1 &&
+                lock.locktag_field2 == wanted.locktag_field2 && lock.locktag_field4 == wanted.locktag_field4 &&
+                locks->locks[i].holdMask != 0)
+                claims.ordinals[claims.count++] = static_cast<int>(lock.locktag_field3);
         }
         pfree(locks->locks);
         pfree(locks);
         return claims;
     });
+    std::vector<int> ordinals(found.ordinals, found.ordinals + found.count);
+    pg::guard([&] { pfree(found.ordinals); });
+    return ordinals;
 }
 
 void lock_schemas(std::int64_t job) { acquire(tag(job, 0, kSchemas), ExclusiveLock, false, true); }

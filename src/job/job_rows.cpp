@@ -84,7 +84,7 @@ std::optional<Job> ControlTables::find_job_now(std::int64_t id) { return find(id
 std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     const pg::Result result = run(R"SQL(
         SELECT job, target_oid::bigint, source, COALESCE(source_oid, 0)::bigint, owner::bigint, state,
-               finished_at IS NOT NULL, workers, (date_part('epoch', delay) * 1000)::bigint, max_attempts,
+               tidied, workers, (date_part('epoch', delay) * 1000)::bigint, max_attempts,
                on_error = 'stop', keep_old, (date_part('epoch', lock_timeout) * 1000)::bigint,
                (date_part('epoch', swap_patience) * 1000)::bigint, COALESCE(key_type, 0)::bigint, swap,
                on_write
@@ -102,7 +102,7 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     job.source_oid = row.oid(3);
     job.owner = row.oid(4);
     job.state = core::job_state(row.text(5));
-    job.finished = row.boolean(6);
+    job.tidied = row.boolean(6);
     job.workers = static_cast<int>(row.integer(7));
     job.delay = milliseconds(row, 8);
     job.max_attempts = static_cast<int>(row.integer(9));
@@ -166,24 +166,45 @@ Census ControlTables::census(std::int64_t job) {
     return {static_cast<int>(row.integer(0)), static_cast<int>(row.integer(1))};
 }
 
+// Nothing when somebody has changed the state of the job meanwhile.
 void ControlTables::end_job(const Job &job, core::JobEvent event) {
-    run("UPDATE {s}.backfill_job SET state = $2, finished_at = clock_timestamp() WHERE job = $1 AND state = $3",
+    run(R"SQL(
+        UPDATE {s}.backfill_job
+        SET state = $2, tidied = true, rested_at = clock_timestamp(), finished_at = clock_timestamp()
+        WHERE job = $1 AND state = $3
+    )SQL",
         {job.id, core::name(core::next(job.state, event)), core::name(job.state)});
 }
 
-void ControlTables::mark_finished(std::int64_t job) {
-    run("UPDATE {s}.backfill_job SET finished_at = clock_timestamp() WHERE job = $1 AND finished_at IS NULL", {job});
+void ControlTables::mark_tidied(const Job &job) {
+    run(R"SQL(
+        UPDATE {s}.backfill_job
+        SET tidied = true, finished_at = CASE WHEN state <> $3 THEN clock_timestamp() END
+        WHERE job = $1 AND state = $2 AND NOT tidied
+    )SQL",
+        {job.id, core::name(job.state), core::name(core::JobState::paused)});
 }
 
-void ControlTables::cancel_job(const Job &job) {
-    run("UPDATE {s}.backfill_job SET state = $2 WHERE job = $1 AND state = $3",
-        {job.id, core::name(core::next(job.state, core::JobEvent::cancel)), core::name(job.state)});
-    run(R"SQL(
-        UPDATE {s}.backfill_control
-        SET state = $2, claim = NULL, worker_pid = NULL, waiting_on = NULL, finished_at = clock_timestamp()
-        WHERE job = $1 AND state = ANY ($3)
+std::vector<Job> ControlTables::unfinished_jobs() {
+    std::vector<Job> jobs;
+    for (const pg::Row &row :
+         run("SELECT job FROM {s}.backfill_job WHERE NOT tidied OR state = $1 ORDER BY job", {core::name(core::JobState::paused)}).rows)
+        if (auto job = find_job(row.integer(0)))
+            jobs.push_back(*std::move(job));
+    return jobs;
+}
+
+std::optional<Job> ControlTables::job_in_the_way() {
+    const pg::Result result = run(R"SQL(
+        SELECT j.job
+        FROM {s}.backfill_job AS j
+        WHERE NOT j.tidied OR j.state = $1
+           OR EXISTS (SELECT FROM {s}.backfill_control AS c WHERE c.job = j.job AND c.built)
+        ORDER BY j.job
+        LIMIT 1
     )SQL",
-        {job.id, core::name(core::PartitionState::canceled), core::sources(core::PartitionEvent::cancel)});
+                                  {core::name(core::JobState::paused)});
+    return result.empty() ? std::nullopt : find_job(result.rows.front().integer(0));
 }
 
 std::int64_t ControlTables::unfinished_job_of(Oid partition) {
@@ -195,14 +216,6 @@ std::int64_t ControlTables::unfinished_job_of(Oid partition) {
     return result.empty() ? 0 : result.rows.front().integer(0);
 }
 
-std::vector<Oid> ControlTables::shadows(std::int64_t job) {
-    std::vector<Oid> oids;
-    for (const pg::Row &row :
-         run("SELECT shadow_oid::bigint FROM {s}.backfill_control WHERE job = $1 AND shadow_oid IS NOT NULL", {job}).rows)
-        oids.push_back(row.oid(0));
-    return oids;
-}
-
 std::vector<Oid> ControlTables::old_tables(std::int64_t job) {
     std::vector<Oid> oids;
     for (const pg::Row &row :
@@ -211,20 +224,8 @@ std::vector<Oid> ControlTables::old_tables(std::int64_t job) {
     return oids;
 }
 
-std::vector<Oid> ControlTables::proofs(std::int64_t job) {
-    std::vector<Oid> oids;
-    for (const pg::Row &row :
-         run("SELECT proof_oid::bigint FROM {s}.backfill_control WHERE job = $1 AND proof_oid IS NOT NULL", {job}).rows)
-        oids.push_back(row.oid(0));
-    return oids;
-}
-
 void ControlTables::set_error(std::int64_t job, const std::string &error) {
     run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1", {job, error});
-}
-
-void ControlTables::forget_shadows(std::int64_t job) {
-    run("UPDATE {s}.backfill_control SET shadow_oid = NULL WHERE job = $1 AND shadow_oid IS NOT NULL", {job});
 }
 
 void ControlTables::forget_old(std::int64_t job, Oid old_table) {

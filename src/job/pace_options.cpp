@@ -62,6 +62,12 @@ std::optional<std::string> checked_throttle_query(const std::optional<std::strin
     return query;
 }
 
+int checked_workers(int workers) {
+    if (workers < 1)
+        pg::raise(pg::sqlcode::kInvalidParameter, "workers must be at least 1");
+    return workers;
+}
+
 double checked_nice_ratio(double ratio) {
     constexpr double kMost = 1000;
     if (!(ratio >= 0 && ratio <= kMost))

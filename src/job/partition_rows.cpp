@@ -26,6 +26,9 @@ Partition partition_of(const pg::Row &row) {
     partition.fingerprint = row.text(13);
     partition.proof = row.oid(14);
     partition.rebuilds = static_cast<int>(row.integer(15));
+    partition.built = row.boolean(16);
+    partition.held = row.boolean(17);
+    partition.orphaned = static_cast<int>(row.integer(18));
     return partition;
 }
 
@@ -47,7 +50,8 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
     const pg::Result result = run(R"SQL(
         SELECT c.job, c.ordinal, c.partition_oid::bigint, c.partition, c.partition_bound, c.range_start,
                c.range_end, c.state, c.attempts, c.swap_attempts, c.partition_constraint, c.shadow_oid::bigint,
-               COALESCE(c.rows, 0), COALESCE(c.fingerprint, ''), COALESCE(c.proof_oid, 0)::bigint, c.rebuilds
+               COALESCE(c.rows, 0), COALESCE(c.fingerprint, ''), COALESCE(c.proof_oid, 0)::bigint, c.rebuilds,
+               c.built, c.worker_pid IS NOT NULL, c.orphaned
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job
         WHERE c.job = $1
@@ -108,6 +112,16 @@ void ControlTables::claim(Partition &partition) {
     partition.state = to;
 }
 
+void ControlTables::count_orphan(Partition &partition) {
+    change(partition, "orphaned = orphaned + 1");
+    partition.orphaned++;
+}
+
+void ControlTables::put_off(const Partition &partition, Milliseconds pause) {
+    change(partition, "worker_pid = NULL, not_before = clock_timestamp() + make_interval(secs => $4)",
+           {std::chrono::duration<double>(pause).count()});
+}
+
 void ControlTables::begin_attempt(Partition &partition) {
     change(partition, "attempts = attempts + 1");
     partition.attempts++;
@@ -115,7 +129,7 @@ void ControlTables::begin_attempt(Partition &partition) {
 
 void ControlTables::record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
                                   const std::string &fingerprint, const std::string &seal) {
-    change(partition, "shadow_oid = $4, partition_constraint = $5, fingerprint = $6, seal = $7",
+    change(partition, "shadow_oid = $4, partition_constraint = $5, fingerprint = $6, seal = $7, built = false",
            {shadow, constraint, fingerprint, seal});
     partition.fingerprint = fingerprint;
     partition.shadow = shadow;
@@ -123,7 +137,7 @@ void ControlTables::record_shadow(Partition &partition, Oid shadow, const std::s
 }
 
 void ControlTables::forget_shadow(Partition &partition) {
-    change(partition, "shadow_oid = NULL");
+    change(partition, "shadow_oid = NULL, built = false");
     partition.shadow = kNoOid;
 }
 
@@ -134,7 +148,7 @@ void ControlTables::record_proof(Partition &partition, Oid proof) {
 
 void ControlTables::built(Partition &partition, const BuildFigures &figures) {
     move(partition, core::PartitionEvent::built,
-         ", rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
+         ", built = true, orphaned = 0, rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
          " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9),"
          " held_time = COALESCE(held_time, '0') + make_interval(secs => $10)",
          {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count(), figures.held.count()});
@@ -154,7 +168,7 @@ void ControlTables::lock_for_swap(const Partition &partition) {
 
 void ControlTables::swapped(Partition &partition, Oid old_table, double lock_wait_seconds) {
     move(partition, core::PartitionEvent::swapped,
-         ", old_oid = $6, shadow_oid = NULL, proof_oid = NULL, swap_attempts = swap_attempts + 1, swap_since = NULL,"
+         ", old_oid = $6, shadow_oid = NULL, built = false, proof_oid = NULL, swap_attempts = swap_attempts + 1, swap_since = NULL,"
          " lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $7), worker_pid = NULL, waiting_on = NULL,"
          " finished_at = clock_timestamp()",
          {old_table, lock_wait_seconds});
@@ -206,8 +220,10 @@ void ControlTables::postpone(Partition &partition) {
     partition.attempts--;
 }
 
+// The row of the job before that of the partition, as whoever controls a job locks
+// them.
 void ControlTables::attempt_failed(Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
-                                   Milliseconds pause) {
+                                   Milliseconds pause, bool keep) {
     std::string text = error.message;
     if (!error.detail.empty())
         text += "\nDetail: " + error.detail;
@@ -215,17 +231,17 @@ void ControlTables::attempt_failed(Partition &partition, core::PartitionEvent ev
         text += "\nHint: " + error.hint;
     if (!error.context.empty())
         text += "\nContext: " + error.context;
-    move(partition, event,
-         ", sqlstate = $6, error = $7, not_before = clock_timestamp() + make_interval(secs => $8), worker_pid = NULL,"
-         " waiting_on = NULL, finished_at = CASE WHEN $5 = 'failed' THEN clock_timestamp() END",
-         {pg::sqlstate_text(error.code), text, std::chrono::duration<double>(pause).count()});
     if (event == core::PartitionEvent::fail)
         run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1", {partition.job, partition.name + ": " + text});
+    move(partition, event,
+         ", sqlstate = $6, error = $7, built = built AND $9, not_before = clock_timestamp() + make_interval(secs => $8), worker_pid = NULL,"
+         " waiting_on = NULL, finished_at = CASE WHEN $5 = 'failed' THEN clock_timestamp() END",
+         {pg::sqlstate_text(error.code), text, std::chrono::duration<double>(pause).count(), keep});
 }
 
 void ControlTables::rebuild(Partition &partition, const std::string &reason) {
     move(partition, core::PartitionEvent::rebuild,
-         ", rebuilds = rebuilds + 1, error = $6, swap_since = NULL, worker_pid = NULL, waiting_on = NULL", {reason});
+         ", rebuilds = rebuilds + 1, built = false, error = $6, swap_since = NULL, worker_pid = NULL, waiting_on = NULL", {reason});
     partition.rebuilds++;
 }
 

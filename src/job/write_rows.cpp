@@ -44,15 +44,4 @@ void ControlTables::forget_writes(std::int64_t job, Oid partition) {
     run("DELETE FROM {s}.backfill_write WHERE job = $1 AND partition = $2", {job, partition});
 }
 
-void ControlTables::forget_writes(std::int64_t job) {
-    run("DELETE FROM {s}.backfill_write WHERE job = $1", {job});
-}
-
-std::vector<Oid> ControlTables::partitions(std::int64_t job) {
-    std::vector<Oid> oids;
-    for (const pg::Row &row : run("SELECT partition_oid::bigint FROM {s}.backfill_control WHERE job = $1", {job}).rows)
-        oids.push_back(row.oid(0));
-    return oids;
-}
-
 } // namespace partbackfill::job

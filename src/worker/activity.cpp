@@ -82,6 +82,8 @@ void show_waiting(const Waited &waited, const std::string &waiting_on) {
     show(waiting_on);
 }
 
+void show_fault(const char *point) { show(std::string("fault point ") + point); }
+
 void show_idle(std::int64_t job) {
     const std::string text = fmt::format("backfill job {}", job);
     line = {job, 0, "", -1, 0, 0};

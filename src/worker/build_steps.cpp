@@ -14,6 +14,7 @@
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/activity.hpp"
+#include "partbackfill/worker/fault.hpp"
 
 namespace partbackfill::worker {
 
@@ -145,6 +146,7 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
         const pg::PinnedSettings pinned;
         skip(job, partition, kGone);
     }
+    reach("create", partition);
     transaction.commit();
     return result == Creation::gone ? StepOutcome::skipped : StepOutcome::done;
 }
@@ -179,18 +181,21 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
         const pg::SnapshotScope snapshot;
         seen = see(job, partition);
         show_phase(partition, Phase::loading);
+        reach("load", partition);
         figures.rows = static_cast<std::int64_t>(engine::load(request));
         loaded = Clock::now();
         show_rows(figures.rows);
         engine::build_indexes(partition.shadow, [&](int k, int n) {
             keep_pace();
             show_phase(partition, Phase::indexing, k, n);
+            reach("index", partition);
         });
         keep_pace();
         indexed = Clock::now();
         show_phase(partition, Phase::validating);
         finish_shadow(job, partition);
         show_phase(partition, Phase::analyzing);
+        reach("analyze", partition);
         engine::analyze(partition.shadow);
     }
     seal(partition);
@@ -218,7 +223,9 @@ void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
         try {
             pg::Transaction transaction;
             const std::string report = build(job, partition, &pacer);
+            reach("built", partition);
             transaction.commit();
+            reach("ready", partition);
             log_line(report);
             announce(partition);
             return;

@@ -11,6 +11,7 @@
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/activity.hpp"
+#include "partbackfill/worker/fault.hpp"
 
 namespace partbackfill::worker {
 
@@ -73,17 +74,20 @@ void skip(const job::Job &job, job::Partition &partition, const std::string &rea
 }
 
 void record_failure(const job::Job &job, job::Partition &partition, core::PartitionEvent event,
-                    const pg::ErrorFields &error, job::Milliseconds pause) {
+                    const pg::ErrorFields &error, job::Milliseconds pause, Remains remains) {
+    const bool keep = remains == Remains::kept && partition.state == core::PartitionState::ready;
     {
         pg::Transaction transaction;
         {
             job::ControlTables control;
-            control.attempt_failed(partition, event, error, pause);
+            control.attempt_failed(partition, event, error, pause, keep);
         }
         transaction.commit();
     }
     log_line(fmt::format("backfill job {} could not rebuild partition {} in attempt {} of {}: {}", job.id, partition.name,
                          partition.attempts, job.max_attempts, error.message));
+    if (keep)
+        return;
     if (event == core::PartitionEvent::fail)
         unguard(job, partition.live); // or the end of the job does
     if (partition.shadow == kNoOid)
@@ -153,33 +157,29 @@ void drop_guards(const job::Job &job, const std::vector<Oid> &partitions) {
             raise_locked("a partition");
 }
 
-// Everything that lies around.
+// Everything that lies around and is of no use any more.
 void tidy_up(const job::Job &job) {
-    std::vector<Oid> leftovers;
-    std::vector<Oid> partitions;
-    std::vector<Oid> proofs;
+    job::ControlTables::Leftovers left;
     {
         pg::Transaction transaction;
         {
             job::ControlTables control;
-            leftovers = control.shadows(job.id);
+            left = control.leftovers(job);
             if (!job.keep_old)
                 for (const Oid table : control.old_tables(job.id))
-                    leftovers.push_back(table);
-            partitions = control.partitions(job.id);
-            proofs = control.proofs(job.id);
+                    left.shadows.push_back(table);
         }
         transaction.commit();
     }
-    drop_guards(job, partitions);
-    drop_tables(job, leftovers);
+    drop_guards(job, left.partitions);
+    drop_tables(job, left.shadows);
     pg::Transaction transaction;
-    drop_proofs(job, proofs);
-    engine::drop_empty_schemas(job.id);
+    drop_proofs(job, left.proofs);
+    if (left.all)
+        engine::drop_empty_schemas(job.id);
     {
         job::ControlTables control;
-        control.forget_shadows(job.id);
-        control.forget_writes(job.id);
+        control.forget_leftovers(job);
     }
     transaction.commit();
 }
@@ -199,6 +199,7 @@ void end_job(const job::Job &job) {
         left = "could not tidy up: " + error.fields().message;
         log_warning(fmt::format("backfill job {} {}", job.id, left));
     }
+    reach("end");
     pg::Transaction transaction;
     {
         job::ControlTables control;
@@ -207,10 +208,10 @@ void end_job(const job::Job &job) {
         if (job.state == core::JobState::running)
             control.end_job(job, control.census(job.id).failed > 0 ? core::JobEvent::fail : core::JobEvent::finish);
         else
-            control.mark_finished(job.id);
+            control.mark_tidied(job);
     }
     transaction.commit();
-    log_line(fmt::format("backfill job {} has ended", job.id));
+    log_line(fmt::format("backfill job {} {}", job.id, job.state == core::JobState::paused ? "is paused" : "has ended"));
 }
 
 } // namespace partbackfill::worker

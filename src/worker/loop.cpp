@@ -7,9 +7,12 @@
 #include "partbackfill/core/backoff.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/job/own_job.hpp"
+#include "partbackfill/pg/fault.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/activity.hpp"
+#include "partbackfill/worker/fault.hpp"
 #include "partbackfill/worker/steps.hpp"
 
 namespace partbackfill::worker {
@@ -22,6 +25,8 @@ using job::Partition;
 
 // Between looks for something to do while other workers have the rest.
 constexpr Milliseconds kIdle{500};
+// Between looks at a job's settings in the pause between partitions.
+constexpr Milliseconds kLook{1000};
 // After an attempt that failed, and after an error outside of any partition.
 constexpr Milliseconds kRetryBase{1000};
 constexpr Milliseconds kRetryCap{60000};
@@ -51,6 +56,33 @@ private:
     int ordinal_;
 };
 
+// A worker's place among those of its job; 0 is none.
+class Place {
+public:
+    // The lowest that is free and not above `workers`; false when there is none that
+    // is lower than the one that it has.
+    bool find(const Job &job) {
+        for (int place = 1; place <= job.workers && (place_ == 0 || place < place_); place++)
+            if (engine::try_place(job.id, place)) {
+                leave(job.id);
+                place_ = place;
+                return true;
+            }
+        return false;
+    }
+    void leave(std::int64_t job) {
+        if (place_ != 0)
+            engine::release_place(job, place_);
+        place_ = 0;
+    }
+    // Whether the job still wants so many workers; takes a lower place if it can.
+    bool is_wanted(const Job &job) { return (place_ != 0 && place_ <= job.workers) || find(job); }
+
+private:
+    int place_ = 0;
+};
+
+// Nothing when the job is gone, or the extension with it.
 // Nothing when the job is gone, or the extension with it.
 std::optional<Job> read_job(std::int64_t id) {
     pg::Transaction transaction;
@@ -68,16 +100,11 @@ std::optional<Job> read_job(std::int64_t id) {
 // is canceled is tidied as the role that canceled it.)
 bool is_own(const Job &job) { return job.owner == pg::current_role(); }
 
-struct Claimed {
-    Partition partition;
-    bool orphan = false; // a dead worker left it behind in the middle of a build
-};
-
 // Takes up a partition: its row, its session lock, and one more attempt when it
-// is to be built.
-std::optional<Claimed> claim_next(const Job &job) {
+// is to be built. `orphan` is set when a dead worker left it behind.
+std::optional<Partition> claim_next(const Job &job, bool &orphan) {
     pg::Transaction transaction;
-    std::optional<Claimed> claimed;
+    std::optional<Partition> claimed;
     std::vector<int> passed;
     {
         job::ControlTables control;
@@ -86,10 +113,13 @@ std::optional<Claimed> claim_next(const Job &job) {
                 passed.push_back(candidate->ordinal);
                 continue;
             }
-            claimed = Claimed{*candidate, candidate->state == core::PartitionState::running};
-            control.claim(claimed->partition);
-            if (claimed->partition.state == core::PartitionState::running && !claimed->orphan)
-                control.begin_attempt(claimed->partition);
+            claimed = candidate;
+            orphan = claimed->state == core::PartitionState::running || claimed->held;
+            control.claim(*claimed);
+            if (claimed->state == core::PartitionState::ready && orphan)
+                control.count_orphan(*claimed);
+            if (claimed->state == core::PartitionState::running && !orphan)
+                control.begin_attempt(*claimed);
             break;
         }
     }
@@ -98,21 +128,46 @@ std::optional<Claimed> claim_next(const Job &job) {
         transaction.commit();
     } catch (...) {
         if (claimed)
-            engine::release_claim(job.id, claimed->partition.ordinal);
+            engine::release_claim(job.id, claimed->ordinal);
         throw;
     }
     return claimed;
 }
 
-// A worker that died in a build may have died of it: the next try comes after a
-// pause that grows, and counts.
-void take_over(const Job &job, Partition &partition) {
+pg::ErrorFields died_with(const Partition &partition, const char *doing, const char *in, int count) {
     pg::ErrorFields error;
     error.code = pg::sqlcode::kInternal;
-    error.message = fmt::format("the worker that rebuilt partition \"{}\" ended in attempt {}", partition.name,
-                                partition.attempts);
+    error.message = fmt::format("the worker that {} partition \"{}\" ended in {} {}", doing, partition.name, in, count);
     error.detail = "It was terminated, or the server crashed.";
-    fail_attempt(job, partition, error, core::crash_pause(partition.attempts));
+    return error;
+}
+
+job::Milliseconds pause_after_crash(int crashes) { return core::crash_pause(pg::crash_pause_unit(), crashes); }
+
+// A worker that died in a build may have died of it: the next try comes after a
+// pause that grows, and counts. What is built needs only its swap, at once; but when
+// workers die of that again and again, so does the server.
+// True when the partition is to be worked on now.
+bool take_over(const Job &job, Partition &partition) {
+    if (partition.state == core::PartitionState::running) {
+        fail_attempt(job, partition, died_with(partition, "rebuilt", "attempt", partition.attempts),
+                     pause_after_crash(partition.attempts));
+        return false;
+    }
+    if (partition.orphaned <= 1)
+        return true;
+    if (partition.orphaned > job.max_attempts) {
+        record_failure(job, partition, core::PartitionEvent::fail, died_with(partition, "swapped", "try", partition.orphaned),
+                       job::Milliseconds(0), Remains::kept);
+        return false;
+    }
+    pg::Transaction transaction;
+    {
+        job::ControlTables control;
+        control.put_off(partition, pause_after_crash(partition.orphaned - 1));
+    }
+    transaction.commit();
+    return false;
 }
 
 // From where it stands to its swap, or to what keeps it from it.
@@ -138,14 +193,12 @@ void advance(const Job &job, Partition &partition, Pacer &pacer) {
 
 // One partition, whatever becomes of it. A cancel and a lost claim are for the
 // caller: the state of the job tells what they mean.
-void work_on(const Job &job, Claimed &claimed, Pacer &pacer) {
-    const ClaimLock lock(job.id, claimed.partition.ordinal);
-    Partition &partition = claimed.partition;
-    if (claimed.orphan) {
-        take_over(job, partition);
-        return;
-    }
+void work_on(const Job &job, Partition &partition, bool orphan, Pacer &pacer) {
+    const ClaimLock lock(job.id, partition.ordinal);
     try {
+        if (orphan && !take_over(job, partition))
+            return;
+        reach("claim", partition);
         if (partition.state == core::PartitionState::ready)
             check_not_emptied(partition);
         advance(job, partition, pacer);
@@ -180,69 +233,102 @@ bool work_is_left(std::int64_t id) {
     return census.claimable > 0;
 }
 
-enum class Turn { worked, idle, rests };
+// The pause between partitions, as the job wants it by now.
+void rest(std::int64_t id) {
+    using Clock = std::chrono::steady_clock;
+    const auto begun = Clock::now();
+    for (;;) {
+        const auto job = read_job(id);
+        if (!job || job->state != core::JobState::running || !work_is_left(id))
+            return;
+        const auto left = std::chrono::ceil<Milliseconds>(begun + job->delay - Clock::now());
+        if (left <= Milliseconds::zero())
+            return;
+        pg::sleep(std::min(left, kLook), pg::Wait::delay);
+    }
+}
 
-Turn take_turn(std::int64_t id, Pacer &pacer) {
+enum class Turn { worked, idle, over };
+
+Turn take_turn(std::int64_t id, Place &place, Pacer &pacer) {
     const auto job = read_job(id);
-    if (!job || job->finished || job->state != core::JobState::running || !is_own(*job))
-        return Turn::rests;
-    auto claimed = claim_next(*job);
+    if (!job || job->state != core::JobState::running || !is_own(*job) || !place.is_wanted(*job))
+        return Turn::over;
+    bool orphan = false;
+    auto claimed = claim_next(*job, orphan);
     if (!claimed)
-        return work_is_left(id) ? Turn::idle : Turn::rests;
-    work_on(*job, *claimed, pacer);
+        return work_is_left(id) ? Turn::idle : Turn::over;
+    work_on(*job, *claimed, orphan, pacer);
     show_idle(id);
-    const bool done = claimed->partition.state == core::PartitionState::done;
-    if (done && job->delay > Milliseconds::zero() && work_is_left(id))
-        pg::sleep(job->delay, pg::Wait::delay);
+    if (claimed->state == core::PartitionState::done)
+        rest(id);
     return Turn::worked;
 }
 
-// The last worker to leave ends the job.
-void leave(std::int64_t id) {
+// Shows the worker as one of the job's; false when the job does not want it.
+bool join(std::int64_t id, Place &place) {
+    engine::share_job(id);
+    const auto job = read_job(id);
+    if (job && (job->state == core::JobState::running ? is_own(*job) && place.is_wanted(*job) : !job->tidied))
+        return true;
     engine::unshare_job(id);
+    return false;
+}
+
+// Whether the job runs and has work for a worker that just took leave of it: it may
+// have been resumed meanwhile.
+bool runs_on(std::int64_t id) {
+    const auto job = read_job(id);
+    return job && job->state == core::JobState::running && is_own(*job) && work_is_left(id);
+}
+
+// The last worker to leave ends the job. True when there is nothing to come back for.
+// Whoever resumes a job starts workers that find a place once he has committed: one
+// of them, or the one that gave up its place and looks at the job after that.
+bool leave(std::int64_t id, Place &place) {
+    place.leave(id);
+    engine::unshare_job(id);
+    if (runs_on(id))
+        return false;
     if (!engine::try_end_job(id))
-        return; // another worker is still there, and comes here later
+        return true; // another worker is still there, and comes here later
+    bool over = true;
     try {
         const auto job = read_job(id);
-        if (job && !job->finished && (job->state != core::JobState::running || is_own(*job)))
+        const bool runs = job && job->state == core::JobState::running;
+        over = !runs || !work_is_left(id);
+        if (job && over && !job->tidied && (!runs || is_own(*job))) {
             end_job(*job);
+            const auto after = read_job(id);
+            over = !after || job::at_rest(*after);
+        }
     } catch (...) {
         engine::release_end_job(id);
-        engine::share_job(id); // still a worker of the job: it tries again
         throw;
     }
     engine::release_end_job(id);
-}
-
-// Shows the worker as one of the job's; false when the job has ended.
-bool join(std::int64_t id) {
-    pg::Transaction transaction;
-    engine::share_job(id);
-    bool visible = false;
-    {
-        job::ControlTables control;
-        const auto job = control.find_job(id);
-        visible = job.has_value() && !job->finished;
-    }
-    transaction.commit();
-    return visible;
+    return over;
 }
 
 } // namespace
 
 void run_job(std::int64_t id) {
-    if (!join(id))
-        return;
-    show_idle(id);
+    Place place;
     Pacer pacer(id);
+    bool joined = false;
     for (int errors = 0;;) {
         try {
             pg::forget_cancel();
-            const Turn turn = take_turn(id, pacer);
-            errors = 0;
-            if (turn == Turn::rests) {
-                leave(id);
+            if (!joined && !join(id, place))
                 return;
+            joined = true;
+            show_idle(id);
+            const Turn turn = take_turn(id, place, pacer);
+            errors = 0;
+            if (turn == Turn::over) {
+                joined = false;
+                if (leave(id, place))
+                    return;
             }
             if (turn == Turn::idle)
                 pg::wait_latch(kIdle, pg::Wait::idle);

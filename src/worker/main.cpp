@@ -16,6 +16,7 @@ extern "C" {
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/loop.hpp"
 #include "partbackfill/worker/registration.hpp"
+#include "partbackfill/worker/session.hpp"
 
 extern "C" {
 PGDLLEXPORT void partbackfill_worker_main(Datum argument);
@@ -24,23 +25,6 @@ PGDLLEXPORT void partbackfill_worker_main(Datum argument);
 namespace partbackfill::worker {
 
 namespace {
-
-// What a role or a database has set must not end a step half-way, or change
-// what a step sees.
-void override_session() {
-    pg::override_for_session("statement_timeout", "0");
-    pg::override_for_session("lock_timeout", "0");
-    pg::override_for_session("idle_in_transaction_session_timeout", "0");
-    if (GetConfigOption("transaction_timeout", true, false) != nullptr)
-        pg::override_for_session("transaction_timeout", "0");
-    pg::override_for_session("default_transaction_isolation", "read committed");
-    pg::override_for_session("default_transaction_read_only", "off");
-    pg::override_for_session("default_transaction_deferrable", "off");
-    // Of a deadlock the victim is the worker, whatever it is that it does.
-    pg::force_for_session("deadlock_timeout", engine::kDeadlockTimeout);
-    // A policy that would hide rows of the source is an error, not a loss.
-    pg::override_for_session("row_security", "off");
-}
 
 // The settings under which the caller tried his query.
 void adopt_settings(std::int64_t id) {
@@ -75,27 +59,37 @@ void await_starter(const Assignment &assignment) {
 
 void run(const Assignment &assignment) {
     override_session();
-    // The visible row decides, not the transaction: after a restart its number
-    // means nothing any more.
-    if (!job_exists(assignment.job)) {
-        await_starter(assignment);
-        if (!job_exists(assignment.job))
-            return;
-    }
+    // Whatever becomes of that transaction, the visible row decides: after a restart
+    // its number means nothing any more.
+    await_starter(assignment);
+    if (!job_exists(assignment.job))
+        return;
     adopt_settings(assignment.job);
     run_job(assignment.job);
 }
 
+// For the callbacks below, which the server calls on the way out.
+Assignment assigned{};
 bool connected = false;
+char why_not[sizeof(Obituary::message)] = "";
 
-// A worker that cannot even connect (its role or database is gone, or may not
-// log in) would be started again for ever: it ends as if its work were done.
+// The error that ends a process that cannot connect, as it goes to the log.
+void remember_error(ErrorData *error) {
+    if (!connected && error->elevel >= FATAL && error->message != nullptr)
+        strlcpy(why_not, error->message, sizeof(why_not));
+}
+
+// A worker that cannot even connect (its role or database is gone, or may not log
+// in) would be started again for ever: it ends as if its work were done, and another
+// process tells of it in the job.
+void tell_unless_connected(int code, Datum) {
+    if (!connected && code != 0 && why_not[0] != '\0')
+        register_obituary(assigned, why_not);
+}
+
 void end_for_good_unless_connected(int code, Datum) {
-    if (!connected && code != 0) {
-        ereport(LOG, (errmsg("partbackfill worker could not connect and is not started again"),
-                      errhint("Once its role can log in, start the backfill again.")));
+    if (!connected && code != 0)
         _exit(0);
-    }
 }
 
 } // namespace
@@ -104,15 +98,16 @@ void end_for_good_unless_connected(int code, Datum) {
 
 void partbackfill_worker_main(Datum) {
     using namespace partbackfill;
-    worker::Assignment assignment;
-    memcpy(&assignment, MyBgworkerEntry->bgw_extra, sizeof(assignment));
+    memcpy(&worker::assigned, MyBgworkerEntry->bgw_extra, sizeof(worker::assigned));
 
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGTERM, die);
     BackgroundWorkerUnblockSignals();
+    emit_log_hook = worker::remember_error;
+    before_shmem_exit(worker::tell_unless_connected, 0);
     on_proc_exit(worker::end_for_good_unless_connected, 0);
-    BackgroundWorkerInitializeConnectionByOid(assignment.database, assignment.role, pg::bypass_login_flag());
+    BackgroundWorkerInitializeConnectionByOid(worker::assigned.database, worker::assigned.role, pg::bypass_login_flag());
     worker::connected = true;
-    pg::enter_void([](void *argument) { worker::run(*static_cast<worker::Assignment *>(argument)); }, &assignment);
+    pg::enter_void([](void *argument) { worker::run(*static_cast<worker::Assignment *>(argument)); }, &worker::assigned);
     proc_exit(0);
 }

@@ -90,7 +90,7 @@ void Pacer::look() {
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, "throttle_query cannot be asked beside a parallel query");
     }
     held_by_ = signals_.look(pace_, shadow_);
-    sharers_ = std::max(1, engine::claims_of(job_));
+    sharers_ = std::max(1, static_cast<int>(engine::claims_of(job_).size()));
     looked_ = Clock::now();
     wal_.set_rate(static_cast<double>(pace_.max_wal_rate) / sharers_, looked_);
     nice_.set(pace_.nice_ratio);

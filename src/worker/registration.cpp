@@ -6,6 +6,7 @@ extern "C" {
 
 #include <fmt/format.h>
 
+#include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/registration.hpp"
@@ -14,28 +15,92 @@ namespace partbackfill::worker {
 
 namespace {
 
-// After a crash of the server's children the postmaster starts a worker again
-// after this many seconds.
+// After a crash of the server's children, or when it was terminated, the postmaster
+// starts a process again after this many seconds.
 constexpr int kRestartSeconds = 5;
 
-} // namespace
+constexpr const char *kWorkerType = "partbackfill worker";
+constexpr const char *kLauncherType = "partbackfill launcher";
 
-void register_worker(std::int64_t job, Oid role) {
-    const Assignment assignment{MyDatabaseId, role, job, pg::current_xid()};
-    static_assert(sizeof(Assignment) <= BGW_EXTRALEN);
+// Trivial, since the postmaster takes it as it is. C-style: no error can come of it.
+BackgroundWorker description(const char *function, const char *type, const char *name, int restart) {
     BackgroundWorker worker{};
     worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
     worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-    worker.bgw_restart_time = kRestartSeconds;
+    worker.bgw_restart_time = restart;
     strlcpy(worker.bgw_library_name, "partbackfill", sizeof(worker.bgw_library_name));
-    strlcpy(worker.bgw_function_name, "partbackfill_worker_main", sizeof(worker.bgw_function_name));
-    strlcpy(worker.bgw_type, "partbackfill worker", sizeof(worker.bgw_type));
-    strlcpy(worker.bgw_name, fmt::format("partbackfill worker for job {}", job).c_str(), sizeof(worker.bgw_name));
+    strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
+    strlcpy(worker.bgw_type, type, sizeof(worker.bgw_type));
+    strlcpy(worker.bgw_name, name, sizeof(worker.bgw_name));
+    return worker;
+}
+
+bool try_register(const Assignment &assignment) {
+    static_assert(sizeof(Assignment) <= BGW_EXTRALEN);
+    BackgroundWorker worker =
+        description("partbackfill_worker_main", kWorkerType,
+                    fmt::format("partbackfill worker for job {}", assignment.job).c_str(), kRestartSeconds);
     memcpy(worker.bgw_extra, &assignment, sizeof(assignment));
-    if (!pg::guard([&] { return RegisterDynamicBackgroundWorker(&worker, nullptr); }))
-        pg::raise(pg::sqlcode::kConfigurationLimit, "no free background worker slot",
-                  "Each worker of a job takes one of max_worker_processes.",
-                  "Ask for fewer workers, or increase max_worker_processes.");
+    return pg::guard([&] { return RegisterDynamicBackgroundWorker(&worker, nullptr); });
+}
+
+} // namespace
+
+bool try_register_worker(std::int64_t job, Oid role) {
+    return try_register({MyDatabaseId, role, job, pg::current_xid()});
+}
+
+bool try_register_resumed(const job::Job &job) { return try_register({MyDatabaseId, job.owner, job.id, 0}); }
+
+void register_workers(const job::Job &job, int count) {
+    for (int i = 0; i < count; i++)
+        if (!try_register_worker(job.id, job.owner))
+            pg::raise(pg::sqlcode::kConfigurationLimit, "no free background worker slot",
+                      "Each worker of a job takes one of max_worker_processes.",
+                      "Ask for fewer workers, or increase max_worker_processes.");
+}
+
+void register_tidier(const job::Job &job) {
+    if (try_register_worker(job.id, pg::current_role()))
+        return;
+    const std::string hint = fmt::format("Call backfill_resume({}) when one is free.", job.id);
+    pg::guard([&] {
+        ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                          errmsg("no free background worker slot to tidy up after the job"), errhint("%s", hint.c_str())));
+    });
+}
+
+void register_launcher() {
+    BackgroundWorker launcher =
+        description("partbackfill_launcher_main", kLauncherType, "partbackfill launcher", kRestartSeconds);
+    RegisterBackgroundWorker(&launcher);
+}
+
+bool look_into_database(Oid database) {
+    BackgroundWorker scout = description("partbackfill_scout_main", kLauncherType,
+                                         fmt::format("partbackfill launcher for database {}", database).c_str(),
+                                         BGW_NEVER_RESTART);
+    scout.bgw_main_arg = ObjectIdGetDatum(database);
+    scout.bgw_notify_pid = MyProcPid;
+    return pg::guard([&] {
+        BackgroundWorkerHandle *handle = nullptr;
+        if (!RegisterDynamicBackgroundWorker(&scout, &handle))
+            return false;
+        WaitForBackgroundWorkerShutdown(handle);
+        pfree(handle);
+        return true;
+    });
+}
+
+void register_obituary(const Assignment &assignment, const char *message) {
+    static_assert(sizeof(Obituary) <= BGW_EXTRALEN);
+    Obituary obituary{assignment, ""};
+    strlcpy(obituary.message, message, sizeof(obituary.message));
+    BackgroundWorker writer =
+        description("partbackfill_obituary_main", kLauncherType, "partbackfill launcher", BGW_NEVER_RESTART);
+    memcpy(writer.bgw_extra, &obituary, sizeof(obituary));
+    if (!RegisterDynamicBackgroundWorker(&writer, nullptr))
+        ereport(LOG, (errmsg("no free background worker slot to mark a backfill job whose worker could not connect")));
 }
 
 } // namespace partbackfill::worker

@@ -14,6 +14,7 @@
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/activity.hpp"
+#include "partbackfill/worker/fault.hpp"
 
 namespace partbackfill::worker {
 
@@ -39,6 +40,8 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
         const pg::PinnedSettings pinned;
         skip(job, partition, kGone);
     }
+    if (result.outcome == engine::SwapOutcome::swapped)
+        reach("swap", partition);
     if (result.outcome == engine::SwapOutcome::gone || result.outcome == engine::SwapOutcome::swapped)
         transaction.commit();
     return result;
@@ -72,8 +75,10 @@ StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds loc
     error.message = fmt::format("could not lock partition \"{}\"", partition.name);
     error.detail = fmt::format("{} tries in {:.1f} s did not get the lock within {} ms.", partition.swap_attempts,
                                tried_for.count(), job.lock_timeout.count());
-    error.hint = "See who holds locks on the table in pg_locks, or start the job again with a longer swap_patience.";
-    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
+    error.hint = partition.state == core::PartitionState::ready
+                     ? fmt::format("What was built is kept: backfill_retry({0}) swaps it, backfill_cancel({0}) drops it.", job.id)
+                     : "See who holds locks on the table in pg_locks, or start the job again with a longer swap_patience.";
+    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0), Remains::kept);
     return StepOutcome::failed;
 }
 
@@ -133,6 +138,7 @@ engine::SwapResult swap(const job::Job &job, job::Partition &partition) {
 
 StepOutcome after_swap(const job::Job &job, job::Partition &partition, const engine::SwapResult &result) {
     const Seconds locked_for = Clock::now() - result.locked_at;
+    reach("swapped", partition);
     pg::Transaction transaction;
     job::BuildFigures figures;
     {
@@ -189,6 +195,7 @@ StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
             transaction.abort();
             return postpone(job, partition, Clock::now() - asked, locks);
         }
+        reach("prepare", partition);
         transaction.commit();
     }
 }
@@ -233,6 +240,7 @@ void tidy_step(const job::Job &job, const job::Partition &partition) {
         job::ControlTables control;
         control.forget_old(job.id, partition.old);
     }
+    reach("tidy", partition);
     transaction.commit();
 }
 

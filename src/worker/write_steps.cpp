@@ -10,6 +10,7 @@
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/activity.hpp"
+#include "partbackfill/worker/fault.hpp"
 
 namespace partbackfill::worker {
 
@@ -147,6 +148,7 @@ StepOutcome guard_step(const job::Job &job, job::Partition &partition) {
     }
     if (result == Guarding::gone)
         skip(job, partition, kGone);
+    reach("guard", partition);
     transaction.commit();
     return result == Guarding::gone ? StepOutcome::skipped : StepOutcome::done;
 }
@@ -178,6 +180,7 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition) {
     const std::string report = build(job, partition, nullptr); // who waits for it is worse off if it is slow
     const engine::SwapResult result = try_held(job, partition);
     if (result.outcome == engine::SwapOutcome::swapped) {
+        reach("swap", partition);
         transaction.commit();
         log_line(report);
         return after_swap(job, partition, result);

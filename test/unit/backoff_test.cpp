@@ -31,9 +31,9 @@ TEST(Backoff, StandsWhatIsOutOfRange) {
 }
 
 TEST(Backoff, PausesAfterACrashGrow) {
-    EXPECT_EQ(crash_pause(1), 30s);
-    EXPECT_EQ(crash_pause(2), 60s);
-    EXPECT_EQ(crash_pause(0), 30s);
+    EXPECT_EQ(crash_pause(30s, 1), 30s);
+    EXPECT_EQ(crash_pause(30s, 2), 60s);
+    EXPECT_EQ(crash_pause(30s, 0), 30s);
 }
 
 } // namespace

@@ -5,7 +5,10 @@
 namespace partbackfill::core {
 namespace {
 
-constexpr JobState kJobStates[] = {JobState::running, JobState::done, JobState::failed, JobState::canceled};
+constexpr JobState kJobStates[] = {JobState::running, JobState::paused, JobState::done, JobState::failed,
+                                   JobState::canceled};
+constexpr JobEvent kJobEvents[] = {JobEvent::finish, JobEvent::fail,  JobEvent::pause,
+                                   JobEvent::resume, JobEvent::retry, JobEvent::cancel};
 constexpr PartitionState kPartitionStates[] = {PartitionState::pending, PartitionState::running,
                                                PartitionState::ready,   PartitionState::done,
                                                PartitionState::failed,  PartitionState::skipped,
@@ -14,7 +17,8 @@ constexpr PartitionEvent kPartitionEvents[] = {PartitionEvent::claim,   Partitio
                                                PartitionEvent::swapped, PartitionEvent::postpone,
                                                PartitionEvent::retry,   PartitionEvent::rebuild,
                                                PartitionEvent::fail,    PartitionEvent::skip,
-                                               PartitionEvent::cancel};
+                                               PartitionEvent::pause,   PartitionEvent::requeue,
+                                               PartitionEvent::reswap,  PartitionEvent::cancel};
 
 TEST(State, NamesRoundTrip) {
     for (const auto state : kJobStates)
@@ -42,14 +46,31 @@ TEST(State, TakingOverKeepsWhatIsReady) {
 }
 
 TEST(State, NothingLeavesAnEnd) {
-    for (const auto state : {PartitionState::done, PartitionState::failed, PartitionState::skipped,
-                             PartitionState::canceled})
+    for (const auto state : {PartitionState::done, PartitionState::skipped, PartitionState::canceled})
         for (const auto event : kPartitionEvents)
             EXPECT_THROW(next(state, event), ImpossibleTransition) << name(state) << " " << name(event);
-    for (const auto event : {JobEvent::finish, JobEvent::fail, JobEvent::cancel}) {
+    for (const auto event : kJobEvents) {
         EXPECT_THROW(next(JobState::done, event), ImpossibleTransition);
         EXPECT_THROW(next(JobState::canceled, event), ImpossibleTransition);
     }
+}
+
+TEST(State, OnlyARetryLeavesAFailure) {
+    for (const auto event : kPartitionEvents) {
+        if (event != PartitionEvent::requeue && event != PartitionEvent::reswap)
+            EXPECT_THROW(next(PartitionState::failed, event), ImpossibleTransition) << name(event);
+    }
+    EXPECT_EQ(next(PartitionState::failed, PartitionEvent::requeue), PartitionState::pending);
+    EXPECT_EQ(next(PartitionState::failed, PartitionEvent::reswap), PartitionState::ready);
+    EXPECT_EQ(next(JobState::failed, JobEvent::retry), JobState::running);
+}
+
+TEST(State, APausedJobRestsUntilItIsResumedOrCanceled) {
+    EXPECT_EQ(next(JobState::running, JobEvent::pause), JobState::paused);
+    for (const auto event : kJobEvents)
+        EXPECT_EQ(can(JobState::paused, event), event == JobEvent::resume || event == JobEvent::cancel) << name(event);
+    EXPECT_EQ(next(PartitionState::running, PartitionEvent::pause), PartitionState::pending);
+    EXPECT_THROW(next(PartitionState::ready, PartitionEvent::pause), ImpossibleTransition); // it stays ready
 }
 
 TEST(State, NoShortCuts) {
@@ -71,7 +92,7 @@ TEST(State, TheErrorNamesStateAndEvent) {
 TEST(State, SourcesAreWhereAnEventCanHappen) {
     EXPECT_EQ(sources(PartitionEvent::cancel), (std::vector<std::string>{"pending", "running", "ready"}));
     EXPECT_EQ(sources(PartitionEvent::swapped), (std::vector<std::string>{"ready"}));
-    EXPECT_EQ(sources(JobEvent::cancel), (std::vector<std::string>{"running", "failed"}));
+    EXPECT_EQ(sources(JobEvent::cancel), (std::vector<std::string>{"running", "paused", "failed"}));
     for (const auto event : kPartitionEvents)
         for (const auto &source : sources(event))
             EXPECT_NO_THROW(next(partition_state(source), event));

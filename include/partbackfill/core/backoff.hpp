@@ -14,8 +14,8 @@ using Milliseconds = std::chrono::milliseconds;
 // Architecture Blog, 2015), "equal jitter".
 Milliseconds backoff(int attempt, double jitter, Milliseconds base, Milliseconds cap);
 
-// The pause before a partition is built again after its worker died: a source
-// that crashes the server must not do so in a loop. `attempts` counts from 1.
-Milliseconds crash_pause(int attempts);
+// The pause before a partition is tried again after its worker died: a source that
+// crashes the server must not do so in a loop. `crashes` counts from 1.
+Milliseconds crash_pause(Milliseconds unit, int crashes);
 
 } // namespace partbackfill::core

@@ -11,10 +11,13 @@
 
 namespace partbackfill::core {
 
-enum class JobState { running, done, failed, canceled };
+enum class JobState { running, paused, done, failed, canceled };
 enum class JobEvent {
     finish, // every partition rests, none failed
     fail,   // all that could be done is done, and at least one partition failed
+    pause,
+    resume,
+    retry, // of a job that failed
     cancel,
 };
 
@@ -28,6 +31,9 @@ enum class PartitionEvent {
     rebuild, // what was built is out of date: it is built anew
     fail,    // no further attempt follows
     skip,    // the partition went away or changed its bounds
+    pause,   // its build is broken off
+    requeue, // it failed, and is to be built again
+    reswap,  // it failed, but what was built for it is still there
     cancel,
 };
 
@@ -39,6 +45,9 @@ public:
 // The state that follows; throws ImpossibleTransition.
 JobState next(JobState from, JobEvent event);
 PartitionState next(PartitionState from, PartitionEvent event);
+
+// Whether the event may happen.
+bool can(JobState from, JobEvent event);
 
 // The states in which the event may happen, for statements that move many rows.
 std::vector<std::string> sources(JobEvent event);

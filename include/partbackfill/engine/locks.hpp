@@ -17,13 +17,17 @@ void share_job(std::int64_t job);     // a worker is there; waits while another 
 void unshare_job(std::int64_t job);
 bool try_end_job(std::int64_t job);   // no worker is there any more: the last one ends the job
 void release_end_job(std::int64_t job);
+// A job has as many places, numbered from 1, as it wants workers: one that finds
+// none leaves, so that starting too many does no harm.
+bool try_place(std::int64_t job, int place);
+void release_place(std::int64_t job, int place);
 bool try_claim(std::int64_t job, int ordinal);
 void release_claim(std::int64_t job, int ordinal);
 bool holds_claim(std::int64_t job, int ordinal);
 
-// How many partitions of the job some worker has in hand. Legal inside a running
-// query.
-int claims_of(std::int64_t job);
+// Ordinals of the partitions of the job that some worker has in hand. Legal inside
+// a running query.
+std::vector<int> claims_of(std::int64_t job);
 
 // A transaction lock around making the job's schemas.
 void lock_schemas(std::int64_t job);

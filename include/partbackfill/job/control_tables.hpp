@@ -48,6 +48,19 @@ struct NewPartition {
     std::int64_t rows_estimate = 0;
 };
 
+// What backfill_alter changes: nothing where there is nothing; "" clears a setting.
+struct Alteration {
+    std::optional<int> workers;
+    std::optional<std::string> delay;
+    std::optional<double> nice_ratio;
+    std::optional<std::string> max_wal_rate;
+    std::optional<std::string> max_replica_lag;
+    std::optional<std::string> throttle_query;
+    std::optional<std::string> min_free_disk;
+    std::optional<std::string> lock_timeout;
+    std::optional<std::string> swap_patience;
+};
+
 // How the partitions of a job stand.
 struct Census {
     int claimable = 0; // pending, running or ready: a worker's business still
@@ -74,10 +87,25 @@ public:
     // The job comes to rest; nothing when it is in that state already and only
     // the time of its end is missing.
     void end_job(const Job &job, core::JobEvent event);
-    void mark_finished(std::int64_t job);
-    // Job and partitions become canceled. Row locks on both, to the end of the
-    // transaction.
+    void mark_tidied(const Job &job);
+    // Jobs for which there is something to do, or would be if they were resumed.
+    std::vector<Job> unfinished_jobs();
+    // One that lacks its end, or has built something that a retry would swap.
+    std::optional<Job> job_in_the_way();
+
+    // ----- a job, by who may control it. Row locks on the job and then on its
+    // partitions, to the end of the transaction; an error when somebody else has
+    // changed the state of the job meanwhile.
     void cancel_job(const Job &job);
+    // `live` are the ordinals that a worker has in hand: their attempts do not count.
+    void pause_job(const Job &job, const std::vector<int> &live);
+    void resume_job(const Job &job);
+    // Its failed partitions are queued again, with all their attempts; how many.
+    int retry_job(const Job &job);
+    void alter_job(std::int64_t job, const Alteration &alteration);
+    // Nobody can do its work: what is left of it has failed.
+    void give_up_job(const Job &job, const pg::ErrorFields &error);
+
     // Which unfinished job has the partition; 0 for none.
     std::int64_t unfinished_job_of(Oid partition);
 
@@ -88,6 +116,10 @@ public:
     std::optional<Partition> next_candidate(const Job &job, const std::vector<int> &passed);
     // Takes it up under a new claim.
     void claim(Partition &partition);
+    // A worker died that had it in hand when it was ready.
+    void count_orphan(Partition &partition);
+    // Gives it back as it is; no worker takes it up earlier than in `pause`.
+    void put_off(const Partition &partition, Milliseconds pause);
     // An attempt begins: counted before anything of the user's runs.
     void begin_attempt(Partition &partition);
     void record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
@@ -110,8 +142,9 @@ public:
     // A build did not get a lock that it needs: the partition is pending again, and
     // the attempt does not count.
     void postpone(Partition &partition);
+    // `keep`: what was built for it is kept for a retry.
     void attempt_failed(Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
-                        Milliseconds pause);
+                        Milliseconds pause, bool keep);
     // What was built is out of date: the partition is pending again, the reason
     // stands in its error until it is built.
     void rebuild(Partition &partition, const std::string &reason);
@@ -129,19 +162,23 @@ public:
     // to it since.
     bool shadow_untouched(const Partition &partition, const std::string &now);
     void forget_writes(std::int64_t job, Oid partition);
-    void forget_writes(std::int64_t job);
-    // The partitions of the job, as OIDs; some may not exist any more.
-    std::vector<Oid> partitions(std::int64_t job);
 
     // Columns of backfill_live for the jobs that this role may control.
     std::vector<std::vector<std::optional<std::string>>> live(Oid role);
 
     // ----- what is left lying around
-    // Tables of ours by partition: shadows, and old tables when `old` is true.
-    std::vector<Oid> shadows(std::int64_t job);
+    // Shadows, watched partitions and proofs that no swap can use any more: a job that
+    // is paused or failed keeps those of partitions that are built.
+    struct Leftovers {
+        std::vector<Oid> shadows;
+        std::vector<Oid> partitions;
+        std::vector<Oid> proofs;
+        bool all = true; // nothing is kept
+    };
+    Leftovers leftovers(const Job &job);
+    // They are gone now, and what was noted of writes to them.
+    void forget_leftovers(const Job &job);
     std::vector<Oid> old_tables(std::int64_t job);
-    void forget_shadows(std::int64_t job);
-    std::vector<Oid> proofs(std::int64_t job);
     void set_error(std::int64_t job, const std::string &error);
     void forget_old(std::int64_t job, Oid old_table);
 
@@ -150,6 +187,8 @@ public:
 private:
     pg::Result run(const std::string &sql, const pg::Params &params = {}, pg::Read read = pg::Read::newest);
     std::optional<Job> find(std::int64_t job, pg::Read read);
+    // Moves the job; `more` sets further columns from $4 on.
+    void move_job(const Job &job, core::JobEvent event, const std::string &more, const pg::Params &more_params = {});
     // UPDATE with the fence; `more` sets further columns from $6 on.
     void move(Partition &partition, core::PartitionEvent event, const std::string &more,
               const pg::Params &more_params = {});

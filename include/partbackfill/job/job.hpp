@@ -52,7 +52,7 @@ struct Job {
     std::set<std::string> key_columns;
     Oid owner = kNoOid;
     core::JobState state = core::JobState::running;
-    bool finished = false; // at rest and tidied
+    bool tidied = false; // it rests, and nothing that is of no use is left of its work
     int workers = 1;
     Milliseconds delay{0};
     int max_attempts = 3;
@@ -83,6 +83,9 @@ struct Partition {
     Oid proof = kNoOid; // the CHECK on a DEFAULT sibling
     Oid old = kNoOid;   // the table that has the old rows, once it is swapped
     std::int64_t rows = 0; // of the shadow, once it is built
+    bool built = false;    // the shadow is complete
+    bool held = false;     // a worker took it up and did not give it back
+    int orphaned = 0;      // how often that worker had died and it was ready
 };
 
 // What a build cost and gave.

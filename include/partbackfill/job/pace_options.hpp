@@ -15,5 +15,6 @@ std::optional<std::string> checked_free_disk(const std::optional<std::string> &t
 // as the caller, under his settings.
 std::optional<std::string> checked_throttle_query(const std::optional<std::string> &text);
 double checked_nice_ratio(double ratio);
+int checked_workers(int workers);
 
 } // namespace partbackfill::job

@@ -41,10 +41,12 @@ inline constexpr int kSyntaxError = sqlstate("42601");
 inline constexpr int kInsufficientPrivilege = sqlstate("42501");
 inline constexpr int kObjectInUse = sqlstate("55006");
 inline constexpr int kObjectNotInPrerequisiteState = sqlstate("55000");
+inline constexpr int kUniqueViolation = sqlstate("23505");
 inline constexpr int kForeignKeyViolation = sqlstate("23503");
 inline constexpr int kLockNotAvailable = sqlstate("55P03");
 inline constexpr int kDeadlockDetected = sqlstate("40P01");
 inline constexpr int kQueryCanceled = sqlstate("57014");
+inline constexpr int kInvalidAuthorization = sqlstate("28000");
 inline constexpr int kActiveTransaction = sqlstate("25001");
 } // namespace sqlcode
 

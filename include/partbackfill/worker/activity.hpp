@@ -24,6 +24,8 @@ struct Waited {
     std::chrono::duration<double> held{0}; // of these, without any work
 };
 void show_waiting(const Waited &waited, const std::string &waiting_on);
+// For tests: "; waiting on fault point swap".
+void show_fault(const char *point);
 void show_idle(std::int64_t job);
 
 // One line at level LOG.

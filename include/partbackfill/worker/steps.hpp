@@ -65,9 +65,11 @@ inline constexpr const char *kGone = "the partition was dropped, detached or giv
 void skip(const job::Job &job, job::Partition &partition, const std::string &reason);
 
 // Marks the attempt as failed, and then drops its shadow: whatever becomes of
-// that, the attempt has failed.
+// that, the attempt has failed. Kept, with its guard, is one that is built, so that a retry needs
+// nothing but the swap.
+enum class Remains { dropped, kept };
 void record_failure(const job::Job &job, job::Partition &partition, core::PartitionEvent event,
-                    const pg::ErrorFields &error, job::Milliseconds pause);
+                    const pg::ErrorFields &error, job::Milliseconds pause, Remains remains = Remains::dropped);
 
 // Marks a failed attempt, drops its shadow, and decides whether another follows.
 void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,

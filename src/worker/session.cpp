@@ -1,0 +1,28 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+}
+
+#include "partbackfill/engine/polite_locks.hpp"
+#include "partbackfill/pg/settings.hpp"
+#include "partbackfill/worker/session.hpp"
+
+namespace partbackfill::worker {
+
+void override_session() {
+    pg::override_for_session("statement_timeout", "0");
+    pg::override_for_session("lock_timeout", "0");
+    pg::override_for_session("idle_in_transaction_session_timeout", "0");
+    if (GetConfigOption("transaction_timeout", true, false) != nullptr)
+        pg::override_for_session("transaction_timeout", "0");
+    pg::override_for_session("default_transaction_isolation", "read committed");
+    pg::override_for_session("default_transaction_read_only", "off");
+    pg::override_for_session("default_transaction_deferrable", "off");
+    // Of a deadlock the victim is the worker, whatever it is that it does.
+    pg::force_for_session("deadlock_timeout", engine::kDeadlockTimeout);
+    // A policy that would hide rows of the source is an error, not a loss.
+    pg::override_for_session("row_security", "off");
+}
+
+} // namespace partbackfill::worker
