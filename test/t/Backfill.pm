@@ -53,7 +53,8 @@ sub new_node {
         CREATE PROCEDURE await_no_worker(begun timestamptz, INOUT elapsed numeric DEFAULT NULL) LANGUAGE plpgsql AS $$
         BEGIN
             WHILE EXISTS (SELECT FROM pg_stat_activity
-                          WHERE backend_type LIKE 'partbackfill%' OR backend_type = 'parallel worker') LOOP
+                          WHERE datname = current_database()
+                            AND (backend_type LIKE 'partbackfill%' OR backend_type = 'parallel worker')) LOOP
                 IF clock_timestamp() > begun + interval '20 s' THEN
                     RETURN;
                 END IF;
@@ -175,8 +176,8 @@ sub fingerprint {
 
 # What no job may leave behind once it rests, a line each; schemas of old partitions too, unless they are asked for.
 sub leftovers {
-    my ($node) = @_;
-    return $node->safe_psql('postgres', <<'SQL');
+    my ($node, $database) = @_;
+    return $node->safe_psql($database // 'postgres', <<'SQL');
         SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname LIKE 'backfill\_%'
         UNION ALL
         SELECT format('relation %s', oid::regclass) FROM pg_class
