@@ -195,6 +195,8 @@ bool drop_own_table(std::int64_t job, Oid table) {
         return false;
     const pg::Row &row = found.rows.front();
     drop_foreign_keys(table);
+    // The owner of its schema may, whoever owns it by now.
+    const pg::AsExtensionOwner as_owner;
     pg::execute("DROP TABLE " + pg::quote_qualified(row.text(0), row.text(1)) + " RESTRICT");
     return true;
 }

@@ -77,7 +77,8 @@ int ControlTables::retry_job(const Job &job) {
     try {
         return static_cast<int>(run(R"SQL(
             UPDATE {s}.backfill_control
-            SET state = CASE WHEN built THEN $3 ELSE $2 END, attempts = 0, rebuilds = 0, orphaned = 0, swap_since = NULL,
+            SET state = CASE WHEN built THEN $3 ELSE $2 END, attempts = CASE WHEN built THEN LEAST(attempts, 1) ELSE 0 END, rebuilds = 0,
+                orphaned = 0, swap_since = NULL,
                 not_before = NULL, finished_at = NULL, sqlstate = NULL, error = NULL
             WHERE job = $1 AND state = ANY ($4)
         )SQL",
