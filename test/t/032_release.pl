@@ -43,8 +43,8 @@ for my $step (sort keys %done) {
         my $session = session($node);
         my $pid = $session->query_safe('SELECT pg_backend_pid()');
         $session->query_until(qr/begun/, "\\echo begun\nSELECT $function($job);\n");
-        # At the end there is no row to wait for.
-        await($node, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") if $step ne 'end';
+        # After the swap there is no row to wait for.
+        await($node, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") if $step !~ /^(?:tidy|end)$/;
         set_fault('');
         my $state = wait_job($node, $job);
         $session->quit;
