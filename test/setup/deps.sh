@@ -67,6 +67,10 @@ case $goal in
 check | deps)
     need "postgresql-$pg_major-pgtap" "SQL tests" has_extension pgtap
     need libtap-parser-sourcehandler-pgtap-perl "runs the SQL tests" has_program pg_prove
+    ;;
+esac
+case $goal in
+check | stress | deps)
     need perl "runs the crash, restart and standby tests" has_program prove
     need libipc-run-perl "crash, restart and standby tests" perl -MIPC::Run -e 1
     ;;

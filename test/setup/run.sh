@@ -9,7 +9,8 @@ deps) exec "$setup/deps.sh" deps ;;
 check | tidy) script=$setup/$goal.sh ;;
 stress)
     script=$setup/check.sh
-    export SUITES=stress STRESS_SECONDS=${STRESS_SECONDS:-600}
+    export SUITES="stress tap" STRESS_SECONDS=${STRESS_SECONDS:-600}
+    export TAP_SCRIPTS=036_random_faults BACKFILL_FAULT_ROUNDS=${BACKFILL_FAULT_ROUNDS:-100}
     ;;
 demo | bench) script=$setup/../$goal/$goal.sh ;;
 *)

@@ -10,7 +10,6 @@ use Backfill;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes 'usleep';
 
 # In the order of a partition's life; those before `ready` cost the build.
 my @steps = qw(claim guard create load index analyze built ready prepare swap swapped tidy end);
@@ -19,7 +18,6 @@ my %before_ready = map { $_ => 1 } qw(claim guard create load index analyze buil
 # here again after a cancel. 032_release.pl has these.
 my %locks_row = map { $_ => 1 } qw(create built prepare swap tidy end);
 my $partitions = 4;
-my $limit = $PostgreSQL::Test::Utils::timeout_default;
 
 sub make_databases {
     my ($node) = @_;
@@ -60,34 +58,12 @@ sub await_in {
     return;
 }
 
-# The server's processes have crashed and are back. Nobody is let in meanwhile.
-sub await_restart {
-    my ($node, $begun) = @_;
-    for (1 .. 10 * $limit) {
-        my ($code, $started) = $node->psql('postgres', 'SELECT pg_postmaster_start_time(), count(*) FROM pg_stat_activity');
-        return if defined $code && $code == 0;
-        usleep(100_000);
-    }
-    die 'the server did not come back';
-}
-
-sub await_gone {
-    my ($pid) = @_;
-    for (1 .. 10 * $limit) {
-        return if !kill(0, $pid);
-        usleep(100_000);
-    }
-    die "process $pid stays";
-}
-
 # The faults: what they do to the workers that stand at their steps. They return the state in which jobs are to end, and
 # whether they take the server's memory of workers with them.
 my %faults = (
     'kill -9 of a worker' => sub {
         my ($node, $pids) = @_;
-        kill 9, $pids->{load};
-        await_gone($pids->{load});
-        await_restart($node);
+        kill_worker($node, $pids->{load});
         return ('done', 0);
     },
     'pg_terminate_backend' => sub {
@@ -103,16 +79,8 @@ my %faults = (
         return ('done', 1);
     },
     'kill -9 of the postmaster' => sub {
-        my ($node, $pids) = @_;
-        $node->kill9;
-        await_gone($_) for values %$pids;
-        # The last of the others may hold the shared memory for a moment.
-        my $started = 0;
-        for (1 .. 10 * $limit) {
-            last if $started = $node->start(fail_ok => 1);
-            usleep(100_000);
-        }
-        die 'the server does not start' if !$started;
+        my ($node) = @_;
+        kill_postmaster($node);
         return ('done', 1);
     },
     'fast restart' => sub {

@@ -16,7 +16,7 @@ use Time::HiRes 'usleep';
 
 our @EXPORT = qw(
     new_node session start_job wait_job cancel_job states await await_partition await_worker await_at_gate worker_pid
-    close_gate open_gate fingerprint leftovers check_clean error_of
+    close_gate open_gate kill_worker kill_postmaster fingerprint leftovers check_clean error_of
 );
 
 # new_node($name, allows_streaming => ..., settings => [ 'name = value', ... ]): a running cluster with the extension.
@@ -163,6 +163,39 @@ sub close_gate {
 sub open_gate {
     my ($session, $gate) = @_;
     $session->query_safe("SELECT pg_advisory_unlock($gate)");
+    return;
+}
+
+sub await_gone {
+    my ($pid) = @_;
+    for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default) {
+        return if !kill(0, $pid);
+        usleep(50_000);
+    }
+    croak "process $pid stays";
+}
+
+# Kills a worker, which takes all the server's processes with it; returns when they are back. The node has to be one with
+# restart_after_crash.
+sub kill_worker {
+    my ($node, $pid) = @_;
+    kill 9, $pid;
+    await_gone($pid);
+    for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default) {
+        my ($code) = $node->psql('postgres', 'SELECT 1');
+        return if defined $code && $code == 0;
+        usleep(50_000);
+    }
+    croak 'the server did not come back';
+}
+
+# Kills the postmaster; the other processes notice. Starts the server again once they are gone.
+sub kill_postmaster {
+    my ($node) = @_;
+    my @pids = split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
+    $node->kill9;
+    await_gone($_) for @pids;
+    $node->start;
     return;
 }
 
