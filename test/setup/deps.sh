@@ -67,6 +67,7 @@ case $goal in
 check | deps)
     need "postgresql-$pg_major-pgtap" "SQL tests" has_extension pgtap
     need libtap-parser-sourcehandler-pgtap-perl "runs the SQL tests" has_program pg_prove
+    need prometheus-postgres-exporter "reads the metrics" has_program prometheus-postgres-exporter
     ;;
 esac
 case $goal in
@@ -101,6 +102,10 @@ if main_is_running; then was_running=yes; fi
 update_lists
 quietly "${install[@]}"
 
+# Nor shall an exporter of metrics that is here for its program only.
+if [[ " ${missing[*]} " == *" prometheus-postgres-exporter "* ]] && command -v systemctl >/dev/null; then
+    systemctl disable --now prometheus-postgres-exporter >/dev/null 2>&1 || true
+fi
 if [[ $was_running == no ]] && main_is_running; then
     pg_ctlcluster "$pg_major" main stop ||
         complain "cluster $pg_major main was started by its package and is still running"
