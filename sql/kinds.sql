@@ -79,6 +79,21 @@ SELECT backfill_wait(:job, '60 s');
 CALL compare('by_expression');
 SELECT tableoid::regclass::text COLLATE "C" AS partition, count(*) FROM by_expression GROUP BY 1 ORDER BY 1;
 
+-- the whole row
+CREATE TABLE by_row (a int, b int) PARTITION BY LIST ((by_row));
+CREATE TABLE by_row_1 PARTITION OF by_row FOR VALUES IN ('(1,2)'::by_row);
+CREATE TABLE by_row_2 (gone int, b int, a int);
+ALTER TABLE by_row_2 DROP gone;
+ALTER TABLE by_row ATTACH PARTITION by_row_2 FOR VALUES IN ('(2,4)'::by_row);
+INSERT INTO by_row VALUES (1, 2), (2, 4);
+CREATE TABLE by_row_source AS TABLE by_row;
+SELECT backfill_start('by_row', 'by_row', delay => '0', keep_old => false) AS job \gset
+SELECT backfill_wait(:job, '60 s');
+SELECT backfill_start('by_row', 'by_row', delay => '0', swap => 'storage', keep_old => false) AS job \gset
+SELECT backfill_wait(:job, '60 s');
+CALL compare('by_row');
+SELECT tableoid::regclass::text COLLATE "C" AS partition, * FROM by_row ORDER BY 1;
+
 -- sub-partitions, of another kind than their parent, with other column orders
 CREATE TABLE by_tree (day date, region text, v int) PARTITION BY RANGE (day);
 CREATE TABLE by_tree_1 PARTITION OF by_tree FOR VALUES FROM ('2024-01-01') TO ('2024-07-01') PARTITION BY LIST (region);

@@ -115,6 +115,16 @@ void walk(Oid table, const KeyRange *inherited, const RequestedRange *requested,
     table_close(relation, NoLock);
 }
 
+List *all_column_names(Relation relation) {
+    List *names = NIL;
+    for (int i = 0; i < RelationGetDescr(relation)->natts; i++) {
+        const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), i);
+        if (!attribute->attisdropped)
+            names = lappend(names, pstrdup(NameStr(attribute->attname)));
+    }
+    return names;
+}
+
 // Names of the columns that the table's partition key uses.
 List *key_column_names(Oid table) {
     Relation relation = table_open(table, AccessShareLock);
@@ -127,7 +137,10 @@ List *key_column_names(Oid table) {
     List *names = NIL;
     for (int member = -1; (member = bms_next_member(columns, member)) >= 0;) {
         const auto attribute = static_cast<AttrNumber>(member + FirstLowInvalidHeapAttributeNumber);
-        names = lappend(names, get_attname(table, attribute, false));
+        if (attribute == InvalidAttrNumber) // the whole row
+            names = list_concat(names, all_column_names(relation));
+        else
+            names = lappend(names, get_attname(table, attribute, false));
     }
     table_close(relation, NoLock);
     return names;
