@@ -1,23 +1,25 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "access/attmap.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
-#include "catalog/partition.h"
 #include "catalog/pg_trigger.h"
 #include "commands/comment.h"
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 }
 
 #include "partbackfill/engine/triggers.hpp"
+#include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
 
 namespace partbackfill::engine {
@@ -64,16 +66,26 @@ void add_transition(List **list, HeapTuple tuple, Relation catalog, AttrNumber c
     *list = lappend(*list, transition);
 }
 
-// WHEN, its columns numbered as the shadow numbers them.
+// WHEN, its columns numbered as the shadow numbers them. OLD and NEW as a whole are
+// rows of the shadow's own type, and not converted to the live partition's, which
+// would keep a trigger that means the partition that was moved away.
 Node *when_clause(HeapTuple tuple, Relation catalog, Relation live, Relation shadow) {
     bool null = false;
     const Datum qual = attribute(tuple, catalog, Anum_pg_trigger_tgqual, &null);
     if (null)
         return nullptr;
-    List *quals = list_make1(stringToNode(TextDatumGetCString(qual)));
-    quals = map_partition_varattnos(quals, PRS2_OLD_VARNO, shadow, live);
-    quals = map_partition_varattnos(quals, PRS2_NEW_VARNO, shadow, live);
-    return static_cast<Node *>(linitial(quals));
+    auto *when = static_cast<Node *>(stringToNode(TextDatumGetCString(qual)));
+    AttrMap *map = pg::column_map(RelationGetDescr(shadow), RelationGetDescr(live));
+    bool whole_row = false;
+    when = map_variable_attnos(when, PRS2_OLD_VARNO, 0, map, InvalidOid, &whole_row);
+    when = map_variable_attnos(when, PRS2_NEW_VARNO, 0, map, InvalidOid, &whole_row);
+    List *variables = pull_var_clause(when, 0);
+    for (int i = 0; i < list_length(variables); i++) {
+        auto *variable = static_cast<Var *>(list_nth(variables, i));
+        if (variable->varattno == InvalidAttrNumber)
+            variable->vartype = shadow->rd_rel->reltype;
+    }
+    return when;
 }
 
 // What WHEN depends on. The server records it for a clause that it parses itself,

@@ -11,6 +11,7 @@ use warnings;
 
 my ($method, $database, @wanted) = @ARGV;
 die "usage: lossless.pl METHOD DATABASE [TABLE ...]\n" unless defined $database;
+my $patience = $ENV{PATIENCE} // '10 minutes'; # with a table's job
 
 sub run {
     my (@command) = @_;
@@ -118,10 +119,12 @@ sub measure {
         return ('different', "refused, but not untouched") if definition() ne $definition;
         return ('refused', $job);
     }
-    my $state = sql("SELECT backfill_wait($job, '10 minutes')");
+    my $state = sql("SELECT backfill_wait($job, '$patience')");
     my @reasons;
     push @reasons, "the job is $state: " . sql("SELECT string_agg(partition || ': ' || error, '; ') FROM backfill_progress WHERE job = $job AND error IS NOT NULL")
         if $state ne 'done';
+    # It is not in the way of the next table's.
+    sql("SELECT backfill_cancel($job)"), sql("SELECT backfill_wait($job, '1 minute')") if $state eq 'running';
     my $after = rows($table);
     push @reasons, "rows: $rows before, $after after" if $rows ne $after;
     push @reasons, differences($definition, definition());

@@ -16,6 +16,7 @@ $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr
 
 local $ENV{PGHOST} = $node->host;
 local $ENV{PGPORT} = $node->port;
+local $ENV{PATIENCE} = '60 s';
 # storage first: attach leaves an invalid index behind, which storage has to refuse.
 for my $method ('storage', 'attach') {
     my ($out, $err);
