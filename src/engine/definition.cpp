@@ -12,6 +12,7 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
 #include "commands/comment.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_utilcmd.h"
@@ -117,6 +118,17 @@ void copy_column_acls(Oid live, Oid shadow) {
     CommandCounterIncrement();
 }
 
+// ----- types
+
+const char *type_name(Oid type) {
+    HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for type %u", type);
+    const char *name = pstrdup(NameStr(reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple))->typname));
+    ReleaseSysCache(tuple);
+    return name;
+}
+
 // ----- indexes
 
 void copy_comment(Oid class_id, Oid from, Oid to) {
@@ -176,6 +188,17 @@ void copy_privileges(Oid live, Oid shadow) {
     pg::guard([&] {
         copy_table_acl(live, shadow);
         copy_column_acls(live, shadow);
+    });
+}
+
+void copy_array_type_name(Oid live, Oid shadow) {
+    pg::guard([&] {
+        const Oid mine = get_array_type(get_rel_type_id(shadow));
+        const char *wanted = type_name(get_array_type(get_rel_type_id(live)));
+        if (strcmp(type_name(mine), wanted) != 0) {
+            RenameTypeInternal(mine, wanted, get_rel_namespace(shadow));
+            CommandCounterIncrement();
+        }
     });
 }
 

@@ -144,6 +144,7 @@ Oid create_shadow(std::int64_t job, const Leaf &leaf) {
                             leaf.persistence == 'u' ? "UNLOGGED " : "", shadow, leaf.qualified(),
                             storage_clauses(leaf)));
     const Oid oid = pg::query_row("SELECT $1::regclass::oid::bigint", {shadow}).oid(0);
+    copy_array_type_name(leaf.oid, oid);
     set_owner(leaf, shadow);
     copy_privileges(leaf.oid, oid);
     clone_indexes(leaf.oid, oid);

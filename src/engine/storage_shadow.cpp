@@ -127,6 +127,7 @@ Oid create_storage_shadow(std::int64_t job, const Leaf &leaf) {
         table_close(live, NoLock);
         return made;
     });
+    copy_array_type_name(leaf.oid, oid);
     add_bounds_constraint(leaf.oid, oid);
     clone_indexes(leaf.oid, oid);
     record_pairs(leaf.oid, oid);

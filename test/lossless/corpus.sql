@@ -175,6 +175,14 @@ CREATE TABLE "sub tree rest" PARTITION OF "sub tree" DEFAULT;
 CREATE TABLE "rest" PARTITION OF "Odd ""Table" DEFAULT;
 ALTER TABLE "Odd ""Table" ADD UNIQUE ("Key Column", region);
 INSERT INTO "Odd ""Table" SELECT '2024-01-01'::date + g, (ARRAY ['eu', 'us', NULL]) [g % 3 + 1] FROM generate_series(0, 1200, 7) AS g;
+-- each has the name that the array of another's rows would have
+CALL make('arrays');
+CREATE TABLE _arrays_1 (k int);
+ALTER TABLE arrays_2 RENAME TO _corpus;
+CREATE TABLE corpus_2 PARTITION OF arrays FOR VALUES FROM (20) TO (30);
+ALTER TABLE corpus_2 RENAME TO __corpus;
+CREATE TABLE corpus PARTITION OF arrays FOR VALUES FROM (30) TO (40);
+INSERT INTO arrays SELECT g, g, g FROM generate_series(20, 39) AS g;
 CREATE TABLE hashed (k text COLLATE "C", v int) PARTITION BY HASH (k COLLATE "C", v);
 CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1);

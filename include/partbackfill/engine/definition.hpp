@@ -15,6 +15,11 @@ void add_bounds_constraint(Oid live, Oid shadow);
 // whatever default privileges had granted on the shadow goes.
 void copy_privileges(Oid live, Oid shadow);
 
+// Gives the type of arrays of the shadow's rows the name that the live partition's
+// has. The server chose that among the names that were free in its schema, and
+// would choose another in the shadow's.
+void copy_array_type_name(Oid live, Oid shadow);
+
 // Makes the leaf's valid indexes on the shadow under their own names, comments
 // included, unbuilt rows and all: for each index of the parent, in the order in
 // which ATTACH pairs them, its child first; then the leaf's own.
