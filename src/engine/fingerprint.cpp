@@ -128,6 +128,13 @@ std::string shadow_digest(Oid shadow) {
             SELECT format('trigger %s %s', t.oid, t.xmin) FROM pg_trigger AS t WHERE t.tgrelid = $1
             UNION ALL
             SELECT format('statistics %s %s', s.oid, s.xmin) FROM pg_statistic_ext AS s WHERE s.stxrelid = $1
+            UNION ALL
+            SELECT format('policy %s %s', p.oid, p.xmin) FROM pg_policy AS p WHERE p.polrelid = $1
+            UNION ALL
+            SELECT format('publication %s %s', p.oid, p.xmin) FROM pg_publication_rel AS p WHERE p.prrelid = $1
+            UNION ALL
+            SELECT format('comment %s %s', d.objsubid, d.xmin)
+            FROM pg_description AS d WHERE d.classoid = 'pg_class'::regclass AND d.objoid = $1
         ) AS v (text)
     )SQL",
                          {shadow})

@@ -8,6 +8,7 @@ use Backfill;
 use Test::More;
 
 my $node = new_node('shadow');
+$node->safe_psql('postgres', 'CREATE PUBLICATION forged');
 
 # One partition for each, of ten rows: $s is its shadow, %d the first key of the next partition.
 my @tampers = (
@@ -34,6 +35,9 @@ my @tampers = (
         CREATE STATISTICS $schema."$p_stat" (mcv) ON (v || 'x'), (k::text || v) FROM $s;
         ANALYZE $s
 SQL
+    [ 'a policy added', 'CREATE POLICY none ON $s USING (false)' ],
+    [ 'a comment', 'COMMENT ON COLUMN $s.v IS $$forged$$' ],
+    [ 'published', 'ALTER PUBLICATION forged ADD TABLE $s' ],
     [ 'triggers switched off for a while', 'SET session_replication_role = replica; DELETE FROM $s' ],
 );
 
