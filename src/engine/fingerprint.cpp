@@ -24,7 +24,7 @@ private:
 
 } // namespace
 
-std::string fingerprint(Oid leaf) {
+std::string fingerprint(Oid leaf, Oid shadow) {
     const QuickPlans plans;
     return pg::query_row(R"SQL(
         WITH leaf AS (
@@ -78,8 +78,19 @@ std::string fingerprint(Oid leaf) {
             SELECT format('publication %s %s', p.oid, p.xmin)
             FROM pg_publication_rel AS p JOIN leaf ON leaf.oid = p.prrelid
             UNION ALL
+            SELECT format('type %s %s', t.oid, t.xmin) FROM pg_type AS t JOIN leaf ON leaf.reltype = t.oid
+            UNION ALL
             SELECT format('label %s %s', l.provider, l.xmin)
-            FROM pg_seclabel AS l JOIN leaf ON l.classoid = 'pg_class'::regclass AND leaf.oid = l.objoid
+            FROM pg_seclabel AS l
+            JOIN leaf ON (l.classoid, l.objoid) IN (('pg_class'::regclass, leaf.oid), ('pg_type'::regclass, leaf.reltype))
+            UNION ALL
+            SELECT format('extension %s %s %s', d.classid, d.objid, d.refobjid)
+            FROM pg_depend AS d
+            JOIN (SELECT 'pg_class'::regclass AS class, r.oid FROM relation AS r
+                  UNION ALL
+                  SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger AS t JOIN leaf ON leaf.oid = t.tgrelid
+            ) AS o ON d.classid = o.class AND d.objid = o.oid
+            WHERE d.refclassid = 'pg_extension'::regclass
             UNION ALL
             SELECT format('comment %s %s %s %s', d.classoid, d.objoid, d.objsubid, d.xmin)
             FROM pg_description AS d
@@ -88,6 +99,12 @@ std::string fingerprint(Oid leaf) {
                   SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint AS k JOIN leaf ON leaf.oid = k.conrelid
                   UNION ALL
                   SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger AS t JOIN leaf ON leaf.oid = t.tgrelid
+                  UNION ALL
+                  SELECT 'pg_policy'::regclass, p.oid FROM pg_policy AS p JOIN leaf ON leaf.oid = p.polrelid
+                  UNION ALL
+                  SELECT 'pg_statistic_ext'::regclass, s.oid FROM pg_statistic_ext AS s JOIN leaf ON leaf.oid = s.stxrelid
+                  UNION ALL
+                  SELECT 'pg_type'::regclass, leaf.reltype FROM leaf
             ) AS o ON d.classoid = o.class AND d.objoid = o.oid
             UNION ALL
             SELECT format('dependent %s %s %s %s', d.classid, d.objid, d.objsubid, d.deptype)
@@ -98,13 +115,22 @@ std::string fingerprint(Oid leaf) {
                   UNION ALL
                   SELECT 'pg_type'::regclass, t.typarray FROM pg_type AS t JOIN leaf ON t.oid = leaf.reltype
             ) AS o ON d.refclassid = o.class AND d.refobjid = o.oid
+            -- Expressions of the shadow may name the row type as those of the leaf do.
+            WHERE NOT EXISTS (SELECT FROM pg_constraint AS k
+                              WHERE d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.conrelid = $2)
+              AND NOT EXISTS (SELECT FROM pg_index AS i
+                              WHERE d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid AND i.indrelid = $2)
+              AND NOT EXISTS (SELECT FROM pg_attrdef AS a
+                              WHERE d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid AND a.adrelid = $2)
+              AND NOT EXISTS (SELECT FROM pg_statistic_ext AS s
+                              WHERE d.classid = 'pg_statistic_ext'::regclass AND s.oid = d.objid AND s.stxrelid = $2)
             UNION ALL
             SELECT format('default partition %s', p.partdefid)
             FROM pg_partitioned_table AS p JOIN leaf ON leaf.inhparent = p.partrelid AND p.partdefid <> leaf.oid
         )
         SELECT md5(COALESCE(string_agg(v.text, ',' ORDER BY v.text), '')) FROM version AS v
     )SQL",
-                         {leaf})
+                         {leaf, shadow})
         .text(0);
 }
 

@@ -65,7 +65,22 @@ constexpr const char *kAttachRefusals = R"SQL(
         SELECT 'has rule ' || quote_ident(r.rulename) FROM pg_rewrite AS r WHERE r.ev_class = leaf.oid
         UNION ALL
         SELECT 'has a security label'
-        WHERE EXISTS (SELECT FROM pg_seclabel AS l WHERE l.classoid = 'pg_class'::regclass AND l.objoid = leaf.oid)
+        WHERE EXISTS (SELECT FROM pg_seclabel AS l
+                      WHERE (l.classoid = 'pg_class'::regclass AND l.objoid = leaf.oid)
+                         OR (l.classoid = 'pg_type'::regclass AND l.objoid = leaf.reltype))
+        UNION ALL
+        SELECT 'has a comment on its row type'
+        WHERE EXISTS (SELECT FROM pg_description AS d WHERE d.classoid = 'pg_type'::regclass AND d.objoid = leaf.reltype)
+        UNION ALL
+        SELECT 'has privileges on its row type'
+        FROM pg_type AS t WHERE t.oid = leaf.reltype AND t.typacl IS NOT NULL
+        UNION ALL
+        SELECT 'has the replica identity of an index that was dropped'
+        WHERE leaf.relreplident = 'i'
+          AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = leaf.oid AND i.indisreplident)
+        UNION ALL
+        SELECT 'has statistics object ' || quote_ident(s.stxname) || ', whose owner you are not'
+        FROM pg_statistic_ext AS s WHERE s.stxrelid = leaf.oid AND NOT pg_has_role(s.stxowner, 'USAGE')
         UNION ALL
         SELECT 'is of a composite type' WHERE leaf.reloftype <> 0
         UNION ALL
@@ -104,34 +119,59 @@ constexpr const char *kAttachRefusals = R"SQL(
           AND EXISTS (SELECT FROM pg_depend AS d
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = ic.oid AND d.deptype = 'x')
         UNION ALL
+        SELECT 'has trigger ' || quote_ident(t.tgname) || ', which depends on an extension'
+        FROM pg_trigger AS t
+        WHERE t.tgrelid = leaf.oid
+          AND EXISTS (SELECT FROM pg_depend AS d
+                      WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid AND d.deptype = 'x')
+        UNION ALL
+        -- Whatever names the row type, or the table in a query of its own, would
+        -- name those of the partition that is moved away.
+        SELECT 'has trigger ' || quote_ident(t.tgname) || ', whose condition computes a row of the partition'
+        FROM pg_trigger AS t
+        WHERE t.tgrelid = leaf.oid AND t.tgparentid = 0
+          AND replace(t.tgqual::text, ':vartype ' || leaf.reltype || ' ', '') ~ ('type(id)? ' || leaf.reltype || ' ')
+        UNION ALL
+        SELECT 'has policy ' || quote_ident(p.polname) || ', which queries the partition itself'
+        FROM pg_policy AS p
+        WHERE p.polrelid = leaf.oid AND concat(p.polqual::text, p.polwithcheck::text) ~ (':relid ' || leaf.oid || ' ')
+        UNION ALL
+        SELECT 'has constraint ' || quote_ident(k.conname) || ', which uses whole rows'
+        FROM pg_constraint AS k WHERE k.conrelid = leaf.oid AND k.contype = 'c' AND k.conbin::text LIKE '%:varattno 0 %'
+        UNION ALL
+        SELECT 'has index ' || quote_ident(ic.relname) || ', which uses whole rows'
+        FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid
+        WHERE i.indrelid = leaf.oid AND concat(i.indexprs::text, i.indpred::text) LIKE '%:varattno 0 %'
+        UNION ALL
         -- Views, functions, sequences, row-type users: whatever else hangs on the
-        -- table or its row type and is not a part of it.
+        -- table and is not a part of it, or on its row type.
         SELECT 'is used by ' || pg_describe_object(d.classid, d.objid, d.objsubid)
         FROM pg_depend AS d
         WHERE ((d.refclassid = 'pg_class'::regclass AND d.refobjid = leaf.oid)
                OR (d.refclassid = 'pg_type'::regclass
                    AND d.refobjid IN (leaf.reltype, (SELECT t.typarray FROM pg_type AS t WHERE t.oid = leaf.reltype))))
-          AND NOT EXISTS (SELECT FROM pg_constraint AS k
-                          WHERE d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
-                            AND (k.conrelid = leaf.oid OR k.contype = 'f'))
-          AND NOT EXISTS (SELECT FROM pg_trigger AS t
-                          WHERE d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
-                            AND (t.tgrelid = leaf.oid OR t.tgisinternal))
-          AND NOT EXISTS (SELECT FROM pg_attrdef AS a
-                          WHERE d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid AND a.adrelid = leaf.oid)
-          AND NOT EXISTS (SELECT FROM pg_policy AS p
-                          WHERE d.classid = 'pg_policy'::regclass AND p.oid = d.objid AND p.polrelid = leaf.oid)
-          AND NOT EXISTS (SELECT FROM pg_statistic_ext AS s
-                          WHERE d.classid = 'pg_statistic_ext'::regclass AND s.oid = d.objid AND s.stxrelid = leaf.oid)
-          AND NOT EXISTS (SELECT FROM pg_publication_rel AS r
-                          WHERE d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid AND r.prrelid = leaf.oid)
-          AND NOT (d.classid = 'pg_class'::regclass
-                   AND (d.objid = leaf.oid OR d.objid = leaf.reltoastrelid
-                        OR d.objid IN (SELECT i.indexrelid FROM pg_index AS i WHERE i.indrelid = leaf.oid)))
           AND NOT (d.classid = 'pg_type'::regclass
                    AND d.objid IN (leaf.reltype, (SELECT t.typarray FROM pg_type AS t WHERE t.oid = leaf.reltype)))
-          AND NOT (d.classid = 'pg_rewrite'::regclass
-                   AND d.objid IN (SELECT r.oid FROM pg_rewrite AS r WHERE r.ev_class = leaf.oid))
+          AND (d.refclassid = 'pg_type'::regclass OR NOT (
+              EXISTS (SELECT FROM pg_constraint AS k
+                      WHERE d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+                        AND (k.conrelid = leaf.oid OR k.contype = 'f'))
+              OR EXISTS (SELECT FROM pg_trigger AS t
+                         WHERE d.classid = 'pg_trigger'::regclass AND t.oid = d.objid
+                           AND (t.tgrelid = leaf.oid OR t.tgisinternal))
+              OR EXISTS (SELECT FROM pg_attrdef AS a
+                         WHERE d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid AND a.adrelid = leaf.oid)
+              OR EXISTS (SELECT FROM pg_policy AS p
+                         WHERE d.classid = 'pg_policy'::regclass AND p.oid = d.objid AND p.polrelid = leaf.oid)
+              OR EXISTS (SELECT FROM pg_statistic_ext AS s
+                         WHERE d.classid = 'pg_statistic_ext'::regclass AND s.oid = d.objid AND s.stxrelid = leaf.oid)
+              OR EXISTS (SELECT FROM pg_publication_rel AS r
+                         WHERE d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid AND r.prrelid = leaf.oid)
+              OR (d.classid = 'pg_class'::regclass
+                  AND (d.objid = leaf.oid OR d.objid = leaf.reltoastrelid
+                       OR d.objid IN (SELECT i.indexrelid FROM pg_index AS i WHERE i.indrelid = leaf.oid)))
+              OR (d.classid = 'pg_rewrite'::regclass
+                  AND d.objid IN (SELECT r.oid FROM pg_rewrite AS r WHERE r.ev_class = leaf.oid))))
     ) AS reason(text)
     ORDER BY leaf.oid, reason.text
 )SQL";
@@ -150,6 +190,10 @@ constexpr const char *kStorageRefusals = R"SQL(
         SELECT 'has index ' || quote_ident(ic.relname) || ', which is not valid (drop it or rebuild it with REINDEX)'
         FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid
         WHERE i.indrelid = leaf.oid AND NOT i.indisvalid
+        UNION ALL
+        SELECT 'has index ' || quote_ident(ic.relname) || ', which uses whole rows'
+        FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid
+        WHERE i.indrelid = leaf.oid AND concat(i.indexprs::text, i.indpred::text) LIKE '%:varattno 0 %'
         UNION ALL
         -- The new rows would be checked against the old ones.
         SELECT 'has foreign key ' || quote_ident(k.conname) || ' to its own table'

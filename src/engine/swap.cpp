@@ -46,7 +46,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     }
     // Nobody has to wait for a swap that cannot be; and what is looked at once more
     // under the locks is then in the caches.
-    if (fingerprint(request.live) != request.fingerprint) {
+    if (fingerprint(request.live, request.shadow) != request.fingerprint) {
         result.outcome = SwapOutcome::changed;
         return result;
     }
@@ -81,7 +81,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::gone;
         return result;
     }
-    if (fingerprint(request.live) != request.fingerprint ||
+    if (fingerprint(request.live, request.shadow) != request.fingerprint ||
         method.tables_to_lock(*leaf, request.shadow) != result.locks) {
         result.outcome = SwapOutcome::changed;
         return result;

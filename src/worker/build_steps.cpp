@@ -94,7 +94,7 @@ std::vector<engine::TableLock> locks_to_copy(const job::Partition &partition) {
 void make_shadow(const job::Job &job, job::Partition &partition, const engine::Leaf &leaf) {
     const std::string constraint = engine::constraint_text(leaf.oid);
     // Before the copy is made: what changes meanwhile is seen at the swap.
-    const std::string fingerprint = engine::fingerprint(leaf.oid);
+    const std::string fingerprint = engine::fingerprint(leaf.oid, kNoOid);
     const Oid shadow = method_of(job).create_shadow(job.id, leaf);
     job::ControlTables control;
     control.record_shadow(partition, shadow, constraint, fingerprint, engine::shadow_digest(shadow));

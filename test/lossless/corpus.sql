@@ -34,6 +34,7 @@ CALL make('defaults_granted');
 ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM corpus_reader;
 CALL make('security');
 ALTER TABLE security_1 ENABLE ROW LEVEL SECURITY;
+CREATE POLICY whole ON security_2 USING (security_2.* IS NOT NULL);
 ALTER TABLE security_2 ENABLE ROW LEVEL SECURITY;
 ALTER TABLE security_2 FORCE ROW LEVEL SECURITY;
 CREATE POLICY "Odd Policy" ON security_1 AS RESTRICTIVE FOR UPDATE TO corpus_reader, corpus_owner
@@ -118,6 +119,7 @@ CREATE UNIQUE INDEX indexes_2_unique ON indexes_2 (n) NULLS NOT DISTINCT;
 CREATE INDEX ON indexes USING hash (n);
 CREATE INDEX ON indexes_2 USING brin (k) WITH (pages_per_range = 4);
 CREATE INDEX ON indexes_2 USING gin (to_tsvector('simple', v));
+CREATE INDEX ON indexes_1 USING gist (to_tsvector('simple', v) tsvector_ops (siglen = 100));
 ALTER INDEX indexes_2_pkey RENAME TO "odd "" name";
 
 -- statistics
@@ -223,6 +225,46 @@ CREATE TABLE has_row (r attach_refuses_type_1);
 CALL make('attach_refuses_policy_of_another');
 CREATE TABLE guarded (k int);
 CREATE POLICY looks ON guarded USING (k IN (SELECT p.k FROM attach_refuses_policy_of_another_1 AS p));
+CALL make('attach_refuses_policy_of_its_own');
+CREATE POLICY looks ON attach_refuses_policy_of_its_own_1
+    USING (EXISTS (SELECT FROM attach_refuses_policy_of_its_own_1 AS o WHERE o.k > attach_refuses_policy_of_its_own_1.k));
+CALL make('attach_refuses_policy_of_its_type');
+CREATE POLICY typed ON attach_refuses_policy_of_its_type_1
+    USING (attach_refuses_policy_of_its_type_1.* <> ROW (1, 'a', 2)::attach_refuses_policy_of_its_type_1);
+CALL make('attach_refuses_trigger_of_its_type');
+CREATE TRIGGER typed BEFORE UPDATE ON attach_refuses_trigger_of_its_type_1 FOR EACH ROW
+    WHEN (NEW = ROW (1, 'a', 2)::attach_refuses_trigger_of_its_type_1) EXECUTE FUNCTION notice();
+CALL make('attach_refuses_trigger_of_cases');
+CREATE TRIGGER typed BEFORE UPDATE ON attach_refuses_trigger_of_cases_1 FOR EACH ROW
+    WHEN (CASE WHEN NEW.k > 3 THEN NEW ELSE OLD END IS NOT NULL) EXECUTE FUNCTION notice();
+CALL make('attach_refuses_trigger_of_extension');
+CREATE TRIGGER dependent BEFORE UPDATE ON attach_refuses_trigger_of_extension_1 FOR EACH ROW EXECUTE FUNCTION notice();
+ALTER TRIGGER dependent ON attach_refuses_trigger_of_extension_1 DEPENDS ON EXTENSION amcheck;
+CALL make('attach_refuses_cloned_trigger_of_extension');
+CREATE TRIGGER dependent BEFORE UPDATE ON attach_refuses_cloned_trigger_of_extension FOR EACH ROW EXECUTE FUNCTION notice();
+ALTER TRIGGER dependent ON attach_refuses_cloned_trigger_of_extension_1 DEPENDS ON EXTENSION amcheck;
+CALL make('attach_refuses_check_of_row');
+ALTER TABLE attach_refuses_check_of_row_1 ADD CHECK (attach_refuses_check_of_row_1.* IS NOT NULL);
+CALL make('attach_refuses_check_of_its_type');
+ALTER TABLE attach_refuses_check_of_its_type_1 ADD CHECK (NULL::attach_refuses_check_of_its_type_1 IS NULL);
+CALL make('attach_refuses_default_of_its_type');
+ALTER TABLE attach_refuses_default_of_its_type_1 ALTER n SET DEFAULT (NULL::attach_refuses_default_of_its_type_1 IS NULL)::int;
+CALL make('attach_refuses_index_of_its_type');
+CREATE INDEX ON attach_refuses_index_of_its_type_1 (k) WHERE NULL::attach_refuses_index_of_its_type_1 IS NULL;
+CALL make('attach_refuses_statistics_of_its_type');
+CREATE STATISTICS of_its_type ON (k + 1), (NULL::attach_refuses_statistics_of_its_type_1 IS NULL) FROM attach_refuses_statistics_of_its_type_1;
+CALL make('attach_refuses_type_comment');
+COMMENT ON TYPE attach_refuses_type_comment_1 IS 'a row';
+CALL make('attach_refuses_type_privileges');
+REVOKE USAGE ON TYPE attach_refuses_type_privileges_1 FROM PUBLIC;
+CALL make('attach_refuses_identity_index_gone');
+CREATE UNIQUE INDEX identity_index_gone ON attach_refuses_identity_index_gone_1 (k);
+ALTER TABLE attach_refuses_identity_index_gone_1 REPLICA IDENTITY USING INDEX identity_index_gone;
+DROP INDEX identity_index_gone;
+CALL make('attach_refuses_label');
+SET allow_system_table_mods = on;
+INSERT INTO pg_seclabel VALUES ('attach_refuses_label_1'::regclass, 'pg_class'::regclass, 2, 'nobody', 'secret');
+RESET allow_system_table_mods;
 CALL make('attach_refuses_sequence');
 CREATE SEQUENCE owned_sequence OWNED BY attach_refuses_sequence_1.n;
 CALL make('attach_refuses_index');
@@ -232,6 +274,8 @@ CREATE INDEX storage_refuses_invalid_v ON storage_refuses_invalid_1 (v);
 UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'storage_refuses_invalid_v'::regclass;
 CALL make('both_refuse_self');
 ALTER TABLE both_refuse_self ADD PRIMARY KEY (k), ADD FOREIGN KEY (n) REFERENCES both_refuse_self;
+CALL make('both_refuse_index_of_row');
+CREATE INDEX ON both_refuse_index_of_row_1 (k) WHERE both_refuse_index_of_row_1 IS NOT NULL;
 CREATE FOREIGN DATA WRAPPER corpus_wrapper;
 CREATE SERVER corpus_server FOREIGN DATA WRAPPER corpus_wrapper;
 CREATE TABLE both_refuse_foreign (k int) PARTITION BY RANGE (k);

@@ -12,12 +12,13 @@ namespace partbackfill::engine {
 // triggers, policies, rules, statistics objects, comments, publications and
 // whatever depends on it; and the parent's columns, constraints, indexes,
 // triggers and DEFAULT partition. Any DDL on them changes it; VACUUM, ANALYZE and
-// a new sibling do not. Needs a PinnedSettings scope. No lock.
-std::string fingerprint(Oid leaf);
+// a new sibling do not. What depends on it as a part of its shadow, once there is
+// one, does not count. Needs a PinnedSettings scope. No lock.
+std::string fingerprint(Oid leaf, Oid shadow);
 
-// The same for a shadow and what decides which rows it may hold and how they are
-// found: itself, its indexes, columns, defaults, constraints, triggers and
-// statistics objects. Its guard's triggers are among them.
+// The same for a shadow: itself, its indexes, columns, defaults, constraints,
+// triggers, policies, statistics objects and publications, and the comments on it
+// and its columns. Its guard's triggers are among them.
 std::string shadow_digest(Oid shadow);
 
 } // namespace partbackfill::engine
