@@ -61,12 +61,20 @@ constexpr const char *kStatisticsObjects = R"SQL(
                    CASE WHEN kinds.list IS NULL THEN '' ELSE ' (' || kinds.list || ')' END,
                    pg_get_statisticsobjdef_columns(s.oid), $2)),
         (2, CASE WHEN s.stxstattarget >= 0
-                 THEN format('ALTER STATISTICS %I.%I SET STATISTICS %s', $3, s.stxname, s.stxstattarget) END),
-        (3, format('ALTER STATISTICS %I.%I OWNER TO %I', $3, s.stxname, pg_get_userbyid(s.stxowner))),
-        (4, format('COMMENT ON STATISTICS %I.%I IS %L', $3, s.stxname, obj_description(s.oid, 'pg_statistic_ext')))
+                 THEN format('ALTER STATISTICS %I.%I SET STATISTICS %s', $3, s.stxname, s.stxstattarget) END)
     ) AS command (step, text)
     WHERE s.stxrelid = $1 AND command.text IS NOT NULL
-      AND (command.step <> 4 OR obj_description(s.oid, 'pg_statistic_ext') IS NOT NULL)
+    ORDER BY s.oid, command.step
+)SQL";
+
+constexpr const char *kStatisticsOwners = R"SQL(
+    SELECT command.text
+    FROM pg_statistic_ext AS s
+    CROSS JOIN LATERAL (VALUES
+        (1, format('COMMENT ON STATISTICS %I.%I IS %L', $3, s.stxname, obj_description(s.oid, 'pg_statistic_ext'))),
+        (2, format('ALTER STATISTICS %I.%I OWNER TO %I', $3, s.stxname, pg_get_userbyid(s.stxowner)))
+    ) AS command (step, text)
+    WHERE s.stxrelid = $1 AND $2 <> '' AND (command.step <> 1 OR obj_description(s.oid, 'pg_statistic_ext') IS NOT NULL)
     ORDER BY s.oid, command.step
 )SQL";
 
@@ -111,6 +119,10 @@ constexpr const char *kAfterLoad = R"SQL(
 void carry_statistics(std::int64_t job, const Leaf &leaf) {
     run_all(statements(kStatisticsSettings, shadow_params(job, leaf)));
     run_all(statements(kStatisticsObjects, shadow_params(job, leaf)));
+}
+
+void carry_statistics_owners(std::int64_t job, const Leaf &leaf) {
+    run_all(statements(kStatisticsOwners, shadow_params(job, leaf)));
 }
 
 // Checked again only once the rows are in: see carry_after_load.

@@ -239,7 +239,8 @@ void check_schema_privileges(const std::vector<Oid> &oids) {
     const pg::Result schemas = pg::query(R"SQL(
         SELECT DISTINCT n.nspname
         FROM pg_class AS c
-        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        LEFT JOIN pg_statistic_ext AS s ON s.stxrelid = c.oid
+        JOIN pg_namespace AS n ON n.oid IN (c.relnamespace, s.stxnamespace)
         WHERE c.oid = ANY ($1) AND NOT has_schema_privilege(n.oid, 'CREATE')
         ORDER BY n.nspname
     )SQL",
@@ -247,7 +248,7 @@ void check_schema_privileges(const std::vector<Oid> &oids) {
     if (!schemas.empty())
         pg::raise(pg::sqlcode::kInsufficientPrivilege,
                   "permission denied for schema " + pg::quote_identifier(schemas.rows.front().text(0)),
-                  "The rebuilt partition has to be moved into the schema of the old one.",
+                  "The rebuilt partition and its statistics objects have to be moved into the schemas of the old ones.",
                   "Grant CREATE on the schema.");
 }
 

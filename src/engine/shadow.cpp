@@ -103,8 +103,11 @@ std::string new_schema(std::int64_t job) { return fmt::format("backfill_{}_new",
 std::string old_schema(std::int64_t job) { return fmt::format("backfill_{}_old", job); }
 
 void ensure_schemas(std::int64_t job, const Leaf &leaf) {
-    const std::string worker = pg::role_name(pg::current_role());
-    const std::string owner = pg::role_name(leaf.owner);
+    // Whoever is to own something there.
+    std::vector<Oid> roles{pg::current_role(), leaf.owner};
+    for (const pg::Row &row :
+         pg::query("SELECT DISTINCT stxowner::bigint FROM pg_statistic_ext WHERE stxrelid = $1", {leaf.oid}).rows)
+        roles.push_back(row.oid(0));
     const pg::AsExtensionOwner as_owner;
     // Two workers of the job may need them at once; the second waits for the
     // first to commit, which it does without waiting for anything.
@@ -113,11 +116,11 @@ void ensure_schemas(std::int64_t job, const Leaf &leaf) {
     for (const auto &schema : {new_schema(job), old_schema(job)}) {
         if (!schema_exists(schema, as_owner.extension().owner))
             create_schema(schema);
-        for (const auto &role : {worker, owner})
-            if (!pg::query_row("SELECT has_schema_privilege($1::name, $2, 'CREATE')", {role, schema}).boolean(0) ||
-                !pg::query_row("SELECT has_schema_privilege($1::name, $2, 'USAGE')", {role, schema}).boolean(0))
-                pg::execute(
-                    fmt::format("GRANT USAGE, CREATE ON SCHEMA {} TO {}", schema, pg::quote_identifier(role)));
+        for (const Oid role : roles)
+            if (!pg::query_row("SELECT has_schema_privilege($1::oid, $2, 'CREATE')", {role, schema}).boolean(0) ||
+                !pg::query_row("SELECT has_schema_privilege($1::oid, $2, 'USAGE')", {role, schema}).boolean(0))
+                pg::execute(fmt::format("GRANT USAGE, CREATE ON SCHEMA {} TO {}", schema,
+                                        pg::quote_identifier(pg::role_name(role))));
     }
 }
 
@@ -151,6 +154,7 @@ Oid create_shadow(std::int64_t job, const Leaf &leaf) {
     for (const auto &statement : remaining_definition(leaf, shadow))
         pg::execute(statement);
     carry_statistics(job, leaf);
+    carry_statistics_owners(job, leaf);
     leave_out_invalid_constraints(job, leaf);
     add_bounds_constraint(leaf.oid, oid);
     return oid;

@@ -133,6 +133,8 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE ROLE granter;
     CREATE ROLE reader;
     CREATE ROLE writer;
+    CREATE ROLE statistician;
+    GRANT statistician TO app;
     CREATE TABLESPACE space LOCATION '';
     GRANT CREATE ON TABLESPACE space TO keeper;
     CREATE SCHEMA main AUTHORIZATION keeper;
@@ -346,6 +348,7 @@ $node->safe_psql('postgres', <<'SQL');
     RESET ROLE;
     GRANT CREATE ON SCHEMA main TO app;
     ALTER TABLE main.granted_3 OWNER TO app;
+    ALTER STATISTICS main.own_2_all OWNER TO statistician;
     CREATE PUBLICATION of_parents FOR TABLE main.granted, main.kept;
     CREATE PUBLICATION of_schema FOR TABLES IN SCHEMA "Other schema";
     CREATE PUBLICATION of_leaf FOR TABLE main.own_1, main.own_2 (id, v, n) WHERE (n > 5 AND v <> 'x'), main.several_1;
@@ -514,6 +517,24 @@ SQL
     my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.granted', 'main.granted')});
     is($sqlstate, '0A000', 'refused: membership in a publication of another');
     like($message, qr/publication of_another\b/, 'refused: membership in a publication of another: the reason');
+}
+{
+    $node->safe_psql('postgres', <<'SQL');
+        CREATE SCHEMA closed;
+        CREATE STATISTICS closed.of_own_1 ON id, n FROM main.own_1;
+        ALTER STATISTICS closed.of_own_1 OWNER TO keeper;
+        DROP PUBLICATION of_another;
+SQL
+    my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.own', 'main.own')});
+    is($sqlstate, '42501', 'refused: a statistics object in a schema where nothing may be made');
+    like($message, qr/permission denied for schema closed/, 'refused: a statistics object in a schema where nothing may be made: the reason');
+    $node->safe_psql('postgres', 'DROP SCHEMA closed CASCADE');
+}
+{
+    $node->safe_psql('postgres', 'REVOKE statistician FROM app;');
+    my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.own', 'main.own')});
+    is($sqlstate, '0A000', 'refused: a statistics object of another');
+    like($message, qr/statistics object own_2_all, whose owner you are not/, 'refused: a statistics object of another: the reason');
 }
 {
     my ($sqlstate, $message) = error_of($node, <<'SQL');

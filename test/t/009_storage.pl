@@ -304,6 +304,28 @@ wait_job($node, $job);
 check_clean($node, 'more keys');
 
 #
+# What belongs to others on the partition stays theirs
+#
+$node->safe_psql('postgres', <<'SQL');
+    CREATE ROLE gatherer LOGIN;
+    CREATE ROLE statistician;
+    CREATE TABLE gathered (k int, n int) PARTITION BY RANGE (k);
+    CREATE TABLE gathered_1 PARTITION OF gathered FOR VALUES FROM (0) TO (10);
+    CREATE STATISTICS theirs ON k, n FROM gathered_1;
+    COMMENT ON STATISTICS theirs IS 'not to be touched';
+    ALTER STATISTICS theirs OWNER TO statistician;
+    ALTER TABLE gathered OWNER TO gatherer;
+    ALTER TABLE gathered_1 OWNER TO gatherer;
+SQL
+$job = start_job($node, q{'gathered', 'SELECT k, k AS n FROM generate_series(0, 9) AS k', swap => 'storage', keep_old => false},
+    'SET SESSION AUTHORIZATION gatherer');
+is(wait_job($node, $job), 'done', 'a statistics object of another role');
+is($node->safe_psql('postgres', <<'SQL'), "statistician|not to be touched|t", 'it is still theirs, and knows the new rows');
+    SELECT stxowner::regrole, obj_description(s.oid, 'pg_statistic_ext'), stxdndistinct IS NOT NULL
+    FROM pg_statistic_ext AS s JOIN pg_statistic_ext_data ON stxoid = s.oid WHERE stxname = 'theirs'
+SQL
+
+#
 # A role that lost the partition after the start
 #
 $node->safe_psql('postgres', <<'SQL');

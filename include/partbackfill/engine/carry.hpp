@@ -15,6 +15,9 @@ namespace partbackfill::engine {
 // With the shadow still empty: statistics targets and statistics objects, which
 // its ANALYZE fills.
 void carry_statistics(std::int64_t job, const Leaf &leaf);
+// Whose these are and what is said of them, where they take the place of the
+// leaf's.
+void carry_statistics_owners(std::int64_t job, const Leaf &leaf);
 void leave_out_invalid_constraints(std::int64_t job, const Leaf &leaf);
 
 // Once it is loaded: what would be in the way of the load.
