@@ -213,7 +213,7 @@ StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
     case engine::SwapOutcome::touched:
         return touched(job, partition);
     case engine::SwapOutcome::changed:
-        return rebuild(job, partition, kChanged);
+        return redefined(job, partition);
     case engine::SwapOutcome::gone:
         return StepOutcome::skipped;
     case engine::SwapOutcome::swapped:

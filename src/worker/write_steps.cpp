@@ -195,7 +195,7 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition) {
     case engine::SwapOutcome::touched:
         return touched(job, partition);
     default: // changed: by what its locks do not keep out, such as GRANT
-        return rebuild(job, partition, kChanged);
+        return redefined(job, partition);
     }
 }
 
@@ -214,6 +214,14 @@ StepOutcome touched(const job::Job &job, job::Partition &partition) {
                    fmt::format("Its shadow in schema {} was changed after each of {} builds.", engine::new_schema(job.id),
                                partition.rebuilds + 1),
                    "Leave the job's tables alone; a foreign key with a referential action changes them, too.");
+}
+
+StepOutcome redefined(const job::Job &job, job::Partition &partition) {
+    if (partition.rebuilds < kMostRedefinitions)
+        return rebuild(job, partition, kChanged);
+    return give_up(job, partition, fmt::format("the definition of partition \"{}\" changes all the time", partition.name),
+                   fmt::format("It was changed, or its parent's, after each of {} builds began.", partition.rebuilds + 1),
+                   "Start the job again when nobody changes the table.");
 }
 
 bool unguard(const job::Job &job, Oid partition) {

@@ -40,6 +40,30 @@ for my $change ('COMMENT ON INDEX t_1_v_idx IS $$x$$', 'GRANT SELECT ON t_1 TO m
 is($node->safe_psql('postgres', q{SELECT has_table_privilege('mallory', 't_1', 'SELECT')}), 't',
     'what was granted meanwhile is not lost');
 
+# Somebody who changes the definition all the time: the partition is not built for ever.
+{
+    my $other = session($node);
+    $other->query_until(qr/begun/, <<'SQL');
+\echo begun
+DO $$
+BEGIN
+    FOR i IN 1 .. 100000 LOOP
+        EXECUTE format('COMMENT ON TABLE t_1 IS %L', i);
+        COMMIT;
+    END LOOP;
+END
+$$;
+SQL
+    my $job = start_job($node, q{'t', 't', delay => '0', keep_old => false});
+    is(wait_job($node, $job), 'failed', 'a partition whose definition changes all the time is given up');
+    like($node->safe_psql('postgres', "SELECT rebuilds || ' ' || sqlstate || ' ' || error FROM backfill_progress WHERE job = $job"),
+        qr/^10 55006 the definition of partition "public\.t_1" changes all the time/, 'the reason');
+    $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO%'; SELECT backfill_cancel($job)");
+    wait_job($node, $job);
+    $other->quit;
+    check_clean($node, 'given up');
+}
+
 # The number of a job may come again when the extension is installed anew. A worker of the old one, which a superuser
 # started, does not take up the job of another role.
 my $job = start_job($node, q{'t', 't', delay => '0'});

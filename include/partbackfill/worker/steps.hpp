@@ -77,6 +77,8 @@ void fail_attempt(const job::Job &job, job::Partition &partition, const pg::Erro
 
 // How often a partition is built again because it was written to.
 inline constexpr int kMostRebuilds = 3;
+// The same when its definition was changed, which nobody does for long.
+inline constexpr int kMostRedefinitions = 10;
 // Why it is when its shadow is not what was built.
 inline constexpr const char *kTouched = "what was built for it was changed";
 inline constexpr const char *kChanged = "the definition of the partition or of its parent was changed meanwhile";
@@ -104,6 +106,8 @@ StepOutcome rebuild(const job::Job &job, job::Partition &partition, const std::s
 StepOutcome overtaken(const job::Job &job, job::Partition &partition);
 // The same for a shadow that somebody changed, or a foreign key.
 StepOutcome touched(const job::Job &job, job::Partition &partition);
+// The same for a definition that is another now, kMostRedefinitions times.
+StepOutcome redefined(const job::Job &job, job::Partition &partition);
 
 // What has to be had to drop a table of the job; nothing when it is gone.
 std::vector<engine::TableLock> locks_to_drop(const job::Job &job, Oid table);
