@@ -424,6 +424,17 @@ SQL
         "$caller: all indexes are valid");
     check_clean($node, $caller);
 }
+
+# An old partition that is kept is nobody's any more: what was said of the table is said of the new one only.
+my $published = q{SELECT pubname, prrelid::regclass::text FROM pg_publication_rel AS r JOIN pg_publication AS p ON p.oid = prpubid ORDER BY 1, 2};
+{
+    my $lines = $node->safe_psql('postgres', $published);
+    my $job = start_job($node, q{'main.own', 'main.own', delay => '0'});
+    is(wait_job($node, $job), 'done', 'kept old partitions');
+    is($node->safe_psql('postgres', $published), $lines, 'kept old partitions are not published');
+    is($node->safe_psql('postgres', "SELECT backfill_purge($job)"), '2', 'kept old partitions are purged');
+    check_clean($node, 'kept old partitions');
+}
 $node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
 is($node->safe_psql('postgres', <<"SQL"), '', 'the indexes have every row once');
     SELECT bt_index_check(i.indexrelid, true) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
