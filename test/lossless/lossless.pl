@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 # The measure of "nothing is lost": rebuilds every partitioned table of a database from itself and tells for each
-# whether it is the same (pg_dump --schema-only of the database is the same text, every row is, every heap is sound and
-# every btree knows every row, nothing of ours is left), refused (with the message), or different (with the diff).
+# whether it is the same (pg_dump --schema-only of the database is the same text, every row is, writes to it work as
+# before, every heap is sound and every btree knows every row, nothing of ours is left), refused (with the message),
+# or different (with the diff).
 #
 # usage: lossless.pl METHOD DATABASE [TABLE ...]     METHOD: attach or storage
 # Connects as psql and pg_dump do (PGHOST, PGPORT, PGUSER), as a superuser. The extensions partbackfill and amcheck must
@@ -87,6 +88,17 @@ sub known {
 SQL
 }
 
+# Whether the table can be written, triggers, policies, constraints and all; nothing of it stays.
+sub written {
+    my ($table) = @_;
+    my $column = sql("SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = @{[quote($table)]}::regclass AND attnum > 0"
+            . q{ AND NOT attisdropped AND attgenerated = '' AND attidentity = '' ORDER BY attnum LIMIT 1});
+    return '' if $column eq '';
+    my ($output) = sql("SET client_min_messages = warning; BEGIN; UPDATE $table SET $column = $column; SET CONSTRAINTS ALL IMMEDIATE;"
+            . " DELETE FROM $table; ROLLBACK", 1);
+    return $output;
+}
+
 # What amcheck says of the table's heaps and btrees.
 sub corruption {
     my ($table) = @_;
@@ -112,6 +124,7 @@ sub measure {
     my ($table, $definition) = @_;
     my $rows = rows($table);
     my $known = known($table);
+    my $written = written($table);
     my ($job, $status) = sql('SELECT backfill_start(' . quote($table) . ', ' . quote($table)
             . ", swap => '$method', keep_old => false, delay => '0', max_attempts => 1)", 1);
     if ($status != 0) {
@@ -130,6 +143,8 @@ sub measure {
     push @reasons, differences($definition, definition());
     # There may be more than before.
     push @reasons, grep { /^-/ } differences($known, known($table));
+    my $now = written($table);
+    push @reasons, "writes: " . ($written || 'good') . ' before, ' . ($now || 'good') . ' after' if $now ne $written;
     my $broken = corruption($table);
     push @reasons, $broken if $broken ne '';
     my $left = leftovers();
