@@ -325,6 +325,38 @@ is($node->safe_psql('postgres', <<'SQL'), "statistician|not to be touched|t", 'i
     FROM pg_statistic_ext AS s JOIN pg_statistic_ext_data ON stxoid = s.oid WHERE stxname = 'theirs'
 SQL
 
+# Each partition has the name that the array of another's rows would have, beside which its old rows are kept.
+$node->safe_psql('postgres', <<'SQL');
+    CREATE TABLE named (k int) PARTITION BY RANGE (k);
+    CREATE TABLE __named PARTITION OF named FOR VALUES FROM (0) TO (10);
+    CREATE TABLE _named PARTITION OF named FOR VALUES FROM (10) TO (20);
+    CREATE TABLE named_1 PARTITION OF named FOR VALUES FROM (20) TO (30);
+    CREATE TABLE _named_1 PARTITION OF named FOR VALUES FROM (30) TO (40);
+SQL
+$job = start_job($node, q{'named', 'SELECT k FROM generate_series(0, 39) AS k', swap => 'storage', newest_first => true, delay => '0'});
+is(wait_job($node, $job), 'done', 'names of array types') or diag($node->safe_psql('postgres', "SELECT partition, error FROM backfill_progress WHERE job = $job"));
+is($node->safe_psql('postgres', "SELECT backfill_purge($job)"), '4', 'names of array types: purged');
+
+#
+# An unlogged partition loses its rows in a crash, as any such table, and is sound
+#
+$node->safe_psql('postgres', <<'SQL');
+    CREATE TABLE volatile (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);
+    CREATE UNLOGGED TABLE volatile_1 PARTITION OF volatile FOR VALUES FROM (0) TO (500);
+    INSERT INTO volatile SELECT k, 'old' FROM generate_series(0, 499) AS k;
+SQL
+$job = start_job($node, q{'volatile', $$SELECT k, repeat('new', 1000) || k AS v FROM volatile$$, swap => 'storage', delay => '0', keep_old => false});
+is(wait_job($node, $job), 'done', 'unlogged: done');
+$node->stop('immediate');
+$node->start;
+is($node->safe_psql('postgres', <<'SQL'), "0\n500\n", 'unlogged: empty after a crash, and good for new rows');
+    SELECT count(*) FROM volatile;
+    INSERT INTO volatile SELECT k, (SELECT string_agg(md5(k::text || g), '') FROM generate_series(1, 200) AS g) FROM generate_series(0, 499) AS k;
+    SELECT count(*) FROM volatile;
+    SELECT * FROM verify_heapam('volatile_1', check_toast => true);
+    SELECT bt_index_check('volatile_1_pkey', true);
+SQL
+
 #
 # A role that lost the partition after the start
 #
