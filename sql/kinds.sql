@@ -137,6 +137,53 @@ SELECT ordinal, partition, action FROM backfill_plan('by_month', newest_first =>
 SELECT ordinal, partition, action FROM backfill_plan('by_month', partitions => '{by_month_3, by_month_rest}');
 SELECT ordinal, partition, action FROM backfill_plan('by_tree', partitions => '{by_tree_1}');
 
+-- settings under which a bound reads as another: in Kolkata IST is not the zone of the same name that the server
+-- knows, a float of 15 digits is another number, and where an interval has its sign depends on who reads it
+CREATE TABLE by_hour (at timestamptz NOT NULL, v int) PARTITION BY RANGE (at);
+CREATE TABLE by_hour_1 PARTITION OF by_hour FOR VALUES FROM ('2024-03-02 00:00+00') TO ('2024-03-02 01:00+00');
+CREATE TABLE by_hour_2 PARTITION OF by_hour FOR VALUES FROM ('2024-03-02 01:00+00') TO ('2024-05-04 00:00+00');
+CREATE TABLE by_hour_3 PARTITION OF by_hour DEFAULT;
+CREATE TABLE by_hour_source AS
+    SELECT '2024-03-01 12:00+00'::timestamptz + g * interval '7 minutes' AS at, g AS v FROM generate_series(1, 500) AS g;
+CREATE TABLE by_float (k float8, v int) PARTITION BY RANGE (k);
+CREATE TABLE by_float_1 PARTITION OF by_float FOR VALUES FROM (0) TO (0.30000000000000004);
+CREATE TABLE by_float_2 PARTITION OF by_float FOR VALUES FROM (0.30000000000000004) TO (0.30000000000000010);
+CREATE TABLE by_float_3 PARTITION OF by_float FOR VALUES FROM (0.30000000000000010) TO (1);
+CREATE TABLE by_float_source AS SELECT k, 1 AS v FROM unnest('{0.1, 0.3, 0.30000000000000004, 0.30000000000000010, 0.9}'::float8[]) AS k;
+CREATE TABLE by_interval (k interval, v int) PARTITION BY RANGE (k);
+CREATE TABLE by_interval_1 PARTITION OF by_interval FOR VALUES FROM ('-2 days') TO ('-1 days +02:00:00');
+CREATE TABLE by_interval_2 PARTITION OF by_interval FOR VALUES FROM ('-1 days +02:00:00') TO ('1 mon -1 days');
+CREATE TABLE by_interval_source AS SELECT g * interval '90 minutes' AS k, g AS v FROM generate_series(-20, 400) AS g;
+SET DateStyle = 'SQL, DMY';
+SET TimeZone = 'Asia/Kolkata';
+SET extra_float_digits = 0;
+SET IntervalStyle = 'sql_standard';
+CREATE PROCEDURE rebuild(target text, method text) LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint := backfill_start(target, target || '_source', swap => method, delay => '0', keep_old => false);
+BEGIN
+    COMMIT;
+    RAISE INFO '% by %: %', target, method, backfill_wait(number, '60 s');
+    CALL compare(target);
+END
+$$;
+CALL rebuild('by_hour', 'attach');
+CALL rebuild('by_hour', 'storage');
+CALL rebuild('by_float', 'attach');
+CALL rebuild('by_float', 'storage');
+CALL rebuild('by_interval', 'attach');
+CALL rebuild('by_interval', 'storage');
+RESET ALL;
+SET search_path = kinds, public;
+SET client_min_messages = warning;
+SET TimeZone = 'UTC';
+SELECT partition, range_start, range_end, rows FROM backfill_progress
+WHERE job IN (SELECT max(job) FROM backfill_status WHERE target IN ('kinds.by_hour', 'kinds.by_float', 'kinds.by_interval') GROUP BY target)
+ORDER BY job, ordinal;
+SELECT relname, pg_get_expr(relpartbound, oid) FROM pg_class
+WHERE relname ~ '^by_(hour|float|interval)_[0-9]$' ORDER BY relname COLLATE "C";
+RESET TimeZone;
+
 -- nothing of ours is left
 SELECT relname FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'backfill\_%\_new';
 SELECT conrelid::regclass, conname FROM pg_constraint WHERE conname LIKE 'partbackfill%';
