@@ -107,8 +107,8 @@ is($node->safe_psql('postgres', "SELECT count(*), count(*) FILTER (WHERE v LIKE 
     'with the corrected rows');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_visibility('t_1') WHERE NOT (all_visible AND all_frozen)}), '0',
     'every page is all-visible and all-frozen');
-is($node->safe_psql('postgres', <<'SQL'), "500|t\n5\n1\n1\nt", 'what is known of the rows came with them');
-    SELECT reltuples, relpages = pg_relation_size('t_1') / 8192 FROM pg_class WHERE oid = 't_1'::regclass;
+is($node->safe_psql('postgres', <<'SQL'), "500|t|t\n5\n1\n1\nt", 'what is known of the rows came with them');
+    SELECT reltuples, relpages = pg_relation_size('t_1') / 8192, relallvisible = relpages FROM pg_class WHERE oid = 't_1'::regclass;
     SELECT count(*) FROM pg_stats WHERE tablename = 't_1';
     SELECT count(*) FROM pg_stats WHERE tablename = 't_1_md5_c_idx';
     SELECT count(*) FROM pg_stats_ext WHERE statistics_name = 't_1_both' AND n_distinct IS NOT NULL;
@@ -336,6 +336,8 @@ SQL
 $job = start_job($node, q{'named', 'SELECT k FROM generate_series(0, 39) AS k', swap => 'storage', newest_first => true, delay => '0'});
 is(wait_job($node, $job), 'done', 'names of array types') or diag($node->safe_psql('postgres', "SELECT partition, error FROM backfill_progress WHERE job = $job"));
 is($node->safe_psql('postgres', "SELECT backfill_purge($job)"), '4', 'names of array types: purged');
+is($node->safe_psql('postgres', q{SELECT DISTINCT reltuples FROM pg_class WHERE relname ~ '^_*named(_1)?$' AND relkind = 'r'}), '10',
+    'names of array types: the planner knows how many rows there are now');
 
 #
 # An unlogged partition loses its rows in a crash, as any such table, and is sound
