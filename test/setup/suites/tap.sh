@@ -23,6 +23,18 @@ if ((EUID == 0)) && mkdir "$home/small_disk" &&
     trap unmount_small_disk EXIT
 fi
 
+# What failed, with its diagnosis: only the script's own log has that, often far from its end.
+show_failures() {
+    local log
+    while IFS= read -r log; do
+        say "----- failed tests of $(basename "$log") (first $log_lines lines)"
+        awk -v most="$log_lines" '
+            /\) (not )?ok [0-9]/ { failed = /\) not ok / }
+            failed && lines++ < most' "$log"
+        say "-----"
+    done < <(find "$1" -name 'regress_log_*' -type f)
+}
+
 modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 # TAP_SCRIPTS="001_cancel 030_control" selects.
 for script in "$home"/t/*.pl; do
@@ -41,6 +53,7 @@ for script in "$home"/t/*.pl; do
     before=$failed
     count_tap "$name" "$log" "$status"
     if ((failed > before)); then
+        show_failures "$home/$name"
         while IFS= read -r server_log; do
             show_log "$server_log"
         done < <(find "$home/$name" -path '*/log/*' -type f | sort)
