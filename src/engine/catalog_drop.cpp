@@ -2,14 +2,17 @@
 
 extern "C" {
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_trigger.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 }
 
 #include "partbackfill/engine/catalog_drop.hpp"
@@ -36,6 +39,18 @@ void drop_trigger(Oid oid) {
     table_close(catalog, RowExclusiveLock);
 }
 
+void unmark(Oid table) {
+    Relation catalog = table_open(RelationRelationId, RowExclusiveLock);
+    HeapTuple tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(table));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for relation %u", table);
+    reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relhastriggers = false;
+    CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+    heap_freetuple(tuple);
+    table_close(catalog, RowExclusiveLock);
+    CommandCounterIncrement();
+}
+
 } // namespace
 
 void drop_triggers(const std::vector<Oid> &triggers) {
@@ -43,6 +58,16 @@ void drop_triggers(const std::vector<Oid> &triggers) {
         for (const Oid trigger : triggers)
             drop_trigger(trigger);
         CommandCounterIncrement();
+    });
+}
+
+void unmark_triggers(Oid table) {
+    pg::guard([&] {
+        Relation relation = table_open(table, NoLock);
+        const bool stale = relation->rd_rel->relhastriggers && relation->trigdesc == nullptr;
+        table_close(relation, NoLock);
+        if (stale)
+            unmark(table);
     });
 }
 

@@ -1,5 +1,6 @@
 #include "partbackfill/engine/swap.hpp"
 
+#include "partbackfill/engine/catalog_drop.hpp"
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/write_guard.hpp"
@@ -101,8 +102,10 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     }
     method.check(request, *leaf);
     const bool free = bounded(request.lock_timeout, [&] {
-        drop_guard(request.job, request.live);
-        drop_guard(request.job, request.shadow);
+        for (const Oid table : {request.live, request.shadow}) {
+            drop_guard(request.job, table);
+            unmark_triggers(table);
+        }
         result.old_table = method.exchange(request, *leaf);
     });
     result.outcome = free ? SwapOutcome::swapped : SwapOutcome::locked_out;

@@ -122,6 +122,16 @@ is($node->safe_psql('postgres', <<'SQL'), "t|t\nt|t", 'each TOAST table has the 
 SQL
 is_sound($node, 'swapped');
 
+# What watched for writes leaves nothing behind, not even the mark of a table that once had triggers.
+$node->safe_psql('postgres', <<'SQL');
+    CREATE TABLE plain (k int) PARTITION BY RANGE (k);
+    CREATE TABLE plain_1 PARTITION OF plain FOR VALUES FROM (0) TO (10);
+SQL
+is(wait_job($node, start_job($node, "'plain', 'plain', swap => 'storage', keep_old => false")), 'done', 'without triggers: done');
+is($node->safe_psql('postgres', "SELECT hastriggers FROM pg_tables WHERE tablename = 'plain_1' AND schemaname = 'public'"), 'f',
+    'without triggers: nor is it marked as if');
+$node->safe_psql('postgres', 'DROP TABLE plain');
+
 #
 # The old rows
 #

@@ -16,6 +16,10 @@ namespace partbackfill::engine {
 // transaction.
 void drop_triggers(const std::vector<Oid> &triggers);
 
+// Takes the mark of a table with triggers (pg_class.relhastriggers) from one that
+// has none any more, which the server leaves to VACUUM. ACCESS EXCLUSIVE on it.
+void unmark_triggers(Oid table);
+
 // Drops the constraints, whose triggers on other tables are gone already. ACCESS
 // EXCLUSIVE on the tables that they are constraints of.
 void drop_constraints(const std::vector<Oid> &constraints);
