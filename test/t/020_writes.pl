@@ -189,7 +189,8 @@ for my $kind (
 {
     my $title = 'a writer across the snapshot';
     make_table();
-    my $job = start_held();
+    # However long the writer has been there by then, the swap looks for what was written.
+    my $job = start_held(q{, lock_timeout => '1 hour'});
     my $writer = session($node);
     $writer->query_safe(q{BEGIN; INSERT INTO t VALUES (1, 'w')});
     $node->safe_psql('postgres', q{INSERT INTO t VALUES (3, 'w')}); # has the partition built again
