@@ -16,6 +16,11 @@ std::string in_text(const pg::ErrorFields &error) {
     return text;
 }
 
+[[noreturn]] void raise_changed(const Job &job) {
+    pg::raise(pg::sqlcode::kObjectInUse, fmt::format("backfill job {} was changed by somebody else just now", job.id), "",
+              "See its state in backfill_status, and try again.");
+}
+
 std::optional<std::string> in_text(const auto &number) {
     return number ? std::optional(fmt::format("{}", *number)) : std::nullopt;
 }
@@ -27,8 +32,7 @@ void ControlTables::move_job(const Job &job, core::JobEvent event, const std::st
     params.insert(params.end(), more_params.begin(), more_params.end());
     if (run("UPDATE {s}.backfill_job SET state = $3, tidied = false" + more + " WHERE job = $1 AND state = $2", params)
             .processed != 1)
-        pg::raise(pg::sqlcode::kObjectInUse, fmt::format("backfill job {} was changed by somebody else just now", job.id),
-                  "", "See its state in backfill_status, and try again.");
+        raise_changed(job);
 }
 
 void ControlTables::cancel_job(const Job &job) {
@@ -69,11 +73,15 @@ void ControlTables::resume_job(const Job &job) {
         {job.id, core::sources(core::PartitionEvent::claim)});
 }
 
+// Whoever ends or cancels the job meanwhile waits for its row, or we come too late.
 int ControlTables::retry_job(const Job &job) {
     if (job.state == core::JobState::failed)
         move_job(job, core::JobEvent::retry,
                  ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL, finished_at = NULL,"
                  " error = NULL");
+    else if (run("UPDATE {s}.backfill_job SET error = NULL WHERE job = $1 AND state = $2", {job.id, core::name(job.state)})
+                 .processed != 1)
+        raise_changed(job);
     try {
         return static_cast<int>(run(R"SQL(
             UPDATE {s}.backfill_control

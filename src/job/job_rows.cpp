@@ -224,6 +224,10 @@ std::vector<Oid> ControlTables::old_tables(std::int64_t job) {
     return oids;
 }
 
+void ControlTables::lock_job(std::int64_t job) {
+    run("SELECT FROM {s}.backfill_job WHERE job = $1 FOR UPDATE", {job});
+}
+
 void ControlTables::set_error(std::int64_t job, const std::string &error) {
     run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1", {job, error});
 }

@@ -43,7 +43,7 @@ void ControlTables::forget_leftovers(const Job &job) {
         {job.id, may_go_on(job)});
     run(std::string(R"SQL(
         UPDATE {s}.backfill_control AS c
-        SET shadow_oid = NULL, proof_oid = NULL, built = false
+        SET shadow_oid = (SELECT s.oid FROM pg_class AS s WHERE s.oid = c.shadow_oid), proof_oid = NULL, built = false
         WHERE c.job = $1 AND (c.shadow_oid IS NOT NULL OR c.proof_oid IS NOT NULL) AND NOT )SQL") +
             kKept,
         {job.id, may_go_on(job)});

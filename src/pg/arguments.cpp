@@ -64,6 +64,11 @@ std::optional<std::string> Arguments::optional_text(int i) const {
 std::optional<std::string> Arguments::optional_interval(int i, const char *name) const {
     if (is_null(i))
         return std::nullopt;
+    const bool endless = name != nullptr && guard([&] {
+        return !DatumGetBool(DirectFunctionCall1(interval_finite, fcinfo_->args[i].value));
+    });
+    if (endless)
+        raise(sqlcode::kInvalidParameter, std::string(name) + " must be finite");
     const bool negative = name != nullptr && guard([&] {
         const Datum zero = DirectFunctionCall3(interval_in, CStringGetDatum("0"), ObjectIdGetDatum(InvalidOid),
                                                Int32GetDatum(-1));

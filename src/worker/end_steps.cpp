@@ -132,14 +132,34 @@ void drop_proofs(const job::Job &job, const std::vector<Oid> &proofs) {
     pg::raise(pg::sqlcode::kLockNotAvailable, fmt::format("could not lock {} to tidy up", what));
 }
 
-// Each in a transaction of its own: no lock is held while another is waited for.
-void drop_tables(const job::Job &job, const std::vector<Oid> &tables) {
-    for (const Oid table : tables) {
-        pg::Transaction transaction;
-        if (!drop_politely(job, table))
-            raise_locked("a table of the job");
-        transaction.commit();
+// What cannot be dropped, because somebody depends on it, stays and is told of, and keeps
+// nothing else from going. A lock comes free some time, and a cancel is no reason.
+class Tidying {
+public:
+    template <class F>
+    void attempt(F &&work) {
+        try {
+            work();
+        } catch (const pg::Error &error) {
+            if (error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kQueryCanceled ||
+                error.code() == pg::sqlcode::kDeadlockDetected)
+                throw;
+            if (left_.empty())
+                left_ = "could not tidy up: " + error.fields().message;
+        }
     }
+    const std::string &left() const noexcept { return left_; }
+
+private:
+    std::string left_;
+};
+
+// In a transaction of its own: no lock is held while another is waited for.
+void drop_table(const job::Job &job, Oid table) {
+    pg::Transaction transaction;
+    if (!drop_politely(job, table))
+        raise_locked("a table of the job");
+    transaction.commit();
 }
 
 void drop_guards(const job::Job &job, const std::vector<Oid> &partitions) {
@@ -157,8 +177,8 @@ void drop_guards(const job::Job &job, const std::vector<Oid> &partitions) {
             raise_locked("a partition");
 }
 
-// Everything that lies around and is of no use any more.
-void tidy_up(const job::Job &job) {
+// Everything that lies around and is of no use any more. Returns what could not go.
+std::string tidy_up(const job::Job &job) {
     job::ControlTables::Leftovers left;
     {
         pg::Transaction transaction;
@@ -171,38 +191,44 @@ void tidy_up(const job::Job &job) {
         }
         transaction.commit();
     }
-    drop_guards(job, left.partitions);
-    drop_tables(job, left.shadows);
+    Tidying tidying;
+    tidying.attempt([&] { drop_guards(job, left.partitions); });
+    for (const Oid table : left.shadows)
+        tidying.attempt([&] { drop_table(job, table); });
+    tidying.attempt([&] {
+        pg::Transaction transaction;
+        drop_proofs(job, left.proofs);
+        transaction.commit();
+    });
+    tidying.attempt([&] {
+        pg::Transaction transaction;
+        if (left.all)
+            engine::drop_empty_schemas(job.id);
+        transaction.commit();
+    });
     pg::Transaction transaction;
-    drop_proofs(job, left.proofs);
-    if (left.all)
-        engine::drop_empty_schemas(job.id);
     {
         job::ControlTables control;
         control.forget_leftovers(job);
     }
     transaction.commit();
+    return tidying.left();
 }
 
 } // namespace
 
 void end_job(const job::Job &job) {
-    std::string left;
-    try {
-        tidy_up(job);
-    } catch (const pg::Error &error) {
-        // A lock comes free some time, a cancel is no reason; what cannot be
-        // dropped because somebody depends on it stays, and is told of.
-        if (error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kQueryCanceled ||
-            error.code() == pg::sqlcode::kDeadlockDetected)
-            throw;
-        left = "could not tidy up: " + error.fields().message;
+    const std::string left = tidy_up(job);
+    if (!left.empty())
         log_warning(fmt::format("backfill job {} {}", job.id, left));
-    }
     reach("end");
     pg::Transaction transaction;
     {
         job::ControlTables control;
+        control.lock_job(job.id);
+        // A retry may have queued a partition meanwhile: the job goes on.
+        if (job.state == core::JobState::running && control.census(job.id).claimable > 0)
+            return;
         if (!left.empty())
             control.set_error(job.id, left);
         if (job.state == core::JobState::running)

@@ -78,8 +78,21 @@ void look_everywhere(void *) {
         pg::wait_latch(kNothingToDo, pg::Wait::idle);
 }
 
-// Starts the workers that the jobs of this database lack; false when there were not
-// slots enough.
+// Starts what the job lacks of workers; false when it has none and there is no slot.
+bool start_lacking(const job::Job &job) {
+    pg::Transaction transaction;
+    int alive = static_cast<int>(engine::job_workers(job.id).size());
+    const int wanted = core::rests(job.state) ? 1 : job.workers;
+    if (alive < wanted)
+        log_line(fmt::format("backfill job {} goes on", job.id));
+    while (alive < wanted && try_register_resumed(job))
+        alive++;
+    transaction.commit();
+    return alive > 0;
+}
+
+// The same for all jobs of this database. One that cannot be helped is no reason to
+// leave the others alone.
 bool start_lacking() {
     std::vector<job::Job> jobs;
     {
@@ -90,20 +103,19 @@ bool start_lacking() {
         }
         transaction.commit();
     }
+    bool all = true;
     for (const job::Job &job : jobs) {
         if (job::at_rest(job))
             continue; // it was paused
-        pg::Transaction transaction;
-        const auto alive = static_cast<int>(engine::job_workers(job.id).size());
-        const int wanted = core::rests(job.state) ? 1 : job.workers;
-        for (int i = alive; i < wanted; i++)
-            if (!try_register_resumed(job))
-                return false;
-        if (alive < wanted)
-            log_line(fmt::format("backfill job {} goes on", job.id));
-        transaction.commit();
+        try {
+            all = start_lacking(job) && all;
+        } catch (const pg::Error &error) {
+            if (error.code() == pg::sqlcode::kQueryCanceled)
+                throw;
+            log_warning(fmt::format("backfill job {}: {}", job.id, error.fields().message));
+        }
     }
-    return true;
+    return all;
 }
 
 void scout(void *) {

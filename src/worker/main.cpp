@@ -72,23 +72,33 @@ void run(const Assignment &assignment) {
 Assignment assigned{};
 bool connected = false;
 char why_not[sizeof(Obituary::message)] = "";
+int why_code = 0;
 
 // The error that ends a process that cannot connect, as it goes to the log.
 void remember_error(ErrorData *error) {
-    if (!connected && error->elevel >= FATAL && error->message != nullptr)
-        strlcpy(why_not, error->message, sizeof(why_not));
+    if (connected || error->elevel < ERROR || error->message == nullptr)
+        return;
+    strlcpy(why_not, error->message, sizeof(why_not));
+    why_code = error->sqlerrcode;
+}
+
+// Whether another try may have better luck: the server is on its way down or up, or
+// somebody took the last connection.
+bool may_pass() {
+    return why_code == ERRCODE_ADMIN_SHUTDOWN || why_code == ERRCODE_CRASH_SHUTDOWN ||
+           why_code == ERRCODE_CANNOT_CONNECT_NOW || why_code == ERRCODE_TOO_MANY_CONNECTIONS;
 }
 
 // A worker that cannot even connect (its role or database is gone, or may not log
 // in) would be started again for ever: it ends as if its work were done, and another
 // process tells of it in the job.
 void tell_unless_connected(int code, Datum) {
-    if (!connected && code != 0 && why_not[0] != '\0')
+    if (!connected && code != 0 && why_not[0] != '\0' && !may_pass())
         register_obituary(assigned, why_not);
 }
 
 void end_for_good_unless_connected(int code, Datum) {
-    if (!connected && code != 0)
+    if (!connected && code != 0 && !may_pass())
         _exit(0);
 }
 

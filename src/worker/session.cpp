@@ -11,6 +11,8 @@ extern "C" {
 namespace partbackfill::worker {
 
 void override_session() {
+    // ALTER ROLE or ALTER DATABASE ... SET role would make somebody else of the process.
+    pg::override_for_session("role", "none");
     pg::override_for_session("statement_timeout", "0");
     pg::override_for_session("lock_timeout", "0");
     pg::override_for_session("idle_in_transaction_session_timeout", "0");

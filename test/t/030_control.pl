@@ -242,6 +242,87 @@ sub held_from { my ($from) = @_; return "SELECT * FROM new WHERE CASE WHEN k < $
     check_clean($node, $title);
 }
 
+{
+    my $title = 'a retry that meets a cancel';
+    one('UPDATE sick SET bad = k = 150');
+    make_table('raced');
+    close_gate($holder, 1);
+    my $job = start_job($node, q{'raced', 'SELECT k, CASE WHEN bad THEN (1 / (k - k))::text ELSE ''new'' END AS v FROM sick}
+        . q{ WHERE CASE WHEN k < 200 THEN true ELSE pass_gate(1) END', delay => '0', max_attempts => 1, keep_old => false});
+    await_at_gate($node, 1);
+    one("SELECT backfill_pause($job)");
+    is(wait_job($node, $job), 'paused', "$title: paused, with a failed partition");
+    is(states($node, $job), 'failed pending pending pending', "$title: the states");
+    my $canceler = session($node);
+    $canceler->query_safe("BEGIN; SELECT backfill_cancel($job)");
+    my $retrier = session($node);
+    my $pid = $retrier->query_safe('SELECT pg_backend_pid()');
+    $retrier->query_until(qr/begun/, "\\echo begun\nSELECT backfill_retry($job);\n");
+    await($node, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid");
+    $canceler->query_safe('COMMIT');
+    is(wait_job($node, $job), 'canceled', "$title: it is canceled");
+    $_->quit for $canceler, $retrier;
+    is(states($node, $job), 'failed canceled canceled canceled', "$title: nothing is queued");
+    open_gate($holder, 1);
+    check_clean($node, $title);
+}
+{
+    my $title = 'a retry that meets the end';
+    $node->append_conf('postgresql.conf', "partbackfill.fault = 'end stop'");
+    $node->reload;
+    my $job = start_job($node,
+        q{'raced', 'SELECT k, CASE WHEN bad THEN (1 / (k - k))::text ELSE ''new'' END AS v FROM sick', delay => '0', max_attempts => 1,}
+        . q{ keep_old => false});
+    await_worker($node, $job, "query LIKE '%fault point end'");
+    one('UPDATE sick SET bad = false');
+    is(one("SELECT backfill_retry($job)"), '1', "$title: it is queued again");
+    $node->append_conf('postgresql.conf', "partbackfill.fault = ''");
+    $node->reload;
+    is(wait_job($node, $job), 'done', "$title: the job is done");
+    is(states($node, $job), 'done done done done', "$title: all of it");
+    is(rows_of('raced'), '400 new', "$title: all rows are new");
+    check_clean($node, $title);
+}
+{
+    my $title = 'a shadow that somebody depends on';
+    make_table('used');
+    my $reader = session($node);
+    $reader->query_safe('BEGIN; SELECT count(*) FROM used');
+    my $job = start_job($node, q{'used', 'new', partitions => '{used_1,used_2}', delay => '0', keep_old => false});
+    await($node, "SELECT count(*) = 2 FROM backfill_progress WHERE job = $job AND state = 'ready'");
+    one("CREATE VIEW hanging AS SELECT * FROM backfill_${job}_new.used_1");
+    is(one("SELECT backfill_cancel($job)"), 't', "$title: it is canceled");
+    $reader->query_safe('COMMIT');
+    $reader->quit;
+    is(wait_job($node, $job), 'canceled', "$title: and rests");
+    like(one("SELECT error FROM backfill_status WHERE job = $job"), qr/^could not tidy up: cannot drop table backfill_${job}_new\.used_1 /,
+        "$title: it says what it could not drop");
+    is(one("SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'backfill_${job}_new'::regnamespace AND relkind = 'r'"),
+        'used_1', "$title: all else is gone");
+    is(guards_of('used') // '', '', "$title: nobody is watched");
+    one('DROP VIEW hanging');
+    one("DROP SCHEMA backfill_${job}_new CASCADE");
+    one("DROP SCHEMA IF EXISTS backfill_${job}_old CASCADE");
+    check_clean($node, $title);
+}
+{
+    my $title = 'a role that becomes another one';
+    $node->safe_psql('postgres', <<'SQL');
+        CREATE ROLE app LOGIN;
+        CREATE ROLE other;
+        GRANT other TO app;
+        GRANT CREATE ON SCHEMA public TO app;
+        GRANT SELECT ON new TO app;
+        CALL make_table('mine');
+        DO $$ BEGIN FOR n IN 1 .. 4 LOOP EXECUTE format('ALTER TABLE mine_%s OWNER TO app', n); END LOOP; END $$;
+        ALTER TABLE mine OWNER TO app;
+        ALTER ROLE app SET role = 'other';
+SQL
+    my $job = start_job($node, q{'mine', 'new', delay => '0', keep_old => false}, 'SET SESSION AUTHORIZATION app; SET ROLE NONE');
+    is(wait_job($node, $job), 'done', "$title: its job is done as the role that started it");
+    check_clean($node, $title);
+}
+
 #
 # Alter
 #

@@ -88,6 +88,8 @@ public:
     // the time of its end is missing.
     void end_job(const Job &job, core::JobEvent event);
     void mark_tidied(const Job &job);
+    // Nobody changes its state, nor queues a partition again, until the transaction ends.
+    void lock_job(std::int64_t job);
     // Jobs for which there is something to do, or would be if they were resumed.
     std::vector<Job> unfinished_jobs();
     // One that lacks its end, or has built something that a retry would swap.
