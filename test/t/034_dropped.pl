@@ -155,14 +155,11 @@ SQL
         ALTER TABLE locked_out_2 OWNER TO locked;
         ALTER TABLE locked_out_3 OWNER TO locked;
 SQL
-    my $job = $node->safe_psql('postgres', <<'SQL') =~ s/.*\n//sr;
-        SET SESSION AUTHORIZATION locked;
-        BEGIN;
-        SELECT backfill_start('locked_out', 'new', delay => '0', keep_old => false, workers => 2) AS job \gset
-        RESET SESSION AUTHORIZATION;
+    my $job = $node->safe_psql('postgres', <<'SQL');
+        -- Before: a worker connects as soon as it is registered, and waits for the commit then.
         REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
-        COMMIT;
-        \echo :job
+        SET SESSION AUTHORIZATION locked;
+        SELECT backfill_start('locked_out', 'new', delay => '0', keep_old => false, workers => 2);
 SQL
     is(wait_job($node, $job), 'failed', "$title: the job failed");
     is(states($node, $job), 'failed failed failed', "$title: all of it");
