@@ -91,6 +91,14 @@ $node->safe_psql('postgres', <<'SQL');
     $$;
     CREATE EVENT TRIGGER see_locks ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION see_locks();
 SQL
+# A row with two lockers, which it names by a multixact.
+$node->safe_psql('postgres', <<'SQL');
+    BEGIN;
+    SELECT k FROM t_1 WHERE k = 7 FOR KEY SHARE;
+    SAVEPOINT s;
+    SELECT k FROM t_1 WHERE k = 7 FOR UPDATE;
+    COMMIT;
+SQL
 my $before = $node->safe_psql('postgres', "SELECT oid, reltype FROM pg_class WHERE relname LIKE 't\\_%' AND relnamespace = 'public'::regnamespace ORDER BY oid");
 my $files = $node->safe_psql('postgres', q{SELECT pg_relation_filenode('t_1')});
 my $job = run_storage(q{partitions => '{t_1}'}, 'one partition');
@@ -135,6 +143,10 @@ $node->safe_psql('postgres', 'DROP TABLE plain');
 #
 # The old rows
 #
+is($node->safe_psql('postgres', "SELECT * FROM verify_heapam('backfill_${job}_old.t_1', check_toast => true)"), '',
+    'old rows: sound, no transaction that they name is older than their table says');
+is($node->safe_psql('postgres', "SELECT oid::regclass FROM pg_class WHERE relrewrite <> 0 AND relnamespace = 'backfill_${job}_old'::regnamespace"), '',
+    'old rows: nothing is marked as being rewritten');
 # A dump has them whole, with their columns, although the partition inherits those.
 {
     my $dump = $node->basedir . '/kept.sql';
@@ -402,14 +414,16 @@ for my $method ('storage', 'attach') {
     my $table = $method eq 'storage' ? 't' : 'plain';
     $node->safe_psql('postgres', 'CREATE TABLE plain (LIKE t INCLUDING ALL) PARTITION BY RANGE (k);'
         . 'CREATE TABLE plain_1 PARTITION OF plain FOR VALUES FROM (0) TO (1500)') if $table eq 'plain';
-    $job = start_job($node, "'$table', 'corrected', swap => '$method', delay => '0', keep_old => false");
-    is(wait_job($node, $job), 'done', "wal_level = minimal, $method: done");
-    $node->stop('immediate');
-    $node->start;
-    is($node->safe_psql('postgres', "SELECT count(*), count(md5(v)) FROM $table WHERE v LIKE 'new %'"), '1500|1500',
-        "wal_level = minimal, $method: the rows survive a crash");
+    # The second builds and swaps in one transaction.
+    for my $on_write ('rebuild', 'block') {
+        $job = start_job($node, "'$table', 'corrected', swap => '$method', on_write => '$on_write', delay => '0', keep_old => false");
+        is(wait_job($node, $job), 'done', "wal_level = minimal, $method, $on_write: done");
+        $node->stop('immediate');
+        $node->start;
+        is($node->safe_psql('postgres', "SELECT count(*), count(md5(v)) FROM $table WHERE v LIKE 'new %'"), '1500|1500',
+            "wal_level = minimal, $method, $on_write: the rows survive a crash");
+        is_sound($node, "wal_level = minimal, $on_write") if $method eq 'storage';
+    }
 }
-is_sound($node, 'wal_level = minimal');
-
 $node->stop;
 done_testing();
