@@ -57,8 +57,9 @@ TEST(State, NothingLeavesAnEnd) {
 
 TEST(State, OnlyARetryLeavesAFailure) {
     for (const auto event : kPartitionEvents) {
-        if (event != PartitionEvent::requeue && event != PartitionEvent::reswap)
+        if (event != PartitionEvent::requeue && event != PartitionEvent::reswap) {
             EXPECT_THROW(next(PartitionState::failed, event), ImpossibleTransition) << name(event);
+        }
     }
     EXPECT_EQ(next(PartitionState::failed, PartitionEvent::requeue), PartitionState::pending);
     EXPECT_EQ(next(PartitionState::failed, PartitionEvent::reswap), PartitionState::ready);
