@@ -56,10 +56,7 @@ sub catalog_lines {
         CREATE TEMP VIEW line AS
         SELECT concat_ws(' ', 'table', leaf.oid::regclass, relpersistence, amname, spcname, relowner::regrole, relacl,
                          leaf.reloptions, '(' || (SELECT reloptions FROM pg_class AS t WHERE t.oid = leaf.reltoastrelid)::text || ')',
-                         relreplident, relhasindex,
-                         -- which stays true without one until the next VACUUM: a guard was there
-                         relhastriggers OR NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = leaf.oid),
-                         relrowsecurity, relforcerowsecurity,
+                         relreplident, relhasindex, relhastriggers, relrowsecurity, relforcerowsecurity,
                          inhparent::regclass, pg_get_expr(relpartbound, leaf.oid)) AS text
         FROM leaf JOIN pg_am ON pg_am.oid = relam JOIN pg_inherits ON inhrelid = leaf.oid
         LEFT JOIN pg_tablespace AS s ON s.oid = reltablespace
