@@ -6,6 +6,7 @@ use warnings;
 use Backfill;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes 'usleep';
 
 my $node = new_node('crash_loop', settings => [ "partbackfill.crash_pause = '300ms'", 'restart_after_crash = on' ]);
 $node->safe_psql('postgres', <<'SQL');
@@ -24,9 +25,10 @@ SQL
 sub outlast {
     my ($job) = @_;
     for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default) {
-        my ($code, $state) = $node->psql('postgres', "SELECT backfill_wait($job, '60 s')");
+        # A psql that cannot connect may be gone before it is told what to ask.
+        my ($code, $state) = eval { $node->psql('postgres', "SELECT backfill_wait($job, '60 s')") };
         return $state if defined $code && $code == 0;
-        Time::HiRes::usleep(100_000);
+        usleep(100_000);
     }
     return 'unknown';
 }

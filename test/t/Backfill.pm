@@ -182,8 +182,8 @@ sub kill_worker {
     kill 9, $pid;
     await_gone($pid);
     for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default) {
-        my ($code) = $node->psql('postgres', 'SELECT 1');
-        return if defined $code && $code == 0;
+        # Not psql, which may be gone before it is told what to ask.
+        return if system('pg_isready', '-q', '-h', $node->host, '-p', $node->port) == 0;
         usleep(50_000);
     }
     croak 'the server did not come back';
