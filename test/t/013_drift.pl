@@ -76,6 +76,7 @@ my @changes = (
     'ALTER TABLE $t ADD PRIMARY KEY (k)',
     'ALTER TABLE ${t}_1 ADD FOREIGN KEY (k) REFERENCES referred',
     'ALTER TABLE $t ADD FOREIGN KEY (k) REFERENCES referred',
+    'CREATE TABLE ${t}_child (k int REFERENCES ${t}_1 (k))',
     # triggers
     'CREATE TRIGGER changed BEFORE INSERT ON ${t}_1 FOR EACH ROW EXECUTE FUNCTION fire()',
     'CREATE TRIGGER changed BEFORE INSERT ON $t FOR EACH ROW EXECUTE FUNCTION fire()',
@@ -92,7 +93,17 @@ my @changes = (
     'ALTER STATISTICS ${t}_1_own OWNER TO another',
     'DROP STATISTICS ${t}_1_own',
     q{COMMENT ON STATISTICS ${t}_1_own IS 'changed'},
+    # users
+    'CREATE RULE changed AS ON INSERT TO ${t}_1 DO ALSO NOTHING',
+    'CREATE VIEW ${t}_view AS SELECT k FROM ${t}_1',
+    q{CREATE FUNCTION ${t}_f(${t}_1) RETURNS int LANGUAGE sql AS 'SELECT 1'},
+    q{CREATE FUNCTION ${t}_f(${t}_1[]) RETURNS int LANGUAGE sql AS 'SELECT 1'},
+    'ALTER TRIGGER own ON ${t}_1 DEPENDS ON EXTENSION plpgsql',
     # the rest
+    q{COMMENT ON TYPE ${t}_1 IS 'changed'},
+    'REVOKE ALL ON TYPE ${t}_1 FROM PUBLIC',
+    q{SET allow_system_table_mods = on; INSERT INTO pg_seclabel VALUES ('${t}_1'::regclass, 'pg_class'::regclass, 0, 'nobody', 'changed')},
+    q{SET allow_system_table_mods = on; INSERT INTO pg_seclabel VALUES ((SELECT reltype FROM pg_class WHERE relname = '${t}_1' AND relispartition), 'pg_type'::regclass, 0, 'nobody', 'changed')},
     q{COMMENT ON TABLE ${t}_1 IS 'changed'},
     'ALTER TABLE ${t}_1 SET (fillfactor = 66)',
     'ALTER TABLE ${t}_1 SET (toast.autovacuum_enabled = off)',
@@ -113,7 +124,7 @@ my @changes = (
 );
 
 # What changed so that the swap method cannot carry it is refused, as at the door.
-my %refused = (attach => qr/FOREIGN KEY/, storage => qr/^$/);
+my %refused = (attach => qr/FOREIGN KEY|REFERENCES|RULE|VIEW|FUNCTION \$|pg_seclabel| ON TYPE |EXTENSION/, storage => qr/^$/);
 # The partition is not the one that the job began with.
 my @gone = (
     'ALTER TABLE $t DETACH PARTITION ${t}_1',
@@ -156,6 +167,7 @@ sub drift {
             CREATE TRIGGER own BEFORE UPDATE ON ${t}_1 FOR EACH ROW EXECUTE FUNCTION fire();
             CREATE STATISTICS ${t}_1_own ON v, n FROM ${t}_1;
             ALTER TABLE ${t}_1 ADD CONSTRAINT own CHECK (n >= 0), ADD CONSTRAINT hope CHECK (n < 1000) NOT VALID;
+            ALTER TABLE ${t}_1 ADD UNIQUE (k);
             INSERT INTO $t SELECT g, 'row ' || g, g FROM generate_series(0, 19) AS g;
             ANALYZE $t;
             SELECT backfill_start('$t', '$t', partitions => '{${t}_1}', swap => '$method', keep_old => false, max_attempts => 1);
