@@ -96,6 +96,7 @@ CREATE TABLE @extschema@.backfill_control (
     shadow_oid      oid,
     built           boolean NOT NULL DEFAULT false,
     orphaned        integer NOT NULL DEFAULT 0,
+    suspect         boolean NOT NULL DEFAULT false,
     old_oid         oid,
     rows            bigint,
     rows_estimate   bigint NOT NULL,
@@ -131,6 +132,7 @@ COMMENT ON COLUMN @extschema@.backfill_control.held_time IS 'the part of it in w
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the table being built beside it';
 COMMENT ON COLUMN @extschema@.backfill_control.built IS 'that table is complete: nothing but the swap is left to do';
 COMMENT ON COLUMN @extschema@.backfill_control.orphaned IS 'how often a worker died that had it in hand when it was ready';
+COMMENT ON COLUMN @extschema@.backfill_control.suspect IS 'the worker of its last build died, perhaps of it: it is built again while no other partition is';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'what keep_old kept, in schema backfill_<job>_old';
 
 -- One unfinished job on a partition, whoever starts them at once.

@@ -19,6 +19,7 @@ constexpr uint16 kPartition = 3;
 constexpr uint16 kJob = 4;
 constexpr uint16 kSchemas = 5;
 constexpr uint16 kPlace = 6;
+constexpr uint16 kChoice = 7;
 
 // Job numbers come from a sequence and do not reach 2^32; should one ever do, a
 // shared lock word makes workers wait for each other, and nothing worse.
@@ -82,6 +83,7 @@ std::vector<int> claims_of(std::int64_t job) {
     return ordinals;
 }
 
+void lock_choice(std::int64_t job) { acquire(tag(job, 0, kChoice), ExclusiveLock, false, true); }
 void lock_schemas(std::int64_t job) { acquire(tag(job, 0, kSchemas), ExclusiveLock, false, true); }
 
 std::vector<int> job_workers(std::int64_t job) {

@@ -86,7 +86,7 @@ int ControlTables::retry_job(const Job &job) {
         return static_cast<int>(run(R"SQL(
             UPDATE {s}.backfill_control
             SET state = CASE WHEN built THEN $3 ELSE $2 END, attempts = CASE WHEN built THEN LEAST(attempts, 1) ELSE 0 END, rebuilds = 0,
-                orphaned = 0, swap_since = NULL,
+                orphaned = 0, suspect = false, swap_since = NULL,
                 not_before = NULL, finished_at = NULL, sqlstate = NULL, error = NULL
             WHERE job = $1 AND state = ANY ($4)
         )SQL",

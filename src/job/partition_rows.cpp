@@ -46,7 +46,8 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
         ordinals.push_back(std::to_string(ordinal));
     // A build whose source reads the target would itself hold up a swap that
     // waits: none begins while there is one. A build that keeps writers out would
-    // wait for another.
+    // wait for another. One that may have crashed the server is built alone: others
+    // would lose an attempt each time that it does.
     const pg::Result result = run(R"SQL(
         SELECT c.job, c.ordinal, c.partition_oid::bigint, c.partition, c.partition_bound, c.range_start,
                c.range_end, c.state, c.attempts, c.swap_attempts, c.partition_constraint, c.shadow_oid::bigint,
@@ -61,6 +62,9 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
           AND c.ordinal <> ALL ($3::integer[])
           AND NOT (c.state = 'pending' AND j.on_error = 'stop'
                    AND EXISTS (SELECT FROM {s}.backfill_control AS f WHERE f.job = $1 AND f.state = 'failed'))
+          AND NOT (c.state = 'pending'
+                   AND EXISTS (SELECT FROM {s}.backfill_control AS r
+                               WHERE r.job = $1 AND r.state = 'running' AND (r.suspect OR c.suspect)))
           AND NOT (c.state = 'pending' AND j.reads_target
                    AND EXISTS (SELECT FROM {s}.backfill_control AS r WHERE r.job = $1 AND r.state = 'ready'))
           AND NOT (c.state = 'pending' AND j.on_write = 'block'
@@ -117,6 +121,8 @@ void ControlTables::count_orphan(Partition &partition) {
     partition.orphaned++;
 }
 
+void ControlTables::suspect(const Partition &partition) { change(partition, "suspect = true"); }
+
 void ControlTables::put_off(const Partition &partition, Milliseconds pause) {
     change(partition, "worker_pid = NULL, not_before = clock_timestamp() + make_interval(secs => $4)",
            {std::chrono::duration<double>(pause).count()});
@@ -148,7 +154,7 @@ void ControlTables::record_proof(Partition &partition, Oid proof) {
 
 void ControlTables::built(Partition &partition, const BuildFigures &figures) {
     move(partition, core::PartitionEvent::built,
-         ", built = true, orphaned = 0, rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
+         ", built = true, suspect = false, orphaned = 0, rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
          " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9),"
          " held_time = COALESCE(held_time, '0') + make_interval(secs => $10)",
          {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count(), figures.held.count()});

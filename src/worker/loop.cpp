@@ -106,6 +106,7 @@ std::optional<Partition> claim_next(const Job &job, bool &orphan) {
     pg::Transaction transaction;
     std::optional<Partition> claimed;
     std::vector<int> passed;
+    engine::lock_choice(job.id); // one at a time: what one takes up decides what others may
     {
         job::ControlTables control;
         while (auto candidate = control.next_candidate(job, passed)) {
@@ -150,6 +151,14 @@ job::Milliseconds pause_after_crash(int crashes) { return core::crash_pause(pg::
 // True when the partition is to be worked on now.
 bool take_over(const Job &job, Partition &partition) {
     if (partition.state == core::PartitionState::running) {
+        {
+            pg::Transaction transaction;
+            {
+                job::ControlTables control;
+                control.suspect(partition);
+            }
+            transaction.commit();
+        }
         fail_attempt(job, partition, died_with(partition, "rebuilt", "attempt", partition.attempts),
                      pause_after_crash(partition.attempts));
         return false;

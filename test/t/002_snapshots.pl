@@ -203,6 +203,9 @@ SQL
     like($node->safe_psql('postgres', "SELECT error FROM backfill_status WHERE job = $job"),
         qr/could not lock partition "public\.strict_2"/, "$title: the error says why");
     is(join("\n", map { fingerprint($node, "strict_$_") } 1, 2), $before, "$title: the partitions are as they were");
+    # What is built is kept for a retry, until the job is canceled.
+    is($node->safe_psql('postgres', "SELECT backfill_cancel($job)"), 't', "$title: there is something to cancel");
+    is(wait_job($node, $job), 'canceled', "$title: it is canceled");
     check_clean($node, $title);
     is($reader->query_safe(content('strict')), 'old 4000', "$title: the reader reads on");
     $reader->query_safe('COMMIT');

@@ -29,7 +29,8 @@ bool holds_claim(std::int64_t job, int ordinal);
 // a running query.
 std::vector<int> claims_of(std::int64_t job);
 
-// A transaction lock around making the job's schemas.
+// Transaction locks: around choosing a partition, and around making the job's schemas.
+void lock_choice(std::int64_t job);
 void lock_schemas(std::int64_t job);
 
 // Processes that hold the job's lock: its live workers.

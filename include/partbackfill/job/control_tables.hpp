@@ -120,6 +120,8 @@ public:
     void claim(Partition &partition);
     // A worker died that had it in hand when it was ready.
     void count_orphan(Partition &partition);
+    // A worker died in its build, and may have died of it.
+    void suspect(const Partition &partition);
     // Gives it back as it is; no worker takes it up earlier than in `pause`.
     void put_off(const Partition &partition, Milliseconds pause);
     // An attempt begins: counted before anything of the user's runs.
