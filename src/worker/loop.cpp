@@ -27,6 +27,9 @@ using job::Partition;
 constexpr Milliseconds kIdle{500};
 // Between looks at a job's settings in the pause between partitions.
 constexpr Milliseconds kLook{1000};
+// For a place among the workers of its job.
+constexpr int kJoinLooks = 15;
+constexpr Milliseconds kBetweenJoins{200};
 // After an attempt that failed, and after an error outside of any partition.
 constexpr Milliseconds kRetryBase{1000};
 constexpr Milliseconds kRetryCap{60000};
@@ -248,7 +251,7 @@ void rest(std::int64_t id) {
     const auto begun = Clock::now();
     for (;;) {
         const auto job = read_job(id);
-        if (!job || job->state != core::JobState::running || !work_is_left(id))
+        if (!job || job->state != core::JobState::running || !is_own(*job) || !work_is_left(id))
             return;
         const auto left = std::chrono::ceil<Milliseconds>(begun + job->delay - Clock::now());
         if (left <= Milliseconds::zero())
@@ -291,6 +294,17 @@ bool runs_on(std::int64_t id) {
     return job && job->state == core::JobState::running && is_own(*job) && work_is_left(id);
 }
 
+// One that finds no place looks again for a while: who has it may be about to leave, or
+// be of a job that had the number before the extension was installed anew.
+bool join_in_time(std::int64_t id, Place &place) {
+    for (int looks = 0; !join(id, place); looks++) {
+        if (looks == kJoinLooks || !runs_on(id))
+            return false;
+        pg::sleep(kBetweenJoins, pg::Wait::idle);
+    }
+    return true;
+}
+
 // The last worker to leave ends the job. True when there is nothing to come back for.
 // Whoever resumes a job starts workers that find a place once he has committed: one
 // of them, or the one that gave up its place and looks at the job after that.
@@ -328,7 +342,7 @@ void run_job(std::int64_t id) {
     for (int errors = 0;;) {
         try {
             pg::forget_cancel();
-            if (!joined && !join(id, place))
+            if (!joined && !join_in_time(id, place))
                 return;
             joined = true;
             show_idle(id);
