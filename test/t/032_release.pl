@@ -44,7 +44,11 @@ for my $step (sort keys %done) {
         my $pid = $session->query_safe('SELECT pg_backend_pid()');
         $session->query_until(qr/begun/, "\\echo begun\nSELECT $function($job);\n");
         # After the swap there is no row to wait for.
-        await($node, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") if $step !~ /^(?:tidy|end)$/;
+        if ($step =~ /^(?:tidy|end)$/) {
+            await($node, "SELECT state <> 'running' FROM backfill_status WHERE job = $job");
+        } else {
+            await($node, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid");
+        }
         # Before the swap the worker may be at the row again before the caller, who waits for it: then it swaps.
         my $swaps = 0;
         if ($step =~ /^(?:create|built|prepare)$/) {

@@ -70,7 +70,7 @@ sub check_done {
     $node->append_conf('postgresql.conf', 'max_worker_processes = 4');
     $node->restart;
     check_done($node, $_, "after a restart, database $_") for qw(a b);
-    is(states($node, $paused), 'pending pending pending', 'what was paused is paused') or diag(states($node, $paused));
+    is($node->safe_psql('postgres', "SELECT state FROM backfill_status WHERE job = $paused"), 'paused', 'what was paused is paused');
     is($node->safe_psql('restored', "SELECT count(*) FROM pg_stat_activity WHERE datname IN ('restored', 'quiet') AND backend_type LIKE 'partbackfill%'"),
         '0', 'nothing works in the restored database, nor where the extension is not');
     is($node->safe_psql('restored', "SELECT count(*) FROM t WHERE v = 'new'"), '100', 'it is as it was dumped');
