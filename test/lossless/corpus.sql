@@ -197,9 +197,10 @@ INSERT INTO expressed SELECT '2024-01-01'::timestamptz + g * interval '1 hour', 
 CALL make('attach_refuses_key_out');
 CREATE TABLE referenced (id int PRIMARY KEY);
 INSERT INTO referenced SELECT generate_series(0, 19);
+CREATE TABLE hoped_for (id int PRIMARY KEY);
 ALTER TABLE attach_refuses_key_out_1 ADD FOREIGN KEY (n) REFERENCES referenced;
 ALTER TABLE attach_refuses_key_out_2 ADD FOREIGN KEY (n) REFERENCES referenced ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
-    ADD CONSTRAINT hope FOREIGN KEY (k) REFERENCES referenced (id) NOT VALID;
+    ADD CONSTRAINT hope FOREIGN KEY (k) REFERENCES hoped_for NOT VALID;
 CREATE TABLE attach_refuses_referenced (a int, b text, PRIMARY KEY (a, b)) PARTITION BY LIST (a);
 CREATE TABLE attach_refuses_referenced_1 PARTITION OF attach_refuses_referenced FOR VALUES IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
 CREATE TABLE attach_refuses_referenced_2 PARTITION OF attach_refuses_referenced DEFAULT;
