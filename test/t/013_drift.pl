@@ -213,5 +213,47 @@ for my $method ('attach', 'storage') {
     drift($method, map { { change => $_, expected => 'skipped 0', reason => qr/^the partition was dropped, detached or given other bounds$/ } } @gone);
 }
 
+#
+# The source drifts: what was looked at when the job began is looked at again when it is read
+#
+$node->safe_psql('postgres', <<'SQL');
+    CREATE ROLE keeper LOGIN;
+    CREATE TABLE raw (k int, v text);
+    INSERT INTO raw SELECT k, 'new' FROM generate_series(0, 19) AS k;
+    CREATE VIEW shown AS SELECT k, v FROM raw;
+    GRANT SELECT ON raw, shown TO keeper;
+    CREATE TABLE kept (k int, v text) PARTITION BY RANGE (k);
+    CREATE TABLE kept_1 PARTITION OF kept FOR VALUES FROM (0) TO (10);
+    CREATE TABLE kept_2 PARTITION OF kept FOR VALUES FROM (10) TO (20);
+    INSERT INTO kept SELECT k, 'old' FROM generate_series(0, 19) AS k;
+    ALTER TABLE kept OWNER TO keeper;
+    ALTER TABLE kept_1 OWNER TO keeper;
+    ALTER TABLE kept_2 OWNER TO keeper;
+    GRANT CREATE ON SCHEMA public TO keeper;
+SQL
+for my $case (
+    [ 'a policy that hides rows', 'raw', 'ALTER TABLE raw ENABLE ROW LEVEL SECURITY; CREATE POLICY half ON raw USING (k % 2 = 0)',
+        qr/^42501 query would be affected by row-level security policy for table "raw"/, 'ALTER TABLE raw DISABLE ROW LEVEL SECURITY' ],
+    [ 'a key of another type', 'SELECT * FROM shown', 'DROP VIEW shown; CREATE VIEW shown AS SELECT k + 0.6 AS k, v FROM raw; GRANT SELECT ON shown TO keeper',
+        qr/^42804 .*column "k"/ ],
+    [ 'a column less', 'SELECT * FROM shown', 'DROP VIEW shown; CREATE VIEW shown AS SELECT k FROM raw; GRANT SELECT ON shown TO keeper',
+        qr/^42703 .*\bv\b/ ])
+{
+    my ($title, $source, $change, $reason, $undo) = @$case;
+    set_fault('claim stop');
+    my $job = start_job($node, "'kept', '$source', max_attempts => 1, delay => '0'", 'SET SESSION AUTHORIZATION keeper');
+    await_worker($node, $job, q{query LIKE '%fault point claim%'});
+    $node->safe_psql('postgres', $change);
+    set_fault('');
+    is(wait_job($node, $job), 'failed', "the source: $title");
+    like($node->safe_psql('postgres', "SELECT sqlstate || ' ' || error FROM backfill_progress WHERE job = $job AND ordinal = 1"), $reason,
+        "the source: $title: the reason");
+    is($node->safe_psql('postgres', q{SELECT count(*) FROM kept WHERE v = 'old'}), '20', "the source: $title: nothing is lost");
+    $node->safe_psql('postgres', ($undo // 'DROP VIEW shown; CREATE VIEW shown AS SELECT k, v FROM raw; GRANT SELECT ON shown TO keeper')
+        . "; SELECT backfill_cancel($job)");
+    wait_job($node, $job);
+    check_clean($node, "the source: $title");
+}
+
 $node->stop;
 done_testing();
