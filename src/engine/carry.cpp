@@ -169,6 +169,11 @@ SwapExtras swap_extras(std::int64_t job, const Leaf &leaf) {
         FROM pg_trigger AS t
         WHERE t.tgrelid = $1 AND t.tgparentid <> 0 AND obj_description(t.oid, 'pg_trigger') IS NOT NULL
         UNION ALL
+        SELECT format('COMMENT ON CONSTRAINT %I ON %s IS %L', t.tgname, $2, obj_description(t.tgconstraint, 'pg_constraint'))
+        FROM pg_trigger AS t
+        WHERE t.tgrelid = $1 AND t.tgparentid <> 0 AND NOT t.tgisinternal
+          AND obj_description(t.tgconstraint, 'pg_constraint') IS NOT NULL
+        UNION ALL
         SELECT command.text
         FROM pg_publication_rel AS r
         JOIN pg_publication AS pub ON pub.oid = r.prpubid

@@ -131,12 +131,6 @@ const char *type_name(Oid type) {
 
 // ----- indexes
 
-void copy_comment(Oid class_id, Oid from, Oid to) {
-    char *comment = GetComment(from, class_id, 0);
-    if (comment != nullptr)
-        CreateComments(to, class_id, 0, comment);
-}
-
 void clone_index(Relation live, Relation shadow, Oid index_oid) {
     Relation index = relation_open(index_oid, AccessShareLock);
     if (!index->rd_index->indisvalid) {
@@ -176,6 +170,12 @@ List *ordered_indexes(Relation live) {
 }
 
 } // namespace
+
+void copy_comment(Oid catalog, Oid from, Oid to) {
+    char *comment = GetComment(from, catalog, 0);
+    if (comment != nullptr)
+        CreateComments(to, catalog, 0, comment);
+}
 
 void add_bounds_constraint(Oid live, Oid shadow) {
     pg::guard([&] {

@@ -7,8 +7,8 @@ extern "C" {
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_trigger.h"
-#include "commands/comment.h"
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
@@ -18,6 +18,7 @@ extern "C" {
 #include "utils/rel.h"
 }
 
+#include "partbackfill/engine/definition.hpp"
 #include "partbackfill/engine/triggers.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
@@ -121,9 +122,10 @@ void copy_trigger(HeapTuple tuple, Relation catalog, Relation live, Relation sha
     if (when != nullptr)
         record_when(&copied, when, shadow);
     CommandCounterIncrement();
-    char *comment = GetComment(trigger->oid, TriggerRelationId, 0);
-    if (comment != nullptr)
-        CreateComments(copied.objectId, TriggerRelationId, 0, comment);
+    copy_comment(TriggerRelationId, trigger->oid, copied.objectId);
+    if (OidIsValid(trigger->tgconstraint))
+        copy_comment(ConstraintRelationId, trigger->tgconstraint,
+                     get_relation_constraint_oid(RelationGetRelid(shadow), NameStr(trigger->tgname), false));
 }
 
 void copy_all(Oid live_oid, Oid shadow_oid) {

@@ -282,6 +282,7 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE TRIGGER whole BEFORE TRUNCATE ON fired EXECUTE FUNCTION fire();
     ALTER TABLE fired DISABLE TRIGGER second;
     ALTER TABLE fired ENABLE ALWAYS TRIGGER third;
+    COMMENT ON CONSTRAINT third ON fired_2 IS 'the constraint of a trigger of the parent';
     INSERT INTO fired SELECT g, 'v' FROM generate_series(0, 199) AS g;
 
     -- a tree, odd names, another schema, an identity column of the parent
@@ -316,6 +317,7 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE CONSTRAINT TRIGGER later AFTER DELETE ON own_2 FROM joined DEFERRABLE FOR EACH ROW WHEN (OLD.n < 5) EXECUTE FUNCTION fire();
     ALTER TABLE own_2 DISABLE TRIGGER emptied, ENABLE REPLICA TRIGGER "Its own", ENABLE ALWAYS TRIGGER statement;
     COMMENT ON TRIGGER "Its own" ON own_2 IS 'its own';
+    COMMENT ON CONSTRAINT later ON own_2 IS 'the constraint of a trigger';
     ALTER TABLE own_2 ADD CONSTRAINT not_checked CHECK (n > -120 AND length(v) < 100) NOT VALID,
         ADD CONSTRAINT checked CHECK (n <= 0);
     COMMENT ON CONSTRAINT not_checked ON own_2 IS 'true of new rows';

@@ -5,6 +5,10 @@
 
 namespace partbackfill::engine {
 
+// The comment on the object `from` of that catalog becomes that on `to`. C-style:
+// it may jump.
+void copy_comment(Oid catalog, Oid from, Oid to);
+
 // Gives `shadow` a CHECK constraint named partbackfill_bounds that equals the
 // partition constraint of `live`, as an expression tree: text would be parsed
 // into another tree for some keys, and ATTACH would then scan. The table must
