@@ -184,6 +184,28 @@ SELECT relname, pg_get_expr(relpartbound, oid) FROM pg_class
 WHERE relname ~ '^by_(hour|float|interval)_[0-9]$' ORDER BY relname COLLATE "C";
 RESET TimeZone;
 
+-- a setting under which NULL in an array is a word is refused, also when the role has it only from then on
+CREATE TABLE by_array (k text[], v int) PARTITION BY LIST (k);
+CREATE TABLE by_array_1 PARTITION OF by_array FOR VALUES IN ('{a,NULL}');
+CREATE TABLE by_array_2 PARTITION OF by_array FOR VALUES IN ('{a,"NULL"}');
+CREATE TABLE by_array_3 PARTITION OF by_array DEFAULT;
+CREATE TABLE by_array_source AS SELECT k, 1 AS v FROM unnest(ARRAY['{a,NULL}', '{a,"NULL"}', '{b}', NULL]) AS t, LATERAL (SELECT t::text[] AS k) AS a;
+SET array_nulls = off;
+SELECT backfill_start('by_array', 'by_array_source', delay => '0');
+RESET array_nulls;
+ALTER ROLE CURRENT_USER SET array_nulls = off;
+SELECT backfill_start('by_array', 'by_array_source', delay => '0', max_attempts => 1) AS job \gset
+SELECT backfill_wait(:job, '60 s');
+SELECT partition, state, error FROM backfill_progress WHERE job = :job;
+ALTER ROLE CURRENT_USER RESET array_nulls;
+SELECT backfill_cancel(:job);
+SELECT backfill_wait(:job, '60 s');
+SELECT backfill_start('by_array', 'by_array_source', delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+CALL compare('by_array');
+SELECT tableoid::regclass::text COLLATE "C" AS partition, k FROM by_array ORDER BY 1, 2;
+SELECT relname, pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname ~ '^by_array_[0-9]$' AND relispartition ORDER BY relname COLLATE "C";
+
 -- nothing of ours is left
 SELECT relname FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'backfill\_%\_new';
 SELECT conrelid::regclass, conname FROM pg_constraint WHERE conname LIKE 'partbackfill%';

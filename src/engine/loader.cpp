@@ -190,6 +190,7 @@ void lock_for_load(Oid shadow) {
 }
 
 std::uint64_t load(const LoadRequest &request) {
+    check_settings(); // a role may have got others since
     const std::string shadow = relation_name(request.shadow);
     std::optional<RangeKey> key;
     if (!request.params.empty())

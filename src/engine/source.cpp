@@ -118,8 +118,9 @@ std::vector<std::string> assigned_columns(Oid table) {
 
 // The partition's constraint joins the caller's query as text, in which the
 // server's own operators and functions stand without a schema: were others found
-// before them, they would decide which rows belong to the partition.
-void check_search_path() {
+// before them, they would decide which rows belong to the partition. And so would
+// a setting under which a value in it reads as another.
+void check_settings() {
     const pg::Result other = pg::query(R"SQL(
         SELECT s.name
         FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS s (name, place)
@@ -132,10 +133,13 @@ void check_search_path() {
                               other.rows.front().text(0)),
                   "Its operators and functions could take the place of those that the partitions' bounds mean.",
                   "Set search_path without pg_catalog, which is then searched first.");
+    if (!pg::query_row("SELECT pg_catalog.current_setting('array_nulls')::pg_catalog.bool", {}).boolean(0))
+        pg::raise(pg::sqlcode::kFeatureNotSupported, "cannot backfill while array_nulls is off",
+                  "NULL in the bound of a partition would be read as a word.", "Set array_nulls to on.");
 }
 
 Source check_source(const std::string &text, const Target &target) {
-    check_search_path();
+    check_settings();
     const AllRows all_rows;
     Source source;
     source.text = text;

@@ -33,6 +33,7 @@ PinnedSettings::PinnedSettings() {
     set("TimeZone", "UTC");
     set("default_tablespace", "");
     set("default_table_access_method", "heap");
+    set("array_nulls", "on");
     set("quote_all_identifiers", "off");
     set("jit", "off");
     set("max_parallel_workers_per_gather", "0");

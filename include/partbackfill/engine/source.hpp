@@ -25,6 +25,10 @@ struct Source {
 // keys have exactly the keys' types. Raises what is wrong.
 Source check_source(const std::string &text, const Target &target);
 
+// Raises on settings of the session under which the text of a partition's
+// constraint would mean something else.
+void check_settings();
+
 // What a build of this leaf runs: its columns in the order of `columns`, only
 // rows of the leaf. When the source is the target (or the leaf, or a table
 // between) the leaf is read directly: that is the same rows, and no lock on
