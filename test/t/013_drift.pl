@@ -50,6 +50,7 @@ my @changes = (
     q{COMMENT ON INDEX ${t}_1_own IS 'changed'},
     'REINDEX TABLE ${t}_1',
     'CLUSTER ${t}_1 USING ${t}_1_own',
+    'ALTER TABLE ${t}_1 CLUSTER ON ${t}_1_own',
     # privileges
     'GRANT SELECT ON ${t}_1 TO another',
     'GRANT UPDATE (v) ON ${t}_1 TO another',
@@ -110,6 +111,7 @@ my @changes = (
     'ALTER TABLE ${t}_1 SET TABLESPACE space',
     'ALTER TABLE ${t}_1 SET UNLOGGED',
     'ALTER TABLE ${t}_1 REPLICA IDENTITY FULL',
+    'ALTER TABLE ${t}_1 REPLICA IDENTITY USING INDEX ${t}_1_k_key',
     'ALTER PUBLICATION p ADD TABLE ${t}_1',
     'ALTER PUBLICATION p ADD TABLE $t', 0,
     'ALTER TABLE ${t}_1 RENAME TO ${t}_renamed',
