@@ -18,6 +18,8 @@ $node->safe_psql('postgres', <<'SQL');
     -- The server's own function for text, told that 0 is one: it follows a null pointer.
     CREATE FUNCTION follow(integer) RETURNS integer LANGUAGE internal STRICT VOLATILE AS 'textlen';
     CREATE VIEW deadly AS SELECT k, CASE WHEN k = 250 THEN follow(0) ELSE 1 END AS v FROM generate_series(100, 399) AS k;
+    -- With two workers the third is always in hand when the second crashes the server.
+    CREATE VIEW deadly_beside_slow AS SELECT d.* FROM deadly AS d WHERE d.k <> 350 OR pg_sleep(2) IS NOT NULL;
     CREATE VIEW harmless AS SELECT k, 1 AS v FROM generate_series(100, 399) AS k;
 SQL
 
@@ -51,6 +53,18 @@ for my $workers (1, 2) {
         '3|XX000|the worker that rebuilt partition "public.t_2" ended in attempt 3', "$title: the error says why");
     is($node->safe_psql('postgres', 'SELECT string_agg(format($$%s %s$$, v, count), $$, $$ ORDER BY v) FROM (SELECT v, count(*) FROM t GROUP BY v) AS c'),
         '0 100, 1 200', "$title: the live partition is untouched");
+    check_clean($node, $title);
+    $node->safe_psql('postgres', 'UPDATE t SET v = 0');
+}
+{
+    my $title = 'a source that crashes the server, and a slow one';
+    my $place = -s $node->logfile;
+    my $job = start_job($node, q{'t', 'deadly_beside_slow', workers => 2, max_attempts => 3, delay => '0', keep_old => false});
+    is(outlast($job), 'failed', "$title: the job fails");
+    is(crashes_since($place), 3, "$title: it costs a crash for each attempt");
+    is(states($node, $job), 'done failed done', "$title: the other partitions are done");
+    is($node->safe_psql('postgres', "SELECT attempts BETWEEN 1 AND 2 FROM backfill_progress WHERE job = $job AND ordinal = 3"), 't',
+        "$title: none of them is ended by more than one crash");
     check_clean($node, $title);
     $node->safe_psql('postgres', 'UPDATE t SET v = 0');
 }
