@@ -1,3 +1,5 @@
+#include "partbackfill/pg/server.hpp"
+
 #include "partbackfill/engine/hazards.hpp"
 
 #include <map>
@@ -7,6 +9,7 @@
 #include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/swap.hpp"
+#include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
 
@@ -107,6 +110,12 @@ constexpr const char *kAttachRefusals = R"SQL(
         WHERE pi.indrelid = leaf.inhparent
           AND NOT EXISTS (SELECT FROM pg_inherits AS ii JOIN pg_index AS ci ON ci.indexrelid = ii.inhrelid
                           WHERE ii.inhparent = pi.indexrelid AND ci.indrelid = leaf.oid AND ci.indisvalid)
+        UNION ALL
+        -- ATTACH would make another one, with a scan of the partition under its lock.
+        SELECT 'has constraint ' || quote_ident(k.conname) || ', which is of another kind than ' || quote_ident(up.conname)
+            || ' of its parent'
+        FROM pg_constraint AS k JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE $4 AND k.conrelid = leaf.oid AND k.contype <> up.contype
         UNION ALL
         SELECT 'is beside DEFAULT partition ' || d.oid::regclass::text || ', whose owner you are not'
         FROM pg_partitioned_table AS p JOIN pg_class AS d ON d.oid = p.partdefid
@@ -214,7 +223,7 @@ constexpr const char *kStorageRefusals = R"SQL(
         SELECT 'has a constraint named ' || quote_ident(k.conname)
         FROM pg_constraint AS k WHERE k.conrelid = leaf.oid AND k.conname = $2
     ) AS reason(text)
-    WHERE leaf.oid = ANY ($1) AND $3 >= 0
+    WHERE leaf.oid = ANY ($1) AND $3 >= 0 AND $4 IS NOT NULL
     ORDER BY leaf.oid, reason.text
 )SQL";
 
@@ -288,7 +297,7 @@ void check_names(const Target &target) {
 std::vector<Hazard> refusals(const std::vector<Oid> &leaves, const std::string &method) {
     std::vector<Hazard> hazards;
     const pg::Result result = pg::query(method == kStorageName ? kStorageRefusals : kAttachRefusals,
-                                        {leaves, kBoundsConstraint, kSmallPages});
+                                        {leaves, kBoundsConstraint, kSmallPages, pg::attach_minds_kinds()});
     hazards.reserve(result.rows.size());
     for (const pg::Row &row : result.rows)
         hazards.push_back({row.oid(0), row.text(1)});

@@ -232,6 +232,8 @@ std::uint32_t bypass_login_flag() {
 
 bool needs_login_role() { return bypass_login_flag() == 0; }
 
+bool attach_minds_kinds() { return PG_VERSION_NUM >= 170000; }
+
 std::uint32_t wait_event([[maybe_unused]] Wait why) {
 #if PG_VERSION_NUM >= 170000
     static std::uint32_t delay = 0;

@@ -16,7 +16,7 @@ use Time::HiRes 'usleep';
 
 our @EXPORT = qw(
     new_node session start_job wait_job cancel_job states await await_partition await_worker await_at_gate worker_pid
-    close_gate open_gate kill_worker kill_postmaster fingerprint leftovers check_clean error_of
+    close_gate open_gate kill_worker kill_postmaster fingerprint leftovers check_clean error_of same_text
 );
 
 # new_node($name, allows_streaming => ..., settings => [ 'name = value', ... ]): a running cluster with the extension.
@@ -236,6 +236,19 @@ sub check_clean {
     my $left = leftovers($node);
     $left .= 'a worker' if $node->safe_psql('postgres', 'CALL await_no_worker(clock_timestamp())') eq '';
     return is($left, '', "$title: nothing is left behind");
+}
+
+# Fails with the lines that only one of the two texts has.
+sub same_text {
+    my ($got, $expected, $title) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return if ok($got eq $expected, $title);
+    my (%got, %expected);
+    $got{$_}++ for split /\n/, $got;
+    $expected{$_}++ for split /\n/, $expected;
+    diag("lost: $_") for grep { ($got{$_} // 0) < $expected{$_} } sort keys %expected;
+    diag("came: $_") for grep { ($expected{$_} // 0) < $got{$_} } sort keys %got;
+    return;
 }
 
 # The SQLSTATE with which the statements fail, 'none' when they do not, and the message.

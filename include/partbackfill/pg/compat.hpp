@@ -90,6 +90,10 @@ inline AnyWalker as_walker(bool (*walker)(Node *, void *)) {
 std::uint32_t bypass_login_flag();
 bool needs_login_role();
 
+// Whether ATTACH takes an index for one of the parent only when both belong to
+// the same kind of constraint (17); CREATE INDEX and ADD CONSTRAINT never ask.
+bool attach_minds_kinds();
+
 // The wait event that a sleep of this kind shows; named on 17 and later.
 std::uint32_t wait_event(Wait why);
 
