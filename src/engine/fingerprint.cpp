@@ -8,7 +8,8 @@ namespace partbackfill::engine {
 namespace {
 
 // Readers may be waiting: each catalog is asked by its index, however many
-// tables the database has.
+// tables the database has. Where pg_depend could be entered by a class alone,
+// OFFSET 0 keeps the planner from it.
 class QuickPlans {
 public:
     QuickPlans() {
@@ -54,10 +55,10 @@ std::string fingerprint(Oid leaf, Oid shadow) {
             UNION ALL
             -- There is no index on confrelid, but what refers to a table depends on it.
             SELECT format('constraint %s %s', k.oid, k.xmin)
-            FROM leaf
-            JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = leaf.oid
-                               AND d.classid = 'pg_constraint'::regclass
-            JOIN pg_constraint AS k ON k.oid = d.objid AND k.confrelid = leaf.oid
+            FROM (SELECT d.classid, d.objid FROM pg_depend AS d
+                  WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 OFFSET 0) AS d
+            JOIN pg_constraint AS k ON k.oid = d.objid AND k.confrelid = $1
+            WHERE d.classid = 'pg_constraint'::regclass
             UNION ALL
             SELECT format('index %s %s', i.indexrelid, i.xmin)
             FROM pg_index AS i JOIN leaf ON i.indrelid IN (leaf.oid, leaf.inhparent)
@@ -85,11 +86,11 @@ std::string fingerprint(Oid leaf, Oid shadow) {
             JOIN leaf ON (l.classoid, l.objoid) IN (('pg_class'::regclass, leaf.oid), ('pg_type'::regclass, leaf.reltype))
             UNION ALL
             SELECT format('extension %s %s %s', d.classid, d.objid, d.refobjid)
-            FROM pg_depend AS d
-            JOIN (SELECT 'pg_class'::regclass AS class, r.oid FROM relation AS r
+            FROM (SELECT 'pg_class'::regclass AS class, r.oid FROM relation AS r
                   UNION ALL
                   SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger AS t JOIN leaf ON leaf.oid = t.tgrelid
-            ) AS o ON d.classid = o.class AND d.objid = o.oid
+            ) AS o
+            CROSS JOIN LATERAL (SELECT d.* FROM pg_depend AS d WHERE d.classid = o.class AND d.objid = o.oid OFFSET 0) AS d
             WHERE d.refclassid = 'pg_extension'::regclass
             UNION ALL
             SELECT format('comment %s %s %s %s', d.classoid, d.objoid, d.objsubid, d.xmin)

@@ -158,11 +158,12 @@ std::int64_t estimated_rows(Oid table) {
     return static_cast<std::int64_t>(tuples);
 }
 
-// Name, owner and the like of a leaf. No lock on it outlives the statement.
+// Name, owner and the like of a leaf. Its bound has no columns: told of a table,
+// pg_get_expr would lock it, and wait for whoever changes it.
 void describe(Leaf &leaf) {
     const pg::Row row = pg::query_row(R"SQL(
         SELECT n.nspname, c.relname, c.relowner::bigint, c.relkind, c.relpersistence,
-               pg_get_expr(c.relpartbound, c.oid)
+               pg_get_expr(c.relpartbound, 0)
         FROM pg_class AS c
         JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.oid = $1

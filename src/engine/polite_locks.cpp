@@ -236,6 +236,14 @@ std::string name_of(const Holder &holder) {
 
 } // namespace
 
+bool is_awaited(Oid table) {
+    return pg::guard([&] {
+        LOCKTAG tag;
+        SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
+        return LockHasWaiters(&tag, AccessExclusiveLock, false);
+    });
+}
+
 // Some DDL, such as GRANT, locks no table: who changes the same row of the catalog
 // after it has waited for him gets an internal error, never a translated one.
 bool is_contention(const pg::Error &error) {

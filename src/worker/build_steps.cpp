@@ -11,6 +11,7 @@
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/activity.hpp"
@@ -28,8 +29,40 @@ void check_still_claimed(const job::Partition &partition) {
         throw job::LostClaim();
 }
 
+// The copy reads the partition and what is above it. Whoever changes the tree locks
+// it from its root, and so do we.
+std::vector<engine::TableLock> locks_to_copy(const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    std::vector<engine::TableLock> locks = engine::share_ancestors(partition.live);
+    locks.push_back({partition.live, engine::LockMode::access_share});
+    return locks;
+}
+
+// Nobody who has the partition locked may get to wait for the shadow, which is ours,
+// and find himself in a deadlock: the rows are given up for him. For others they are
+// not.
+void lock_to_finish(const job::Job &job, const job::Partition &partition) {
+    constexpr std::chrono::milliseconds kBetweenTries{100};
+    const auto locks = locks_to_copy(partition);
+    for (;;) {
+        {
+            pg::Subtransaction subtransaction; // gives back what it had of the locks
+            if (engine::lock_politely(locks, job.lock_timeout)) {
+                subtransaction.commit();
+                return;
+            }
+        }
+        if (engine::is_awaited(partition.shadow))
+            pg::raise(pg::sqlcode::kLockNotAvailable,
+                      fmt::format("could not lock partition \"{}\" to copy what belongs to it", partition.name),
+                      "Somebody who may have it locked waits for its shadow.");
+        pg::sleep(kBetweenTries, pg::Wait::backoff);
+    }
+}
+
 // What follows once the rows and indexes are there.
 void finish_shadow(const job::Job &job, const job::Partition &partition) {
+    lock_to_finish(job, partition);
     const pg::PinnedSettings pinned;
     const auto leaf = engine::find_leaf(partition.live, job.target);
     if (leaf)
@@ -81,15 +114,6 @@ engine::LoadRequest load_request(const job::Job &job, const job::Partition &part
 }
 
 enum class Creation { done, locked_out, gone };
-
-// The copy reads the partition and what is above it. Whoever changes the tree locks
-// it from its root, and so do we.
-std::vector<engine::TableLock> locks_to_copy(const job::Partition &partition) {
-    const pg::PinnedSettings pinned;
-    std::vector<engine::TableLock> locks = engine::share_ancestors(partition.live);
-    locks.push_back({partition.live, engine::LockMode::access_share});
-    return locks;
-}
 
 void make_shadow(const job::Job &job, job::Partition &partition, const engine::Leaf &leaf) {
     const std::string constraint = engine::constraint_text(leaf.oid);

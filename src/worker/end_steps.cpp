@@ -141,8 +141,7 @@ public:
         try {
             work();
         } catch (const pg::Error &error) {
-            if (error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kQueryCanceled ||
-                error.code() == pg::sqlcode::kDeadlockDetected)
+            if (engine::is_contention(error) || error.code() == pg::sqlcode::kQueryCanceled)
                 throw;
             if (left_.empty())
                 left_ = "could not tidy up: " + error.fields().message;

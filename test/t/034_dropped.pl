@@ -111,34 +111,41 @@ sub error_in {
     $session->quit;
     check_clean($node, $title);
 }
-{
-    my $title = 'the role';
-    $node->safe_psql('postgres', <<'SQL');
-        CREATE ROLE leaver LOGIN;
-        GRANT SELECT ON new TO leaver;
-        CALL make_table('left_over');
-        ALTER TABLE left_over OWNER TO leaver;
-        ALTER TABLE left_over_1 OWNER TO leaver;
-        ALTER TABLE left_over_2 OWNER TO leaver;
-        ALTER TABLE left_over_3 OWNER TO leaver;
-        GRANT CREATE ON SCHEMA public TO leaver;
-        CREATE ROLE heir;
+for my $n (1 .. 5) {
+    my $title = "the role, $n";
+    my ($leaver, $table) = ("leaver_$n", "left_over_$n");
+    $node->safe_psql('postgres', <<"SQL");
+        CREATE ROLE $leaver LOGIN;
+        GRANT SELECT ON new TO $leaver;
+        CALL make_table('$table');
+        ALTER TABLE $table OWNER TO $leaver;
+        ALTER TABLE ${table}_1 OWNER TO $leaver;
+        ALTER TABLE ${table}_2 OWNER TO $leaver;
+        ALTER TABLE ${table}_3 OWNER TO $leaver;
+        GRANT CREATE ON SCHEMA public TO $leaver;
+        CREATE ROLE heir_$n;
 SQL
     close_gate($holder, 1);
-    my $job = start_job($node, q{'left_over', 'SELECT * FROM new WHERE pass_gate(1)', delay => '0', max_attempts => 1, keep_old => false},
-        'SET SESSION AUTHORIZATION leaver');
+    my $job = start_job($node, "'$table', 'SELECT * FROM new WHERE pass_gate(1)', delay => '0', max_attempts => 1, keep_old => false",
+        "SET SESSION AUTHORIZATION $leaver");
     await_at_gate($node, 1);
-    my ($code) = error_of($node, 'DROP ROLE leaver');
+    my ($code) = error_of($node, "DROP ROLE $leaver");
     is($code, '2BP01', "$title: it has something to lose");
     # The shadow is its own, too, and being filled.
     my $session = session($node);
-    $session->query_until(qr/begun/, "\\echo begun\nREASSIGN OWNED BY leaver TO heir;\nDROP OWNED BY leaver;\nDROP ROLE leaver;\n");
+    $session->query_until(qr/begun/,
+        "\\echo begun\nREASSIGN OWNED BY $leaver TO heir_$n;\nDROP OWNED BY $leaver;\nDROP ROLE $leaver;\n");
     await($node, "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'relation' AND NOT granted");
     open_gate($holder, 1);
-    await($node, "SELECT count(*) = 0 FROM pg_roles WHERE rolname = 'leaver'");
+    # The worker drops what is to be reassigned or revoked at the same moment: one asks again then.
+    $session->query('SELECT');
+    unlike($session->{stderr}, qr/ERROR:  (?!tuple concurrently|role "$leaver" cannot)/, "$title: nothing is in its way");
     $session->quit;
     is(wait_job($node, $job), 'failed', "$title: the job failed");
+    $node->safe_psql('postgres', "DROP OWNED BY $leaver; DROP ROLE $leaver")
+        if $node->safe_psql('postgres', "SELECT count(*) FROM pg_roles WHERE rolname = '$leaver'");
     unlike(states($node, $job), qr/running|pending|ready/, "$title: in all that it had not done");
+    unlike(error_in($job, 1), qr/deadlock/, "$title: nobody found a deadlock");
     isnt($node->safe_psql('postgres', "SELECT error FROM backfill_status WHERE job = $job"), '', "$title: it says why");
     like($node->safe_psql('postgres', "SELECT owner FROM backfill_status WHERE job = $job"), qr/^role \d+$/, "$title: its owner is a number now");
     check_clean($node, $title);

@@ -48,6 +48,9 @@ bool lock_politely(const std::vector<TableLock> &locks, std::chrono::millisecond
 // Whether it may succeed, as far as can be seen without queueing.
 bool worth_queueing(const std::vector<TableLock> &locks, std::chrono::milliseconds limit);
 
+// Whether somebody waits for a table that we have locked ACCESS EXCLUSIVE.
+bool is_awaited(Oid table);
+
 // Whether the error says that others are in the way, for now.
 bool is_contention(const pg::Error &error);
 
