@@ -116,6 +116,16 @@ END
 $$;
 ROLLBACK;
 
+-- its workers wait for such a transaction, so it cannot be left to a later server; one that rolled the start back can
+BEGIN;
+SELECT backfill_start('t', 'source') > 0 AS started;
+PREPARE TRANSACTION 'errors';
+BEGIN;
+SAVEPOINT before;
+SELECT backfill_start('t', 'source') > 0 AS started;
+ROLLBACK TO before;
+PREPARE TRANSACTION 'errors';
+ROLLBACK PREPARED 'errors';
 -- what changes nothing cannot start anything
 BEGIN READ ONLY;
 SELECT backfill_start('t', 'source');

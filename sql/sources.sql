@@ -91,6 +91,26 @@ SELECT count(*) FROM backfill_plan('keyed', 'SELECT ''abc''::varchar(4) COLLATE 
 SELECT count(*) FROM backfill_plan('keyed', 'SELECT ''abc''::text COLLATE "C" AS k, 1 AS v');
 SELECT count(*) FROM backfill_plan('keyed', 'SELECT ''abc''::varchar(3) COLLATE "POSIX" AS k, 1 AS v');
 
+-- what the source of a partition sets does not last into the next
+CREATE TABLE told (k int, v text) PARTITION BY RANGE (k);
+CREATE TABLE told_1 PARTITION OF told FOR VALUES FROM (1) TO (2);
+CREATE TABLE told_2 PARTITION OF told FOR VALUES FROM (2) TO (3);
+CREATE FUNCTION tell_and_set() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    before text := current_setting('bytea_output') || ' ' || current_setting('TimeZone');
+BEGIN
+    PERFORM set_config('bytea_output', 'hex', false), set_config('TimeZone', 'Asia/Tokyo', false);
+    RETURN before;
+END
+$$;
+SET bytea_output = 'escape';
+SET TimeZone = 'Europe/Paris';
+SELECT backfill_start('told', 'SELECT k, sources.tell_and_set() AS v FROM generate_series(1, 2) AS k', delay => '0', keep_old => false) AS job \gset
+SELECT backfill_wait(:job, '60 s');
+SELECT * FROM told ORDER BY k;
+RESET bytea_output;
+RESET TimeZone;
+
 -- a policy that would hide rows is an error, not a loss
 CREATE ROLE backfill_sources LOGIN;
 GRANT ALL ON SCHEMA sources TO backfill_sources;

@@ -41,6 +41,10 @@ void release(const LOCKTAG &lock, LOCKMODE mode) {
 
 void share_job(std::int64_t job) { acquire(tag(job, 0, kJob), ShareLock, true, true); }
 void unshare_job(std::int64_t job) { release(tag(job, 0, kJob), ShareLock); }
+bool shares_job(std::int64_t job) {
+    const LOCKTAG lock = tag(job, 0, kJob);
+    return pg::guard([&] { return pg::lock_held_by_me(&lock, ShareLock); });
+}
 bool try_end_job(std::int64_t job) { return acquire(tag(job, 0, kJob), ExclusiveLock, true, false); }
 void release_end_job(std::int64_t job) { release(tag(job, 0, kJob), ExclusiveLock); }
 

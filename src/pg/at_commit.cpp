@@ -13,24 +13,33 @@ namespace partbackfill::pg {
 
 namespace {
 
-struct Cancel {
-    int pid;
+constexpr int kNobody = 0;
+
+struct Effect {
+    int cancels; // a process, or kNobody
     SubTransactionId asked_in;
 };
 
-List *cancels = NIL; // of Cancel, in TopMemoryContext; of this transaction
+List *effects = NIL; // of Effect, in TopMemoryContext; of this transaction
 bool registered = false;
 
 // C-style, both: the server calls them in the middle of a commit or an abort.
 
 void at_end(XactEvent event, void *) {
-    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+    if (event == XACT_EVENT_PRE_PREPARE && effects != NIL)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("cannot PREPARE a transaction that has started, changed or canceled a backfill job"),
+                        errdetail("Processes wait for its end, and would be gone after a restart of the server.")));
+    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
         return;
     if (event == XACT_EVENT_COMMIT)
-        for (int i = 0; i < list_length(cancels); i++)
-            kill(static_cast<Cancel *>(list_nth(cancels, i))->pid, SIGINT);
-    list_free_deep(cancels);
-    cancels = NIL;
+        for (int i = 0; i < list_length(effects); i++) {
+            const auto *effect = static_cast<Effect *>(list_nth(effects, i));
+            if (effect->cancels != kNobody)
+                kill(effect->cancels, SIGINT);
+        }
+    list_free_deep(effects);
+    effects = NIL;
 }
 
 // What a subtransaction asked for is its parent's when it commits, and gone when
@@ -38,20 +47,18 @@ void at_end(XactEvent event, void *) {
 void at_subtransaction_end(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
     if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
         return;
-    for (int i = list_length(cancels) - 1; i >= 0; i--) {
-        auto *cancel = static_cast<Cancel *>(list_nth(cancels, i));
-        if (cancel->asked_in != own)
+    for (int i = list_length(effects) - 1; i >= 0; i--) {
+        auto *effect = static_cast<Effect *>(list_nth(effects, i));
+        if (effect->asked_in != own)
             continue;
         if (event == SUBXACT_EVENT_COMMIT_SUB)
-            cancel->asked_in = parent;
+            effect->asked_in = parent;
         else
-            cancels = list_delete_nth_cell(cancels, i);
+            effects = list_delete_nth_cell(effects, i);
     }
 }
 
-} // namespace
-
-void cancel_process_at_commit(int pid) {
+void add_effect(int cancels) {
     guard([&] {
         if (!registered) {
             RegisterXactCallback(at_end, nullptr);
@@ -59,11 +66,17 @@ void cancel_process_at_commit(int pid) {
         }
         registered = true;
         const MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
-        auto *cancel = static_cast<Cancel *>(palloc(sizeof(Cancel)));
-        *cancel = {pid, GetCurrentSubTransactionId()};
-        cancels = lappend(cancels, cancel);
+        auto *effect = static_cast<Effect *>(palloc(sizeof(Effect)));
+        *effect = {cancels, GetCurrentSubTransactionId()};
+        effects = lappend(effects, effect);
         MemoryContextSwitchTo(before);
     });
 }
+
+} // namespace
+
+void cancel_process_at_commit(int pid) { add_effect(pid); }
+
+void refuse_to_prepare() { add_effect(kNobody); }
 
 } // namespace partbackfill::pg

@@ -71,6 +71,8 @@ void set_for_session(const std::vector<Setting> &settings) {
         });
 }
 
+void reset_session() { guard([] { ResetAllOptions(); }); }
+
 void override_for_session(const char *name, const char *value) {
     guard([&] {
         set_config_option(name, value, PGC_SUSET, PGC_S_OVERRIDE, GUC_ACTION_SET, true, 0, false);

@@ -29,21 +29,12 @@ void check_still_claimed(const job::Partition &partition) {
         throw job::LostClaim();
 }
 
-// The copy reads the partition and what is above it. Whoever changes the tree locks
-// it from its root, and so do we.
-std::vector<engine::TableLock> locks_to_copy(const job::Partition &partition) {
-    const pg::PinnedSettings pinned;
-    std::vector<engine::TableLock> locks = engine::share_ancestors(partition.live);
-    locks.push_back({partition.live, engine::LockMode::access_share});
-    return locks;
-}
-
 // Nobody who has the partition locked may get to wait for the shadow, which is ours,
 // and find himself in a deadlock: the rows are given up for him. For others they are
 // not.
 void lock_to_finish(const job::Job &job, const job::Partition &partition) {
     constexpr std::chrono::milliseconds kBetweenTries{100};
-    const auto locks = locks_to_copy(partition);
+    const std::vector<engine::TableLock> locks{{partition.live, engine::LockMode::access_share}};
     for (;;) {
         {
             pg::Subtransaction subtransaction; // gives back what it had of the locks
@@ -114,6 +105,15 @@ engine::LoadRequest load_request(const job::Job &job, const job::Partition &part
 }
 
 enum class Creation { done, locked_out, gone };
+
+// The copy reads the partition and what is above it. Whoever changes the tree locks
+// it from its root, and so do we.
+std::vector<engine::TableLock> locks_to_copy(const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    std::vector<engine::TableLock> locks = engine::share_ancestors(partition.live);
+    locks.push_back({partition.live, engine::LockMode::access_share});
+    return locks;
+}
 
 void make_shadow(const job::Job &job, job::Partition &partition, const engine::Leaf &leaf) {
     const std::string constraint = engine::constraint_text(leaf.oid);

@@ -13,6 +13,7 @@
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/activity.hpp"
 #include "partbackfill/worker/fault.hpp"
+#include "partbackfill/worker/session.hpp"
 #include "partbackfill/worker/steps.hpp"
 
 namespace partbackfill::worker {
@@ -78,6 +79,7 @@ public:
             engine::release_place(job, place_);
         place_ = 0;
     }
+    void lost() { place_ = 0; }
     // Whether the job still wants so many workers; takes a lower place if it can.
     bool is_wanted(const Job &job) { return (place_ != 0 && place_ <= job.workers) || find(job); }
 
@@ -85,7 +87,6 @@ private:
     int place_ = 0;
 };
 
-// Nothing when the job is gone, or the extension with it.
 // Nothing when the job is gone, or the extension with it.
 std::optional<Job> read_job(std::int64_t id) {
     pg::Transaction transaction;
@@ -211,6 +212,7 @@ void work_on(const Job &job, Partition &partition, bool orphan, Pacer &pacer) {
         if (orphan && !take_over(job, partition))
             return;
         reach("claim", partition);
+        renew_session(job.id);
         if (partition.state == core::PartitionState::ready)
             check_not_emptied(partition);
         advance(job, partition, pacer);
@@ -356,7 +358,11 @@ void run_job(std::int64_t id) {
             if (turn == Turn::idle)
                 pg::wait_latch(kIdle, pg::Wait::idle);
         } catch (const job::LostClaim &) {
-            continue;
+            // The source may have given up every lock of the session.
+            if (!engine::shares_job(id)) {
+                place.lost();
+                joined = false;
+            }
         } catch (const pg::Error &error) {
             if (error.code() == pg::sqlcode::kQueryCanceled)
                 continue;

@@ -26,20 +26,6 @@ namespace partbackfill::worker {
 
 namespace {
 
-// The settings under which the caller tried his query.
-void adopt_settings(std::int64_t id) {
-    pg::Transaction transaction;
-    std::vector<pg::Setting> settings;
-    {
-        job::ControlTables control;
-        const auto job = control.find_job(id);
-        if (job && job->owner == GetSessionUserId())
-            settings = control.settings(id);
-    }
-    pg::set_for_session(settings);
-    transaction.commit();
-}
-
 bool job_exists(std::int64_t id) {
     pg::Transaction transaction;
     bool exists = pg::extension_installed();
@@ -64,7 +50,7 @@ void run(const Assignment &assignment) {
     await_starter(assignment);
     if (!job_exists(assignment.job))
         return;
-    adopt_settings(assignment.job);
+    renew_session(assignment.job);
     run_job(assignment.job);
 }
 

@@ -6,6 +6,7 @@ extern "C" {
 
 #include <fmt/format.h>
 
+#include "partbackfill/pg/at_commit.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -47,6 +48,7 @@ bool try_register(const Assignment &assignment) {
 } // namespace
 
 bool try_register_worker(std::int64_t job, Oid role) {
+    pg::refuse_to_prepare();
     return try_register({MyDatabaseId, role, job, pg::current_xid()});
 }
 

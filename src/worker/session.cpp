@@ -1,11 +1,14 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "miscadmin.h"
 #include "utils/guc.h"
 }
 
 #include "partbackfill/engine/polite_locks.hpp"
+#include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/session.hpp"
 
 namespace partbackfill::worker {
@@ -25,6 +28,21 @@ void override_session() {
     pg::force_for_session("deadlock_timeout", engine::kDeadlockTimeout);
     // A policy that would hide rows of the source is an error, not a loss.
     pg::override_for_session("row_security", "off");
+}
+
+void renew_session(std::int64_t id) {
+    pg::Transaction transaction;
+    std::vector<pg::Setting> settings;
+    {
+        job::ControlTables control;
+        const auto job = control.find_job(id);
+        if (job && job->owner == GetSessionUserId())
+            settings = control.settings(id);
+    }
+    pg::reset_session();
+    override_session();
+    pg::set_for_session(settings);
+    transaction.commit();
 }
 
 } // namespace partbackfill::worker

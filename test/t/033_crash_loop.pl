@@ -68,6 +68,23 @@ for my $workers (1, 2) {
     check_clean($node, $title);
     $node->safe_psql('postgres', 'UPDATE t SET v = 0');
 }
+for my $workers (1, 2) {
+    my $title = "a source that gives up the locks of its session, with $workers workers";
+    my $holder = session($node);
+    close_gate($holder, 1);
+    my $job = start_job($node, qq{'t', 'SELECT k, CASE WHEN k = 150 THEN length(pg_advisory_unlock_all()::text) WHEN k = 350 AND pass_gate(1) THEN 1 ELSE 1 END AS v FROM harmless',
+        workers => $workers, max_attempts => 2, delay => '0', keep_old => false});
+    await_at_gate($node, 1);
+    await_partition($node, $job, 1, "state <> 'running' AND attempts > 0");
+    await_partition($node, $job, 2, "state = 'done'");
+    is($node->safe_psql('postgres', "SELECT workers FROM backfill_status WHERE job = $job"), $workers, "$title: they are seen at work");
+    open_gate($holder, 1);
+    $holder->quit;
+    is(outlast($job), 'failed', "$title: the job fails");
+    is(states($node, $job), 'failed done done', "$title: the other partitions are done");
+    check_clean($node, $title);
+    $node->safe_psql('postgres', 'UPDATE t SET v = 0');
+}
 {
     my $title = 'the pause after a crash';
     $node->append_conf('postgresql.conf', "partbackfill.crash_pause = '1 h'");

@@ -46,6 +46,9 @@ std::vector<Setting> session_settings();
 // the server refuses is skipped with a warning in the log.
 void set_for_session(const std::vector<Setting> &settings);
 
+// RESET ALL: the settings of the configuration, the database and the role.
+void reset_session();
+
 // Makes one setting for the rest of the session, over anything a role or a
 // database has set.
 void override_for_session(const char *name, const char *value);
