@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What a reader of single rows feels of a backfill of 24 partitions, while another session keeps a transaction that has
 # read the table open for 5 s, again and again: the longest read, by each method and by hand. By 'storage' once more for
-# a reader of another partition. BENCH_ROWS are the rows of a partition.
+# a reader of another partition, who is compared to one of another table: he, too, shares the machine with the builds.
+# BENCH_ROWS are the rows of a partition.
 set -euo pipefail
 # shellcheck source=measure.sh
 source "$(dirname "${BASH_SOURCE[0]}")/measure.sh"
@@ -36,10 +37,11 @@ end_clients() {
     for pid in "${stalled[@]}"; do wait "$pid" || true; done
 }
 
+# job TABLE METHOD
 job() {
     local job state
-    job=$(ask "SELECT backfill_start('events', 'SELECT id, at, kind + 1 AS kind, payload FROM events', range_end => '$((partitions * rows))',
-        swap => '$1', delay => '0', keep_old => false)")
+    job=$(ask "SELECT backfill_start('$1', 'SELECT id, at, kind + 1 AS kind, payload FROM $1', range_end => '$((partitions * rows))',
+        swap => '$2', delay => '0', keep_old => false)")
     state=$(ask "SELECT backfill_wait($job)")
     [[ $state == "done" ]] || fail "the job ended as $state"
 }
@@ -73,17 +75,21 @@ all=$((partitions * rows))
 say
 printf '%-44s %8s %8s %10s %10s %10s %8s\n' "" seconds reads "median ms" "99.9 % ms" "longest ms" "> 50 ms"
 stall "nothing" 0 $all sleep 20
-quiet=$usual
-stall "attach" 0 $all job attach
+stall "attach" 0 $all job events attach
 attach=$longest
-stall "storage" 0 $all job storage
+stall "storage" 0 $all job events storage
 storage=$longest
-stall "storage, a reader of another partition" $all $((all + rows)) job storage
+stall "storage, a reader of another table" $all $((all + rows)) job elsewhere storage
+noise=$usual
+noise_longest=$longest
+stall "storage, a reader of another partition" $all $((all + rows)) job events storage
 other=$usual
+other_longest=$longest
 stall "by hand" 0 $all by_hand
 hand=$longest
 say
 compare "longest read, attach / (lock_timeout + 100 ms)" "$attach" $((lock_timeout + 100)) 1.00
 compare "longest read, storage / (lock_timeout + 100 ms)" "$storage" $((lock_timeout + 100)) 1.00
-compare "99.9 % of reads, storage, elsewhere / nothing" "$other" "$quiet" 2.00
+compare "99.9 % of reads, storage, partition / table" "$other" "$noise" 2.00
+compare "longest read, storage, partition / table" "$other_longest" "$noise_longest" 2.00
 awk -v hand="$hand" -v attach="$attach" 'BEGIN { printf "%-48s %5.1f\n", "longest read, by hand / attach", hand / attach }'
