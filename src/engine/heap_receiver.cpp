@@ -33,6 +33,7 @@ namespace {
 // wide rows need much memory.
 constexpr int kMaxRows = 1000;
 constexpr Size kMaxBytes = 65535;
+constexpr int kRowsPerPace = 8;
 
 struct HeapReceiver {
     DestReceiver base; // must be first: the server knows only this
@@ -56,8 +57,9 @@ struct HeapReceiver {
     int buffered;
     Size buffered_bytes;
     uint64 rows;
-    void (*after_flush)(void *);
-    void *after_flush_argument;
+    void (*pace)(void *);
+    void *pace_argument;
+    int unpaced; // rows since it was called, or would have been
 };
 
 // Not TABLE_INSERT_NO_LOGICAL, which multi-inserts do not know: the loader keeps
@@ -77,6 +79,25 @@ void spare_cache_if_large(HeapReceiver *self) {
     self->spares_cache = true;
 }
 
+void show_progress(const HeapReceiver *self) {
+    pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, static_cast<int64>(self->rows) + self->buffered);
+}
+
+// Also between writes: rows may take long to compute, and who goes slowly shall do
+// so in small steps.
+void keep_pace(HeapReceiver *self) {
+    if (++self->unpaced < kRowsPerPace)
+        return;
+    self->unpaced = 0;
+    show_progress(self);
+    if (self->pace == nullptr)
+        return;
+    const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
+    self->pace(self->pace_argument);
+    MemoryContextSwitchTo(before);
+    MemoryContextReset(self->flush_memory);
+}
+
 void flush(HeapReceiver *self) {
     if (self->buffered == 0)
         return;
@@ -90,14 +111,8 @@ void flush(HeapReceiver *self) {
     self->rows += static_cast<uint64>(self->buffered);
     self->buffered = 0;
     self->buffered_bytes = 0;
-    pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, static_cast<int64>(self->rows));
+    show_progress(self);
     CHECK_FOR_INTERRUPTS();
-    if (self->after_flush == nullptr)
-        return;
-    MemoryContextSwitchTo(self->flush_memory);
-    self->after_flush(self->after_flush_argument);
-    MemoryContextSwitchTo(before);
-    MemoryContextReset(self->flush_memory);
 }
 
 // The source's i-th column converted as INSERT converts it.
@@ -229,6 +244,7 @@ bool receive(TupleTableSlot *source, DestReceiver *receiver) {
     self->buffered_bytes += reinterpret_cast<HeapTupleTableSlot *>(row)->tuple->t_len;
     if (self->buffered == kMaxRows || self->buffered_bytes > kMaxBytes)
         flush(self);
+    keep_pace(self);
     return true;
 }
 
@@ -281,10 +297,10 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
     return &self->base;
 }
 
-void heap_receiver_after_flush(DestReceiver *receiver, void (*function)(void *), void *argument) {
+void heap_receiver_paced_by(DestReceiver *receiver, void (*function)(void *), void *argument) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
-    self->after_flush = function;
-    self->after_flush_argument = argument;
+    self->pace = function;
+    self->pace_argument = argument;
 }
 
 uint64 heap_receiver_finish(DestReceiver *receiver) {

@@ -127,7 +127,7 @@ uint64 load_heap(const LoadRequest &request) {
     DestReceiver *receiver = heap_receiver_create(table, target_attributes(table, request.query.columns),
                                                   static_cast<int>(request.query.columns.size()));
     if (request.pace)
-        heap_receiver_after_flush(receiver, keep_pace, const_cast<LoadRequest *>(&request));
+        heap_receiver_paced_by(receiver, keep_pace, const_cast<LoadRequest *>(&request));
     // What the rows are, and so how they are converted, is known once the query
     // is parsed; whether that may run beside a parallel plan decides how it is
     // planned.

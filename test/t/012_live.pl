@@ -122,6 +122,14 @@ $gate->quit;
 is(wait_job($node, $job), 'done', 'and it is done');
 is($node->safe_psql('postgres', 'TABLE "Odd t" EXCEPT ALL TABLE truth'), '', 'with the right rows');
 
+# Rows that take long are seen one by one, and the job obeys between them.
+$job = start_job($node, q{'"Odd t"', 'SELECT k, v FROM truth WHERE pg_sleep(0.02) IS NOT NULL', delay => '0', keep_old => false});
+await_partition($node, $job, 1, "phase = 'loading' AND rows BETWEEN 8 AND 999");
+$node->safe_psql('postgres', "SELECT backfill_alter($job, nice_ratio => 1)");
+await_partition($node, $job, 1, "throttled_time > '0' AND rows < 1000");
+cancel_job($node, $job);
+is(wait_job($node, $job), 'canceled', 'and canceled');
+
 # Time in which a job can do nothing says nothing of its pace.
 $node->safe_psql('postgres', 'CREATE TABLE sign AS SELECT true AS is_up');
 $job = start_job($node, q{'"Odd t"', 'truth', delay => '0', keep_old => false, throttle_query => 'TABLE sign', nice_ratio => 1});

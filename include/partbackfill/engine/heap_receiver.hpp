@@ -18,9 +18,9 @@ namespace partbackfill::engine {
 // context; everything it allocates goes with heap_receiver_finish or that context.
 DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, int count);
 
-// Has the function called after each multi-insert. It may raise errors, and what it
-// allocates is freed when it is over.
-void heap_receiver_after_flush(DestReceiver *receiver, void (*function)(void *argument), void *argument);
+// Has the function called every few rows. It may raise errors, and what it allocates
+// is freed when it is over.
+void heap_receiver_paced_by(DestReceiver *receiver, void (*function)(void *argument), void *argument);
 
 // Writes what is still buffered and returns how many rows were received.
 uint64 heap_receiver_finish(DestReceiver *receiver);
