@@ -9,7 +9,6 @@ extern "C" {
 #include "executor/nodeModifyTable.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "catalog/pg_proc.h"
@@ -24,6 +23,7 @@ extern "C" {
 
 #include "partbackfill/engine/heap_receiver.hpp"
 #include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/parallel.hpp"
 
 namespace partbackfill::engine {
 
@@ -331,14 +331,7 @@ bool heap_receiver_needs_serial_plan(DestReceiver *receiver, TupleDesc source) {
             if (TupleDescAttr(desc, desc->constr->defval[i].adnum - 1)->attgenerated != '\0')
                 expressions = lappend(expressions, stringToNode(desc->constr->defval[i].adbin));
     }
-    auto *query = makeNode(Query);
-    query->commandType = CMD_SELECT;
-    query->jointree = makeFromExpr(NIL, nullptr);
-    for (int i = 0; i < list_length(expressions); i++)
-        query->targetList = lappend(query->targetList,
-                                    makeTargetEntry(static_cast<Expr *>(list_nth(expressions, i)),
-                                                    static_cast<AttrNumber>(i + 1), nullptr, false));
-    if (max_parallel_hazard(query) == PROPARALLEL_UNSAFE)
+    if (pg::parallel_hazard(expressions) == PROPARALLEL_UNSAFE)
         return true;
     // A cast to a domain runs the domain's constraints, which no plan shows.
     for (int i = 0; converts && i < desc->natts; i++)

@@ -18,6 +18,7 @@ extern "C" {
 #include <fmt/format.h>
 
 #include "partbackfill/engine/heap_receiver.hpp"
+#include "partbackfill/engine/index_builds.hpp"
 #include "partbackfill/engine/loader.hpp"
 #include "partbackfill/engine/plan.hpp"
 #include "partbackfill/pg/compat.hpp"
@@ -210,7 +211,7 @@ std::uint64_t load(const LoadRequest &request) {
     return rows;
 }
 
-void build_indexes(Oid shadow, const std::function<void(int, int)> &before) {
+void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, int)> &before) {
     if (!is_plain_heap(shadow))
         return;
     struct Indexes {
@@ -228,10 +229,16 @@ void build_indexes(Oid shadow, const std::function<void(int, int)> &before) {
         table_close(table, NoLock);
         return found;
     });
-    for (int i = 0; i < indexes.count; i++) {
-        before(i + 1, indexes.count);
+    std::vector<Oid> left(indexes.oids, indexes.oids + indexes.count);
+    if (side_by_side && indexes.count > 1) {
+        before(1, indexes.count);
+        left = build_side_by_side(shadow, left);
+    }
+    int done = indexes.count - static_cast<int>(left.size());
+    for (const Oid index : left) {
+        before(++done, indexes.count);
         pg::guard([&] {
-            pg::rebuild_index(indexes.oids[i], indexes.persistence);
+            pg::rebuild_index(index, indexes.persistence);
             CommandCounterIncrement();
         });
     }

@@ -12,6 +12,7 @@ extern "C" {
 #include "storage/sinvaladt.h"
 #include "utils/backend_status.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/guc_tables.h"
 #include "utils/wait_event.h"
 }
@@ -28,6 +29,27 @@ void set_new_file(Relation relation) {
 #else
     RelationSetNewRelfilenode(relation, relation->rd_rel->relpersistence);
 #endif
+}
+
+OwnerContext become_restricted_owner(Oid table) {
+    OwnerContext before{};
+    GetUserIdAndSecContext(&before.user, &before.security);
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for relation %u", table);
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    SetUserIdAndSecContext(owner, before.security | SECURITY_RESTRICTED_OPERATION);
+    before.settings = NewGUCNestLevel();
+#if PG_VERSION_NUM >= 170000
+    RestrictSearchPath();
+#endif
+    return before;
+}
+
+void become_again(const OwnerContext &before) {
+    AtEOXact_GUC(false, before.settings);
+    SetUserIdAndSecContext(before.user, before.security);
 }
 
 bool file_is_of_this_subtransaction(Relation relation) {

@@ -209,7 +209,8 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
         figures.rows = static_cast<std::int64_t>(engine::load(request));
         loaded = Clock::now();
         show_rows(figures.rows);
-        engine::build_indexes(partition.shadow, [&](int k, int n) {
+        const bool hurried = pacer == nullptr || !pacer->slows_down();
+        engine::build_indexes(partition.shadow, hurried, [&](int k, int n) {
             keep_pace();
             show_phase(partition, Phase::indexing, k, n);
             reach("index", partition);

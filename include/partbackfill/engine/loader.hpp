@@ -42,8 +42,9 @@ void lock_for_load(Oid shadow);
 std::uint64_t load(const LoadRequest &request);
 
 // Builds every index of the shadow in bulk, constraints checked; calls
-// `before(k, n)` before the k-th of n. Nothing to do after an INSERT ... SELECT.
-void build_indexes(Oid shadow, const std::function<void(int, int)> &before);
+// `before(k, n)` before the k-th of n, or once before those that are built side by
+// side, if they may be. Nothing to do after an INSERT ... SELECT.
+void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, int)> &before);
 
 // ANALYZE: a partition without statistics is never shown to readers.
 void analyze(Oid shadow);

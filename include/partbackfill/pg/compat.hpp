@@ -33,6 +33,16 @@ Oid define_index(Oid table, IndexStmt *statement);
 // constraints checked, progress reported. ACCESS EXCLUSIVE on the index.
 void rebuild_index(Oid index, char persistence);
 
+// As the server builds indexes: expressions are computed as the table's owner, who
+// cannot do anything to the session. An abort undoes it as well.
+struct OwnerContext {
+    Oid user;
+    int security;
+    int settings;
+};
+OwnerContext become_restricted_owner(Oid table);
+void become_again(const OwnerContext &before);
+
 // Whether the relation got its present file in the present subtransaction:
 // only then may rows be written as frozen.
 bool file_is_of_this_subtransaction(Relation relation);

@@ -32,6 +32,10 @@ public:
     // How long that partition has been made to wait.
     const Waited &waited() const noexcept { return waited_; }
 
+    // Whether something may make the job wait often, also between its indexes.
+    bool slows_down() const noexcept {
+        return pace_.nice_ratio > 0 || pace_.max_wal_rate > 0 || pace_.max_replica_lag || pace_.throttle_query;
+    }
     // Whether the query must be one beside which everything is legal.
     bool wants_serial_plan() const noexcept { return pace_.throttle_query.has_value(); }
     // True once after check() has raised an error to end a parallel query, since it
