@@ -26,6 +26,7 @@ extern "C" {
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/param_datum.hpp"
+#include "partbackfill/pg/read_ahead.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::engine {
@@ -203,6 +204,7 @@ std::uint64_t load(const LoadRequest &request) {
     std::uint64_t rows = 0;
     if (is_plain_heap(request.shadow)) {
         const pg::ReadOnlyScope read_only;
+        const pg::ReadAhead ahead(request.reads_ahead);
         rows = pg::guard([&] { return load_heap(request); });
     } else {
         rows = load_by_insert(request, shadow);

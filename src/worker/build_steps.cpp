@@ -187,6 +187,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
                       fmt::format("partition \"{}\" is gone", partition.name));
         request = load_request(job, partition, *leaf);
     }
+    request.reads_ahead = true;
     const auto keep_pace = [&] {
         if (pacer != nullptr)
             pacer->check();
@@ -195,6 +196,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
         pacer->fills(partition.shadow);
         request.pace = keep_pace;
         request.serial = pacer->wants_serial_plan();
+        request.reads_ahead = !pacer->slows_down();
     }
     job::BuildFigures figures;
     engine::Sight seen;
@@ -209,8 +211,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
         figures.rows = static_cast<std::int64_t>(engine::load(request));
         loaded = Clock::now();
         show_rows(figures.rows);
-        const bool hurried = pacer == nullptr || !pacer->slows_down();
-        engine::build_indexes(partition.shadow, hurried, [&](int k, int n) {
+        engine::build_indexes(partition.shadow, request.reads_ahead, [&](int k, int n) {
             keep_pace();
             show_phase(partition, Phase::indexing, k, n);
             reach("index", partition);

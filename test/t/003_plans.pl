@@ -104,6 +104,25 @@ my $parallel = 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET mi
     unlike($plans[0], qr/Gather/, 'a plan by the defaults: one of this size is not parallel');
 }
 
+{
+    my $title = 'a query that is worth a worker';
+    my @plans = rebuild($title, 't', 'SELECT k, v FROM heap ORDER BY v', 'SET parallel_setup_cost = 0.1');
+    like($plans[$_], qr/Gather.*Workers Launched: 1\b.*Single Copy: true/s, "$title: one computes it, for partition $_") for 0, 1;
+    is(difference('TABLE t', 'SELECT * FROM heap WHERE k < 2000'), '0', "$title: the rows");
+    is($node->safe_psql('postgres', 'SELECT array_agg(v ORDER BY ctid) = array_agg(v ORDER BY v) FROM t_1'), 't', "$title: in their order");
+    for my $case (
+        [ 'one for which no worker is free', 'SELECT k, v FROM heap', 'SET parallel_setup_cost = 0.1; SET max_parallel_workers = 0' ],
+        [ 'one in a session without workers', 'SELECT k, v FROM heap', 'SET parallel_setup_cost = 0.1; SET max_parallel_workers_per_gather = 0' ],
+        [ 'one that calls what is not safe', 'SELECT k, v FROM heap WHERE random() >= 0', 'SET parallel_setup_cost = 0.1' ],
+        [ 'a query that is not worth one', 'SELECT k, v FROM heap', 'SET parallel_setup_cost = 1000000' ])
+    {
+        my ($other, $source, $settings) = @$case;
+        @plans = rebuild($other, 't', $source, $settings);
+        unlike($plans[0], qr/Workers Launched: [1-9]/, "$other: no worker computes it");
+        is(difference('TABLE t', 'SELECT * FROM heap WHERE k < 2000'), '0', "$other: the rows");
+    }
+}
+
 $node->safe_psql('postgres', <<'SQL');
     -- What may not be called while workers run: it begins a subtransaction, which is an error then.
     CREATE FUNCTION unsafe(v text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$

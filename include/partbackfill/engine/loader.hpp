@@ -18,6 +18,7 @@ struct LoadRequest {
     std::set<std::string> key_columns; // must come out with the keys' types
     std::function<void()> pace;        // called after each bit of work, in the middle of the query
     bool serial = false;               // not by parallel workers, beside which less is legal
+    bool reads_ahead = false;          // by one parallel worker when the server would take none
 };
 
 // ACCESS EXCLUSIVE on the shadow to the end of the transaction, as load() takes it

@@ -1,0 +1,67 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/planner.h"
+#include "utils/guc.h"
+}
+
+#include "partbackfill/pg/read_ahead.hpp"
+
+namespace partbackfill::pg {
+
+namespace {
+
+// Whoever pays for the start of a worker shall get it back many times.
+constexpr double kSetupCosts = 5;
+
+#if PG_VERSION_NUM >= 160000
+constexpr const char *kGatherOnTop = "debug_parallel_query";
+#else
+constexpr const char *kGatherOnTop = "force_parallel_mode";
+#endif
+
+planner_hook_type previous = nullptr;
+bool installed = false;
+bool wanted = false;
+
+// C-style, both: the server calls them.
+
+bool is_worth_it(const PlannedStmt *plan, int options) {
+    return (options & CURSOR_OPT_PARALLEL_OK) != 0 && plan->commandType == CMD_SELECT && !plan->parallelModeNeeded &&
+           plan->planTree->parallel_safe && plan->planTree->total_cost >= kSetupCosts * parallel_setup_cost;
+}
+
+PlannedStmt *plan_query(Query *query, const char *text, int options, ParamListInfo params) {
+    const planner_hook_type next = previous != nullptr ? previous : standard_planner;
+    if (!wanted)
+        return next(query, text, options, params);
+    wanted = false;
+    // Planning changes the query.
+    PlannedStmt *plan = next(static_cast<Query *>(copyObjectImpl(query)), text, options, params);
+    if (!is_worth_it(plan, options))
+        return plan;
+    // For the planner alone: what runs later plans queries of its own.
+    const int settings = NewGUCNestLevel();
+    set_config_option(kGatherOnTop, "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    plan = next(query, text, options, params);
+    AtEOXact_GUC(false, settings);
+    return plan;
+}
+
+} // namespace
+
+ReadAhead::ReadAhead(bool wants) {
+    if (!installed) {
+        previous = planner_hook;
+        planner_hook = plan_query;
+        installed = true;
+    }
+    wanted = wants;
+}
+
+ReadAhead::~ReadAhead() { wanted = false; }
+
+} // namespace partbackfill::pg
