@@ -68,8 +68,10 @@ my %faults = (
     },
     'pg_terminate_backend' => sub {
         my ($node, $pids) = @_;
-        # Their colleagues, too: they have the fault point still, and would take the partitions over.
-        $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE backend_type = 'partbackfill worker'");
+        # Their colleagues, too, and all at once: they have the fault point still, and would take the partitions over.
+        my $struck = $node->safe_psql('postgres',
+            "SELECT string_agg(pid::text, ', ') FROM pg_stat_activity WHERE backend_type = 'partbackfill worker' AND pg_terminate_backend(pid)");
+        await($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid IN ($struck)");
         return ('done', 0);
     },
     'immediate stop' => sub {
