@@ -70,7 +70,8 @@ my %faults = (
         my ($node, $pids) = @_;
         # Their colleagues, too, and all at once: they have the fault point still, and would take the partitions over.
         my $struck = $node->safe_psql('postgres',
-            "SELECT string_agg(pid::text, ', ') FROM pg_stat_activity WHERE backend_type = 'partbackfill worker' AND pg_terminate_backend(pid)");
+            "SELECT string_agg(pid::text, ', ') FROM (SELECT pid FROM pg_stat_activity WHERE backend_type = 'partbackfill worker' OFFSET 0) AS worker
+             WHERE pg_terminate_backend(pid)");
         await($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid IN ($struck)");
         return ('done', 0);
     },
