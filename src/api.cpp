@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/engine/door.hpp"
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/shadow.hpp"

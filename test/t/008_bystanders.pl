@@ -40,6 +40,26 @@ for my $change ('COMMENT ON INDEX t_1_v_idx IS $$x$$', 'GRANT SELECT ON t_1 TO m
 is($node->safe_psql('postgres', q{SELECT has_table_privilege('mallory', 't_1', 'SELECT')}), 't',
     'what was granted meanwhile is not lost');
 
+# Somebody who has the partition locked when its rows are in: they are not given up for him.
+{
+    my ($gate, $other) = (session($node), session($node));
+    close_gate($gate, 1);
+    my $job = start_job($node, q{'t', 'SELECT k, ''newer''::text AS v FROM generate_series(0, 9) AS k WHERE pass_gate(1)', delay => '0', keep_old => false, lock_timeout => '10 ms'});
+    await_at_gate($node, 1);
+    $other->query_safe('BEGIN; LOCK TABLE t_1 IN ACCESS EXCLUSIVE MODE');
+    open_gate($gate, 1);
+    # Between two tries it stands in no queue.
+    await($node, "SELECT count(*) = 1 FROM backfill_progress AS p JOIN pg_stat_activity AS a ON a.pid = p.worker_pid"
+        . " WHERE p.job = $job AND p.phase = 'validating' AND a.wait_event_type = 'Extension'");
+    # He gets what he asks for next, and no deadlock with a worker that stands in a queue.
+    is($other->query_safe('ALTER TABLE t_1 ALTER v SET STATISTICS -1; SELECT 1; ROLLBACK'), '1', 'a lock on the partition: who has it goes on');
+    is(wait_job($node, $job), 'done', 'a lock on the partition: the job is done after it');
+    is($node->safe_psql('postgres', "SELECT attempts + rebuilds FROM backfill_progress WHERE job = $job"), '1', 'a lock on the partition: with the rows of its first build');
+    is($node->safe_psql('postgres', 'SELECT count(*), min(v) FROM t'), '10|newer', 'a lock on the partition: which are right');
+    $_->quit for $gate, $other;
+    check_clean($node, 'a lock on the partition');
+}
+
 # Somebody who changes the definition all the time: the partition is not built for ever.
 {
     my $other = session($node);

@@ -23,17 +23,13 @@ std::vector<Oid> selected_oids(const Target &target);
 // PinnedSettings scope.
 std::vector<Hazard> warnings(const Target &target);
 
-// Raises the first such reason for this leaf.
+// Raises the first such reason of a selected leaf, or of this one.
+void check_refusals(const Target &target, const std::string &method);
 void check_can_be_carried(const Leaf &leaf, const std::string &method);
 
 // Raises when a foreign key of another table refers to one of the leaves: by the
 // storage method the key stays, and a row that nobody noticed, to which it refers
 // by then, would go.
 void check_can_ignore_writes(const std::vector<Oid> &leaves);
-
-// Raises on what would make the job fail later, as the current role: not the
-// owner of a table, no CREATE on a schema or a tablespace, two leaves of one
-// name, a foreign-table or temporary partition, anything of refusals().
-void check_at_door(const Target &target, const std::string &method);
 
 } // namespace partbackfill::engine

@@ -51,7 +51,7 @@ bool worth_queueing(const std::vector<TableLock> &locks, std::chrono::millisecon
 // Whether somebody waits for a table that we have locked ACCESS EXCLUSIVE.
 bool is_awaited(Oid table);
 
-// Whether the error says that others are in the way, for now.
+// Whether the error says that others are in the way: it may pass when tried again.
 bool is_contention(const pg::Error &error);
 
 // For what follows once the locks are had: statements meet locks that cannot all
