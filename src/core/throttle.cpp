@@ -7,6 +7,7 @@ namespace partbackfill::core {
 namespace {
 
 constexpr Seconds kMostSaved{0.5};
+constexpr Seconds kLateWakeUp{0.01};
 constexpr Seconds kRecent{2};
 
 } // namespace
@@ -43,8 +44,12 @@ void NiceRatio::set(double ratio) noexcept {
         owed_ = Seconds(0);
 }
 
-// What was slept for another reason counts too, but is not saved for later.
-void NiceRatio::slept(Seconds time) noexcept { owed_ = std::max(Seconds(0), owed_ - time); }
+// What was slept for another reason counts too, but is not saved for later. Waking up
+// late is made up for, or it would add up over many sleeps.
+void NiceRatio::slept(Seconds time) noexcept {
+    if (ratio_ > 0)
+        owed_ = std::max(-kLateWakeUp, owed_ - time);
+}
 
 bool Hysteresis::update(bool seen, TimePoint now) {
     if (seen)

@@ -211,12 +211,16 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
         figures.rows = static_cast<std::int64_t>(engine::load(request));
         loaded = Clock::now();
         show_rows(figures.rows);
+        const auto settle = [&] {
+            if (pacer != nullptr)
+                pacer->settle();
+        };
         engine::build_indexes(partition.shadow, request.reads_ahead, [&](int k, int n) {
-            keep_pace();
+            settle();
             show_phase(partition, Phase::indexing, k, n);
             reach("index", partition);
         });
-        keep_pace();
+        settle();
         indexed = Clock::now();
         show_phase(partition, Phase::validating);
         finish_shadow(job, partition);
@@ -229,6 +233,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
     figures.wal_bytes = static_cast<std::int64_t>(pg::wal_bytes_written() - wal_before);
     figures.seconds = Clock::now() - begun;
     if (pacer != nullptr) {
+        pacer->end();
         figures.throttled = pacer->waited().throttled;
         figures.held = pacer->waited().held;
     }

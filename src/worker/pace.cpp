@@ -1,6 +1,7 @@
 #include "partbackfill/worker/pace.hpp"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -18,8 +19,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using core::Seconds;
 
-// Less is not worth a sleep; it is owed until there is more. Others shall find the
-// processor taken for moments only.
+// Less is not worth a sleep; it is owed until there is more.
 constexpr Seconds kShortest{0.002};
 // Between looks at the settings and the signals.
 constexpr Seconds kBetweenLooks{1};
@@ -33,6 +33,10 @@ void Pacer::begin(const job::Partition &partition) {
     waited_ = {};
     seen_throttled_ = Seconds(0);
     shadow_ = kNoOid;
+    // What was done since the last build is not this one's work, but its WAL counts.
+    const auto written = pg::wal_bytes_written();
+    wal_.spend(static_cast<double>(written - wal_marked_), Clock::now());
+    wal_marked_ = written;
     for (bool first = true;; first = false) {
         {
             pg::Transaction transaction;
@@ -45,27 +49,39 @@ void Pacer::begin(const job::Partition &partition) {
             look();
             transaction.commit();
         }
-        if (held_by_.empty())
+        if (!held_by_.empty())
+            waited_.held += nap(kBetweenLooks);
+        else if (owed() >= kShortest)
+            nap(std::min(owed(), kBetweenLooks));
+        else
             break;
-        waited_.held += nap(kBetweenLooks);
     }
-    // What was done since the last build is not this one's work.
-    const auto written = pg::wal_bytes_written();
-    wal_.spend(static_cast<double>(written - wal_marked_), Clock::now());
-    wal_marked_ = written;
     marked_ = Clock::now();
 }
 
 void Pacer::check() {
     // Called every few rows: what costs no pause is accounted for at the next look.
-    if (pace_.nice_ratio <= 0 && pace_.max_wal_rate <= 0 && Clock::now() - looked_ < kBetweenLooks)
+    const bool owes = pace_.nice_ratio > 0 || pace_.max_wal_rate > 0;
+    if (!owes && Clock::now() - looked_ < kBetweenLooks)
         return;
+    // Between sleeps, too, whoever waits for this processor goes first.
+    if (owes)
+        std::this_thread::yield();
+    serve();
+    if (nice_.is_due() || wal_.debt(Clock::now()) >= kShortest)
+        pay();
+}
+
+void Pacer::settle() {
+    serve();
+    pay();
+}
+
+void Pacer::serve() {
     account();
     if (Clock::now() - looked_ >= kBetweenLooks)
         look();
     wait_for_signals();
-    pay();
-    marked_ = Clock::now();
 }
 
 bool Pacer::wants_another_plan() noexcept { return std::exchange(another_plan_, false); }
@@ -112,12 +128,8 @@ void Pacer::wait_for_signals() {
 
 // In short naps, since the settings may change meanwhile.
 void Pacer::pay() {
-    for (;;) {
-        const auto now = Clock::now();
-        const Seconds owed = std::max(wal_.debt(now), nice_.owed());
-        if (owed < kShortest)
-            return;
-        const Seconds until_look = looked_ + kBetweenLooks - now;
+    while (owed() >= kShortest) {
+        const Seconds until_look = looked_ + kBetweenLooks - Clock::now();
         if (until_look <= Seconds(0)) {
             look();
             wait_for_signals();
@@ -126,9 +138,11 @@ void Pacer::pay() {
         if (!says_why_)
             show_waiting(waited_, reason());
         says_why_ = true;
-        nap(std::min(owed, until_look));
+        nap(std::min(owed(), until_look));
     }
 }
+
+Seconds Pacer::owed() { return std::max(wal_.debt(Clock::now()), nice_.owed()); }
 
 Seconds Pacer::nap(Seconds time) {
     const auto begun = Clock::now();
@@ -136,6 +150,7 @@ Seconds Pacer::nap(Seconds time) {
     const Seconds slept = Clock::now() - begun;
     nice_.slept(slept);
     waited_.throttled += slept;
+    marked_ = Clock::now();
     return slept;
 }
 

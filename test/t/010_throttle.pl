@@ -93,6 +93,22 @@ cancel_job($primary, $job);
 is($primary->safe_psql('postgres', 'SELECT count(*) FROM stop_sign'), '1', 'the query wrote nothing');
 check_clean($primary, 'a throttle_query that writes');
 
+# Builds that are too short to be interrupted pay all the same: between their parts, and the rest before the next one.
+$primary->safe_psql('postgres', <<'SQL');
+    CREATE TABLE s (k integer PRIMARY KEY, v text) PARTITION BY RANGE (k);
+    SELECT format('CREATE TABLE s_%s PARTITION OF s FOR VALUES FROM (%s) TO (%s)', n, n, n + 1)
+    FROM generate_series(1, 8) AS n
+    \gexec
+    INSERT INTO s SELECT k, 'old' FROM generate_series(1, 8) AS k;
+SQL
+$job = start_job($primary, "'s', 's', delay => '0', keep_old => false, nice_ratio => 20");
+is(wait_job($primary, $job), 'done', 'a job of small partitions is done');
+is($primary->safe_psql('postgres', <<"SQL"), 't|t', 'and slept for most of the time');
+    SELECT count(*) = 8 AND bool_and(p.throttled_time > '0'),
+           sum(p.throttled_time) > (SELECT s.finished_at - s.started_at FROM backfill_status AS s WHERE s.job = $job) / 2
+    FROM backfill_progress AS p WHERE p.job = $job
+SQL
+
 # A standby that does not replay what it gets.
 $primary->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('slow_standby');

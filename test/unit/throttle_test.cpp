@@ -71,10 +71,40 @@ TEST(NiceRatio, SleepsInProportion) {
     nice.slept(Seconds(1.5));
     EXPECT_NEAR(nice.owed().count(), 0.5, 1e-9);
     nice.slept(Seconds(100)); // slept for another reason: no credit
-    EXPECT_EQ(nice.owed().count(), 0);
+    EXPECT_NEAR(nice.owed().count(), 0, 0.0101);
     nice.worked(Seconds(1));
     nice.set(0);
     EXPECT_EQ(nice.owed().count(), 0);
+    nice.slept(Seconds(1));
+    EXPECT_EQ(nice.owed().count(), 0);
+}
+
+TEST(NiceRatio, MakesUpForLateWakeUps) {
+    NiceRatio nice;
+    nice.set(1);
+    double worked = 0;
+    double slept = 0;
+    for (int i = 0; i < 1000; i++) {
+        nice.worked(Seconds(0.002));
+        worked += 0.002;
+        if (nice.owed() < Seconds(0.002))
+            continue;
+        const Seconds took = nice.owed() + Seconds(0.001);
+        nice.slept(took);
+        slept += took.count();
+    }
+    EXPECT_NEAR(slept / worked, 1, 0.01);
+}
+
+TEST(NiceRatio, InterruptsWorkOnlyForSomeTime) {
+    NiceRatio nice;
+    nice.set(4);
+    nice.worked(Seconds(0.12));
+    EXPECT_FALSE(nice.is_due());
+    nice.worked(Seconds(0.01));
+    EXPECT_TRUE(nice.is_due());
+    nice.slept(nice.owed());
+    EXPECT_FALSE(nice.is_due());
 }
 
 TEST(Hysteresis, HoldsUntilItStaysClear) {

@@ -30,14 +30,19 @@ private:
     TimePoint filled_;
 };
 
-// Seconds to sleep for each second worked.
+// Seconds to sleep for each second worked. Many short sleeps would hurt more than few
+// long ones, others too: each time the caches are cold, and tasks are moved about
+// between processors.
 class NiceRatio {
 public:
+    static constexpr Seconds kWorthASleep{0.5};
     // A new ratio holds for the work to come; 0 forgives what is owed.
     void set(double ratio) noexcept;
     void worked(Seconds time) noexcept { owed_ += time * ratio_; }
     void slept(Seconds time) noexcept;
     Seconds owed() const noexcept { return owed_; }
+    // Whether work need be interrupted for it.
+    bool is_due() const noexcept { return owed_ >= kWorthASleep; }
 
 private:
     double ratio_ = 0;

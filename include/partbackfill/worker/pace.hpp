@@ -25,10 +25,14 @@ public:
     void begin(const job::Partition &partition);
     // Its shadow, once it is there: what is in it is not still to be written.
     void fills(Oid shadow) noexcept { shadow_ = shadow; }
-    // In its build, after each bit of work: waits for as long as is owed for it, and
-    // while something speaks against going on. Legal while a query runs, in parallel
-    // mode too.
+    // In its build, after each bit of work: waits once enough is owed for it, and while
+    // something speaks against going on; gives way to who waits for the processor. Legal
+    // while a query runs, in parallel mode too.
     void check();
+    // The same between the parts of a build, for all that is owed.
+    void settle();
+    // The build is over: what it still owes is waited for before the next one.
+    void end() { account(); }
     // How long that partition has been made to wait.
     const Waited &waited() const noexcept { return waited_; }
 
@@ -44,9 +48,11 @@ public:
 
 private:
     void account();
+    void serve();
     void look();
     void wait_for_signals();
     void pay();
+    core::Seconds owed();
     core::Seconds nap(core::Seconds time);
     std::string reason() const;
 
