@@ -82,6 +82,7 @@ void Pacer::serve() {
     if (Clock::now() - looked_ >= kBetweenLooks)
         look();
     wait_for_signals();
+    marked_ = Clock::now(); // looking is not work
 }
 
 bool Pacer::wants_another_plan() noexcept { return std::exchange(another_plan_, false); }
