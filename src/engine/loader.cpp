@@ -232,13 +232,18 @@ void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, 
         return found;
     });
     std::vector<Oid> left(indexes.oids, indexes.oids + indexes.count);
+    int begun = 0;
+    const auto begin = [&](int k) {
+        if (k > begun)
+            before(begun = k, indexes.count);
+    };
     if (side_by_side && indexes.count > 1) {
-        before(1, indexes.count);
+        begin(1);
         left = build_side_by_side(shadow, left);
     }
     int done = indexes.count - static_cast<int>(left.size());
     for (const Oid index : left) {
-        before(++done, indexes.count);
+        begin(++done);
         pg::guard([&] {
             pg::rebuild_index(index, indexes.persistence);
             CommandCounterIncrement();

@@ -215,7 +215,8 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
             if (pacer != nullptr)
                 pacer->settle();
         };
-        engine::build_indexes(partition.shadow, request.reads_ahead, [&](int k, int n) {
+        const bool side_by_side = pacer == nullptr || !pacer->waits_between_indexes();
+        engine::build_indexes(partition.shadow, side_by_side, [&](int k, int n) {
             settle();
             show_phase(partition, Phase::indexing, k, n);
             reach("index", partition);

@@ -107,9 +107,9 @@ SQL
 
 # A job that is held in the builds of three indexes; the parallel workers of its worker.
 sub start_held {
-    my ($title) = @_;
+    my ($title, $settings) = (@_, '');
     close_gate($holder, $_) for 1 .. 3;
-    my $job = start_job($node, q{'gated', 'SELECT k, ''new''::text AS v FROM generate_series(0, 4999) AS k', max_attempts => 2, delay => '0', keep_old => false});
+    my $job = start_job($node, qq{'gated', 'SELECT k, ''new''::text AS v FROM generate_series(0, 4999) AS k', max_attempts => 2, delay => '0', keep_old => false$settings});
     my $workers = "FROM pg_stat_activity AS w JOIN backfill_progress AS p ON p.job = $job AND p.worker_pid = w.leader_pid WHERE w.backend_type = 'parallel worker'";
     await($node, "SELECT count(DISTINCT objid) = 3 FROM pg_locks WHERE locktype = 'advisory' AND objid IN (1, 2, 3) AND NOT granted");
     is($node->safe_psql('postgres', "SELECT count(*) $workers"), '2', "$title: each of the indexes is built by one process");
@@ -139,6 +139,28 @@ sub start_held {
     open_gate($holder, $_) for 1 .. 3;
     is(wait_job($node, $job), 'canceled', "$title: the job is canceled");
     is($node->safe_psql('postgres', 'SELECT count(*), min(v) FROM gated'), '5000|old', "$title: the rows are the old ones");
+    check_clean($node, $title);
+}
+{
+    my $title = 'with nice_ratio';
+    my ($job) = start_held($title, ', nice_ratio => 0.1');
+    open_gate($holder, $_) for 1 .. 3;
+    is(wait_job($node, $job), 'done', "$title: the job is done");
+    check_indexes('gated', $title);
+}
+{
+    my $title = 'with max_wal_rate';
+    close_gate($holder, $_) for 1 .. 3;
+    my $job = start_job($node, q{'gated', 'SELECT k, ''new''::text AS v FROM generate_series(0, 4999) AS k', delay => '0', keep_old => false, max_wal_rate => '1GB'});
+    for my $k (1 .. 3) {
+        await_worker($node, $job, "query LIKE '%indexing $k/3%'");
+        await($node, 'SELECT count(DISTINCT objid) = 1 FROM pg_locks WHERE locktype = \'advisory\' AND objid IN (1, 2, 3) AND NOT granted');
+        is($node->safe_psql('postgres', "SELECT DISTINCT objid FROM pg_locks WHERE locktype = 'advisory' AND objid IN (1, 2, 3) AND NOT granted"),
+            $k, "$title: index $k of 3, and no other");
+        open_gate($holder, $k);
+    }
+    is(wait_job($node, $job), 'done', "$title: the job is done");
+    check_indexes('gated', $title);
     check_clean($node, $title);
 }
 

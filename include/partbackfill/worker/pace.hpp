@@ -36,9 +36,12 @@ public:
     // How long that partition has been made to wait.
     const Waited &waited() const noexcept { return waited_; }
 
-    // Whether something may make the job wait often, also between its indexes.
-    bool slows_down() const noexcept {
-        return pace_.nice_ratio > 0 || pace_.max_wal_rate > 0 || pace_.max_replica_lag || pace_.throttle_query;
+    // Whether something may make the job wait in the middle of a query, and so no other
+    // process may go on with that meanwhile.
+    bool slows_down() const noexcept { return pace_.nice_ratio > 0 || waits_between_indexes(); }
+    // For nice_ratio it is all the same whether one waits after each index or after all.
+    bool waits_between_indexes() const noexcept {
+        return pace_.max_wal_rate > 0 || pace_.max_replica_lag || pace_.throttle_query;
     }
     // Whether the query must be one beside which everything is legal.
     bool wants_serial_plan() const noexcept { return pace_.throttle_query.has_value(); }
