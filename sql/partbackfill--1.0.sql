@@ -128,7 +128,7 @@ COMMENT ON COLUMN @extschema@.backfill_control.seen_guard IS 'versions of the gu
 COMMENT ON COLUMN @extschema@.backfill_control.seen_file IS 'file of the live partition that the build saw; another one at the swap means a rebuild';
 COMMENT ON COLUMN @extschema@.backfill_control.seal IS 'digest of the shadow''s definition as it was made, then built; another one means that somebody changed it';
 COMMENT ON COLUMN @extschema@.backfill_control.throttled_time IS 'how long its builds were made to wait';
-COMMENT ON COLUMN @extschema@.backfill_control.held_time IS 'the part of it in which nothing could be done: waiting for a standby, throttle_query or the disk';
+COMMENT ON COLUMN @extschema@.backfill_control.held_time IS 'what the job lost of its time while nothing could be done: waiting for a standby, throttle_query or the disk';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the table being built beside it';
 COMMENT ON COLUMN @extschema@.backfill_control.built IS 'that table is complete: nothing but the swap is left to do';
 COMMENT ON COLUMN @extschema@.backfill_control.orphaned IS 'how often a worker died that had it in hand when it was ready';
@@ -400,7 +400,7 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
                COALESCE(pg_catalog.sum(p.rows), 0)::bigint AS rows,
                -- Without the time in which all of it had to wait for something: it tells nothing of the pace.
                GREATEST(pg_catalog.date_part('epoch', COALESCE(j.rested_at, pg_catalog.clock_timestamp()) - j.started_at - j.idle_time)
-                   - h.seconds / j.workers, 0)::numeric AS seconds,
+                   - h.seconds, 0)::numeric AS seconds,
                pg_catalog.string_agg(DISTINCT p.waiting_on, '; ') AS waiting_on
         FROM @extschema@.backfill_progress AS p
         WHERE p.job = j.job

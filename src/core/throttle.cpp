@@ -24,11 +24,14 @@ void TokenBucket::set_rate(double rate, TimePoint now) {
         tokens_ = 0;
 }
 
+// The bytes of a long step were written all along: its tokens are there for them, and
+// only what is left over is more than may be saved.
 void TokenBucket::spend(double amount, TimePoint now) {
     if (rate_ <= 0)
         return;
+    tokens_ += rate_ * Seconds(now - filled_).count() - amount;
+    filled_ = now;
     fill(now);
-    tokens_ -= amount;
 }
 
 Seconds TokenBucket::debt(TimePoint now) {
@@ -39,9 +42,11 @@ Seconds TokenBucket::debt(TimePoint now) {
 }
 
 void NiceRatio::set(double ratio) noexcept {
-    ratio_ = ratio;
-    if (ratio_ <= 0)
+    if (ratio <= 0)
         owed_ = Seconds(0);
+    else if (ratio < ratio_)
+        owed_ *= ratio / ratio_;
+    ratio_ = ratio;
 }
 
 // What was slept for another reason counts too, but is not saved for later. Waking up

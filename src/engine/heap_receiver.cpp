@@ -21,6 +21,8 @@ extern "C" {
 #include "utils/rel.h"
 }
 
+#include <chrono>
+
 #include "partbackfill/engine/heap_receiver.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/parallel.hpp"
@@ -33,7 +35,9 @@ namespace {
 // wide rows need much memory.
 constexpr int kMaxRows = 1000;
 constexpr Size kMaxBytes = 65535;
+// The pace is looked at after some rows, but after each that takes long.
 constexpr int kRowsPerPace = 8;
+constexpr std::chrono::milliseconds kLongRow{10};
 
 struct HeapReceiver {
     DestReceiver base; // must be first: the server knows only this
@@ -60,6 +64,8 @@ struct HeapReceiver {
     void (*pace)(void *);
     void *pace_argument;
     int unpaced; // rows since it was called, or would have been
+    int pace_after;
+    std::chrono::steady_clock::time_point paced_at;
 };
 
 // Not TABLE_INSERT_NO_LOGICAL, which multi-inserts do not know: the loader keeps
@@ -86,16 +92,19 @@ void show_progress(const HeapReceiver *self) {
 // Also between writes: rows may take long to compute, and who goes slowly shall do
 // so in small steps.
 void keep_pace(HeapReceiver *self) {
-    if (++self->unpaced < kRowsPerPace)
+    if (++self->unpaced < self->pace_after)
         return;
     self->unpaced = 0;
+    const bool slow = std::chrono::steady_clock::now() - self->paced_at > kLongRow;
+    self->pace_after = slow ? 1 : Min(2 * self->pace_after, kRowsPerPace);
     show_progress(self);
-    if (self->pace == nullptr)
-        return;
-    const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
-    self->pace(self->pace_argument);
-    MemoryContextSwitchTo(before);
-    MemoryContextReset(self->flush_memory);
+    if (self->pace != nullptr) {
+        const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
+        self->pace(self->pace_argument);
+        MemoryContextSwitchTo(before);
+        MemoryContextReset(self->flush_memory);
+    }
+    self->paced_at = std::chrono::steady_clock::now();
 }
 
 void flush(HeapReceiver *self) {
@@ -291,6 +300,8 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
     self->targets = static_cast<AttrNumber *>(palloc(sizeof(AttrNumber) * static_cast<Size>(count + 1)));
     memcpy(self->targets, targets, sizeof(AttrNumber) * static_cast<Size>(count));
     self->count = count;
+    self->pace_after = 1;
+    self->paced_at = std::chrono::steady_clock::now();
     const TupleConstr *constraints = RelationGetDescr(table)->constr;
     self->has_generated = constraints != nullptr && constraints->has_generated_stored;
     self->has_constraints = constraints != nullptr;

@@ -62,8 +62,6 @@ Answer probe(const std::string &query) {
             pg::query("SELECT * FROM (" + query + "\n) AS probe LIMIT 1", {}, Read::active_snapshot);
         return {result.empty() ? std::nullopt : result.rows.front().field(0), ""};
     } catch (const Error &error) {
-        if (error.code() == sqlcode::kQueryCanceled)
-            throw;
         return {std::nullopt, error.fields().message};
     }
 }

@@ -84,8 +84,10 @@ void show_waiting(const Waited &waited, const std::string &waiting_on) {
 
 void show_fault(const char *point) { show(std::string("fault point ") + point); }
 
-void show_idle(std::int64_t job) {
-    const std::string text = fmt::format("backfill job {}", job);
+void show_idle(std::int64_t job, const std::string &waiting_on) {
+    std::string text = fmt::format("backfill job {}", job);
+    if (!waiting_on.empty())
+        text += "; waiting on " + waiting_on;
     line = {job, 0, "", -1, 0, 0};
     text.copy(line.phase, sizeof(line.phase) - 1);
     pg::guard([&] { pgstat_report_activity(STATE_IDLE, text.c_str()); });

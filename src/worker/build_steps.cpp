@@ -53,7 +53,6 @@ void lock_to_finish(const job::Job &job, const job::Partition &partition) {
 
 // What follows once the rows and indexes are there.
 void finish_shadow(const job::Job &job, const job::Partition &partition) {
-    lock_to_finish(job, partition);
     const pg::PinnedSettings pinned;
     const auto leaf = engine::find_leaf(partition.live, job.target);
     if (leaf)
@@ -175,8 +174,9 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition) {
     return result == Creation::gone ? StepOutcome::skipped : StepOutcome::done;
 }
 
-std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) {
-    const auto begun = Clock::now();
+std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, Speed speed) {
+    const auto begun = Clock::now() - std::chrono::duration_cast<Clock::duration>(pacer.waited().throttled);
+    const bool paced = speed == Speed::paced;
     const auto wal_before = pg::wal_bytes_written();
     engine::LoadRequest request;
     {
@@ -187,17 +187,17 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
                       fmt::format("partition \"{}\" is gone", partition.name));
         request = load_request(job, partition, *leaf);
     }
-    request.reads_ahead = true;
-    const auto keep_pace = [&] {
-        if (pacer != nullptr)
-            pacer->check();
-    };
-    if (pacer != nullptr) {
-        pacer->fills(partition.shadow);
-        request.pace = keep_pace;
-        request.serial = pacer->wants_serial_plan();
-        request.reads_ahead = !pacer->slows_down();
+    pacer.fills(partition.shadow);
+    pacer.skip();
+    request.reads_ahead = !paced || !pacer.slows_down();
+    if (paced) {
+        request.pace = [&] { pacer.check(); };
+        request.serial = pacer.wants_serial_plan();
     }
+    const auto settle = [&] {
+        if (paced)
+            pacer.settle();
+    };
     job::BuildFigures figures;
     engine::Sight seen;
     Clock::time_point loaded;
@@ -211,11 +211,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
         figures.rows = static_cast<std::int64_t>(engine::load(request));
         loaded = Clock::now();
         show_rows(figures.rows);
-        const auto settle = [&] {
-            if (pacer != nullptr)
-                pacer->settle();
-        };
-        const bool side_by_side = pacer == nullptr || !pacer->waits_between_indexes();
+        const bool side_by_side = !paced || !pacer.waits_between_indexes();
         engine::build_indexes(partition.shadow, side_by_side, [&](int k, int n) {
             settle();
             show_phase(partition, Phase::indexing, k, n);
@@ -224,6 +220,9 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
         settle();
         indexed = Clock::now();
         show_phase(partition, Phase::validating);
+        lock_to_finish(job, partition);
+        if (paced)
+            pacer.skip();
         finish_shadow(job, partition);
         show_phase(partition, Phase::analyzing);
         reach("analyze", partition);
@@ -233,11 +232,9 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer) 
     check_still_claimed(partition);
     figures.wal_bytes = static_cast<std::int64_t>(pg::wal_bytes_written() - wal_before);
     figures.seconds = Clock::now() - begun;
-    if (pacer != nullptr) {
-        pacer->end();
-        figures.throttled = pacer->waited().throttled;
-        figures.held = pacer->waited().held;
-    }
+    pacer.end();
+    figures.throttled = pacer.waited().throttled;
+    figures.held = pacer.waited().held;
     {
         job::ControlTables control;
         control.record_sight(partition, seen);
@@ -254,7 +251,7 @@ void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
     for (;;) {
         try {
             pg::Transaction transaction;
-            const std::string report = build(job, partition, &pacer);
+            const std::string report = build(job, partition, pacer, Speed::paced);
             reach("built", partition);
             transaction.commit();
             reach("ready", partition);

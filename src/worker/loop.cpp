@@ -198,7 +198,7 @@ void advance(const Job &job, Partition &partition, Pacer &pacer) {
     while (outcome == StepOutcome::unprepared) {
         if (prepare_step(job, partition) != StepOutcome::done)
             return;
-        outcome = held ? held_step(job, partition) : swap_step(job, partition);
+        outcome = held ? held_step(job, partition, pacer) : swap_step(job, partition);
     }
     if (outcome == StepOutcome::done)
         tidy_step(job, partition);
@@ -247,18 +247,22 @@ bool work_is_left(std::int64_t id) {
     return census.claimable > 0;
 }
 
-// The pause between partitions, as the job wants it by now.
-void rest(std::int64_t id) {
+// The pause between partitions, as the job wants it by now: its delay, and what the
+// last one still owes. Nothing is claimed meanwhile.
+void rest(std::int64_t id, Pacer &pacer) {
     using Clock = std::chrono::steady_clock;
     const auto begun = Clock::now();
     for (;;) {
         const auto job = read_job(id);
         if (!job || job->state != core::JobState::running || !is_own(*job) || !work_is_left(id))
             return;
-        const auto left = std::chrono::ceil<Milliseconds>(begun + job->delay - Clock::now());
+        const auto pause = std::chrono::ceil<Milliseconds>(begun + job->delay - Clock::now());
+        const auto owed = std::chrono::ceil<Milliseconds>(pacer.owes());
+        const auto left = std::max(pause, owed);
         if (left <= Milliseconds::zero())
             return;
-        pg::sleep(std::min(left, kLook), pg::Wait::delay);
+        show_idle(id, owed > pause ? pacer.reason() : "");
+        pacer.rest(std::min(left, kLook), owed > pause ? pg::Wait::throttle : pg::Wait::delay);
     }
 }
 
@@ -275,7 +279,7 @@ Turn take_turn(std::int64_t id, Place &place, Pacer &pacer) {
     work_on(*job, *claimed, orphan, pacer);
     show_idle(id);
     if (claimed->state == core::PartitionState::done)
-        rest(id);
+        rest(id, pacer);
     return Turn::worked;
 }
 

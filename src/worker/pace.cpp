@@ -40,23 +40,29 @@ void Pacer::begin(const job::Partition &partition) {
     for (bool first = true;; first = false) {
         {
             pg::Transaction transaction;
-            if (!jobs_) {
-                job::ControlTables control;
-                jobs_ = control.job_table(job_);
-            }
             if (first)
                 signals_.expect(partition.live);
             look();
             transaction.commit();
         }
-        if (!held_by_.empty())
-            waited_.held += nap(kBetweenLooks);
-        else if (owed() >= kShortest)
-            nap(std::min(owed(), kBetweenLooks));
-        else
+        if (held_by_.empty())
             break;
+        wait_held();
     }
     marked_ = Clock::now();
+}
+
+Seconds Pacer::owes() {
+    pg::Transaction transaction;
+    const bool runs = read_settings();
+    transaction.commit();
+    return runs && owed() >= kShortest ? owed() : Seconds(0);
+}
+
+void Pacer::rest(Seconds time, pg::Wait why) {
+    const auto begun = Clock::now();
+    pg::sleep(std::chrono::ceil<std::chrono::milliseconds>(time), why);
+    nice_.slept(Clock::now() - begun);
 }
 
 void Pacer::check() {
@@ -101,31 +107,53 @@ void Pacer::account() {
 
 // The job's limit is shared by the workers that have a partition in hand: each
 // takes an equal part, so that together they keep it without talking.
-void Pacer::look() {
+bool Pacer::read_settings() {
+    if (!jobs_) {
+        job::ControlTables control;
+        jobs_ = control.job_table(job_);
+    }
     const auto newest = job::newest_pace(*jobs_, job_);
     if (!newest || newest->state != core::JobState::running)
-        pg::raise(pg::sqlcode::kQueryCanceled, fmt::format("backfill job {} does not run any more", job_));
+        return false;
     pace_ = *newest;
+    sharers_ = std::max(1, static_cast<int>(engine::claims_of(job_).size()));
+    wal_.set_rate(static_cast<double>(pace_.max_wal_rate) / sharers_, Clock::now());
+    nice_.set(pace_.nice_ratio);
+    return true;
+}
+
+void Pacer::look() {
+    check_runs();
     if (pace_.throttle_query && !pg::can_probe()) {
         another_plan_ = true;
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, "throttle_query cannot be asked beside a parallel query");
     }
+    const auto asked = Clock::now();
     held_by_ = signals_.look(pace_, shadow_);
-    sharers_ = std::max(1, static_cast<int>(engine::claims_of(job_).size()));
+    nice_.slept(Clock::now() - asked);
+    if (pace_.throttle_query)
+        check_runs(); // a cancel may have been taken for an answer of the query's
     looked_ = Clock::now();
-    wal_.set_rate(static_cast<double>(pace_.max_wal_rate) / sharers_, looked_);
-    nice_.set(pace_.nice_ratio);
-    says_why_ = waited_.throttled > seen_throttled_;
+    if (waited_.throttled <= seen_throttled_)
+        reason_.clear();
     seen_throttled_ = waited_.throttled;
-    show_waiting(waited_, !held_by_.empty() ? held_by_ : says_why_ ? reason() : "");
+    show_waiting(waited_, !held_by_.empty() ? held_by_ : reason_);
+}
+
+void Pacer::check_runs() {
+    if (!read_settings())
+        pg::raise(pg::sqlcode::kQueryCanceled, fmt::format("backfill job {} does not run any more", job_));
 }
 
 void Pacer::wait_for_signals() {
     while (!held_by_.empty()) {
-        waited_.held += nap(kBetweenLooks);
+        wait_held();
         look();
     }
 }
+
+// Of the job's time, as much as this one could have done of it.
+void Pacer::wait_held() { waited_.held += nap(kBetweenLooks) / sharers_; }
 
 // In short naps, since the settings may change meanwhile.
 void Pacer::pay() {
@@ -136,9 +164,8 @@ void Pacer::pay() {
             wait_for_signals();
             continue;
         }
-        if (!says_why_)
-            show_waiting(waited_, reason());
-        says_why_ = true;
+        reason_ = reason();
+        show_waiting(waited_, reason_);
         nap(std::min(owed(), until_look));
     }
 }
@@ -155,14 +182,15 @@ Seconds Pacer::nap(Seconds time) {
     return slept;
 }
 
-std::string Pacer::reason() const {
+std::string Pacer::reason() {
+    const Seconds debt = wal_.debt(Clock::now());
+    if (nice_.owed() >= debt)
+        return fmt::format("nice_ratio {:g}", pace_.nice_ratio);
     const double rate = wal_rate_.per_second() * sharers_;
     const auto limit = static_cast<double>(pace_.max_wal_rate);
-    if (limit > 0 && rate > limit)
+    if (rate > limit)
         return fmt::format("WAL {}/s > {}/s", core::format_bytes(rate), core::format_bytes(limit));
-    if (pace_.nice_ratio > 0)
-        return fmt::format("nice_ratio {:g}", pace_.nice_ratio);
-    return "";
+    return fmt::format("WAL {} too many at {}/s", core::format_bytes(debt.count() * limit), core::format_bytes(limit));
 }
 
 } // namespace partbackfill::worker

@@ -158,7 +158,7 @@ bool holds_writers(const job::Job &job, const job::Partition &partition) {
                                                    method_of(job).holds_writers_at_last && partition.rebuilds >= kMostRebuilds);
 }
 
-StepOutcome held_step(const job::Job &job, job::Partition &partition) {
+StepOutcome held_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
     const auto asked = Clock::now();
     pg::Transaction transaction;
     pg::execute("SET LOCAL synchronous_commit = local");
@@ -177,7 +177,7 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition) {
         transaction.abort();
         return postpone(job, partition, Clock::now() - asked, locks);
     }
-    const std::string report = build(job, partition, nullptr); // who waits for it is worse off if it is slow
+    const std::string report = build(job, partition, pacer, Speed::full);
     const engine::SwapResult result = try_held(job, partition);
     if (result.outcome == engine::SwapOutcome::swapped) {
         reach("swap", partition);

@@ -66,6 +66,18 @@ SQL
 $primary->safe_psql('postgres', 'ALTER TABLE stop_sign RENAME TO away');
 await_partition($primary, $job, 1,
     "waiting_on = 'throttle_query failed: relation \"stop_sign\" does not exist' AND phase = 'loading'");
+# A timeout of its own is no cancel of the job.
+$primary->safe_psql('postgres', <<'SQL');
+    CREATE FUNCTION times_out() RETURNS boolean LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE 'canceling statement due to statement timeout' USING ERRCODE = '57014';
+    END
+    $$;
+    CREATE VIEW stop_sign AS SELECT times_out() AS is_up;
+SQL
+await_partition($primary, $job, 1,
+    "waiting_on = 'throttle_query failed: canceling statement due to statement timeout' AND phase = 'loading' AND attempts = 1");
+$primary->safe_psql('postgres', 'DROP VIEW stop_sign');
 $primary->safe_psql('postgres', 'ALTER TABLE away RENAME TO stop_sign');
 is((cancel_job($primary, $job))[0], 't', 'a held load can be canceled');
 check_clean($primary, 'a held load that was canceled');
@@ -93,7 +105,8 @@ cancel_job($primary, $job);
 is($primary->safe_psql('postgres', 'SELECT count(*) FROM stop_sign'), '1', 'the query wrote nothing');
 check_clean($primary, 'a throttle_query that writes');
 
-# Builds that are too short to be interrupted pay all the same: between their parts, and the rest before the next one.
+# Builds that are too short to be interrupted pay all the same: between their parts, and the rest before the next one,
+# while nothing is claimed; one that holds writers pays all of it then.
 $primary->safe_psql('postgres', <<'SQL');
     CREATE TABLE s (k integer PRIMARY KEY, v text) PARTITION BY RANGE (k);
     SELECT format('CREATE TABLE s_%s PARTITION OF s FOR VALUES FROM (%s) TO (%s)', n, n, n + 1)
@@ -101,13 +114,64 @@ $primary->safe_psql('postgres', <<'SQL');
     \gexec
     INSERT INTO s SELECT k, 'old' FROM generate_series(1, 8) AS k;
 SQL
-$job = start_job($primary, "'s', 's', delay => '0', keep_old => false, nice_ratio => 20");
-is(wait_job($primary, $job), 'done', 'a job of small partitions is done');
-is($primary->safe_psql('postgres', <<"SQL"), 't|t', 'and slept for most of the time');
-    SELECT count(*) = 8 AND bool_and(p.throttled_time > '0'),
-           sum(p.throttled_time) > (SELECT s.finished_at - s.started_at FROM backfill_status AS s WHERE s.job = $job) / 2
-    FROM backfill_progress AS p WHERE p.job = $job
+for my $on_write ('rebuild', 'block') {
+    my $title = "small partitions, on_write $on_write";
+    $job = start_job($primary, "'s', 's', delay => '0', keep_old => false, nice_ratio => 100, on_write => '$on_write'");
+    await_worker($primary, $job, "query = 'backfill job $job; waiting on nice_ratio 100'"
+        . " AND NOT EXISTS (SELECT FROM backfill_progress WHERE job = $job AND state = 'running')");
+    is(wait_job($primary, $job), 'done', "$title: the job is done");
+    is($primary->safe_psql('postgres', <<"SQL"), $on_write eq 'block' ? 't|t|t' : 'f|t|t', "$title: it slept for most of the time");
+        SELECT bool_and(p.throttled_time = '0'), bool_and(p.throttled_time < p.build_time),
+               10 * sum(p.build_time - p.throttled_time) < (SELECT s.finished_at - s.started_at FROM backfill_status AS s WHERE s.job = $job)
+        FROM backfill_progress AS p WHERE p.job = $job
 SQL
+}
+
+# Says so for as long as it sleeps, in each phase; with a lower ratio what is owed is less at once.
+$job = start_job($primary, "'t', 'truth', delay => '0', keep_old => false, nice_ratio => 1000");
+for (1 .. 3) {
+    await_worker($primary, $job, "query LIKE '%: loading; 2000 rows;%waiting on nice_ratio 1000'");
+}
+$primary->safe_psql('postgres', "SELECT backfill_alter($job, nice_ratio => 0.001)");
+check_done($job, 'a lower ratio');
+
+# What was lost while nothing could be done is left out of the pace, also when the job has fewer workers by now.
+raise_sign();
+$job = start_job($primary, "'t', 'truth', delay => '0', keep_old => false, workers => 2, $sign");
+await_partition($primary, $job, $_, "waiting_on = 'throttle_query is true' AND throttled_time > '4 s'") for 1, 2;
+my $held = $primary->safe_psql('postgres', "SELECT date_part('epoch', max(throttled_time)) FROM backfill_progress WHERE job = $job");
+lower_sign();
+$primary->safe_psql('postgres', "SELECT backfill_alter($job, workers => 1, throttle_query => '', max_wal_rate => '100kB')");
+await($primary, "SELECT rows_per_second > 0 AND eta > '0' FROM backfill_status WHERE job = $job");
+is($primary->safe_psql('postgres', <<"SQL"), 't', 'a held job with fewer workers has a pace');
+    SELECT rows / rows_per_second > date_part('epoch', clock_timestamp() - started_at) - 1.5 * $held FROM backfill_status WHERE job = $job
+SQL
+$primary->safe_psql('postgres', "SELECT backfill_alter($job, max_wal_rate => '')");
+check_done($job, 'a held job');
+
+# Rows that take long are shown, and the pace looked at, one by one.
+$primary->safe_psql('postgres', <<'SQL');
+    CREATE FUNCTION wait_for(k integer) RETURNS text LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_sleep(0.02);
+        IF k = 3 THEN
+            PERFORM pg_advisory_xact_lock_shared(1);
+        END IF;
+        RETURN '';
+    END
+    $$;
+    CREATE VIEW slow AS SELECT k, CASE WHEN k < 4 THEN v || wait_for(k) ELSE v END AS v FROM truth;
+SQL
+my $holder = session($primary);
+close_gate($holder, 1);
+$job = start_job($primary, "'t', 'slow', delay => '0', keep_old => false");
+await_at_gate($primary, 1);
+is($primary->safe_psql('postgres', "SELECT rows FROM backfill_progress WHERE job = $job AND ordinal = 1"),
+    '3', 'each row that takes long is shown');
+open_gate($holder, 1);
+check_done($job, 'slow rows');
+$holder->quit;
+
 
 # A standby that does not replay what it gets.
 $primary->backup('base');

@@ -29,7 +29,22 @@ TEST(TokenBucket, AnIdleTimeGivesNoBurst) {
     TokenBucket bucket(clock.now);
     bucket.set_rate(100, clock.now);
     clock.advance(60);
+    EXPECT_EQ(bucket.debt(clock.now).count(), 0);
     bucket.spend(150, clock.now);
+    EXPECT_NEAR(bucket.debt(clock.now).count(), 1.0, 1e-9);
+}
+
+TEST(TokenBucket, ALongStepBelowTheRateOwesNothing) {
+    Clock clock;
+    TokenBucket bucket(clock.now);
+    bucket.set_rate(100, clock.now);
+    for (int i = 0; i < 10; i++) {
+        clock.advance(10);
+        bucket.spend(900, clock.now);
+        EXPECT_EQ(bucket.debt(clock.now).count(), 0);
+    }
+    clock.advance(10);
+    bucket.spend(1150, clock.now); // half a second is saved
     EXPECT_NEAR(bucket.debt(clock.now).count(), 1.0, 1e-9);
 }
 
@@ -94,6 +109,16 @@ TEST(NiceRatio, MakesUpForLateWakeUps) {
         slept += took.count();
     }
     EXPECT_NEAR(slept / worked, 1, 0.01);
+}
+
+TEST(NiceRatio, ALowerRatioHoldsForWhatIsOwed) {
+    NiceRatio nice;
+    nice.set(100);
+    nice.worked(Seconds(1));
+    nice.set(1);
+    EXPECT_NEAR(nice.owed().count(), 1, 1e-9);
+    nice.set(100);
+    EXPECT_NEAR(nice.owed().count(), 1, 1e-9);
 }
 
 TEST(NiceRatio, InterruptsWorkOnlyForSomeTime) {

@@ -19,6 +19,7 @@ public:
     // Units per second; 0 for no limit, which forgives the debt.
     void set_rate(double rate, TimePoint now);
     double rate() const noexcept { return rate_; }
+    // Spent since it was last told the time.
     void spend(double amount, TimePoint now);
     // How long until nothing is owed.
     Seconds debt(TimePoint now);
@@ -36,7 +37,7 @@ private:
 class NiceRatio {
 public:
     static constexpr Seconds kWorthASleep{0.5};
-    // A new ratio holds for the work to come; 0 forgives what is owed.
+    // A higher ratio holds for the work to come, a lower one for what is owed, too.
     void set(double ratio) noexcept;
     void worked(Seconds time) noexcept { owed_ += time * ratio_; }
     void slept(Seconds time) noexcept;

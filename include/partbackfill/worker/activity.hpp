@@ -21,12 +21,13 @@ void show_rows(std::int64_t rows);
 // Until it is called again also on what it waits now: "; waiting on WAL 12 MB/s > 8 MB/s".
 struct Waited {
     std::chrono::duration<double> throttled{0};
-    std::chrono::duration<double> held{0}; // of these, without any work
+    std::chrono::duration<double> held{0}; // of the job's time, what was lost while nothing could be done
 };
 void show_waiting(const Waited &waited, const std::string &waiting_on);
 // For tests: "; waiting on fault point swap".
 void show_fault(const char *point);
-void show_idle(std::int64_t job);
+// Between partitions; may be waiting, as above.
+void show_idle(std::int64_t job, const std::string &waiting_on = "");
 
 // One line at level LOG.
 void log_line(const std::string &text);

@@ -8,6 +8,7 @@
 #include "partbackfill/core/throttle.hpp"
 #include "partbackfill/job/job.hpp"
 #include "partbackfill/job/pace.hpp"
+#include "partbackfill/pg/latch.hpp"
 #include "partbackfill/worker/activity.hpp"
 #include "partbackfill/worker/signals.hpp"
 
@@ -31,8 +32,15 @@ public:
     void check();
     // The same between the parts of a build, for all that is owed.
     void settle();
-    // The build is over: what it still owes is waited for before the next one.
+    // What was done since then was waiting, not work.
+    void skip() noexcept { marked_ = std::chrono::steady_clock::now(); }
+    // The build is over, and may still owe something.
     void end() { account(); }
+    // Between two partitions, in no transaction: what is owed by the settings as they
+    // are now, and to wait for some of it.
+    core::Seconds owes();
+    void rest(core::Seconds time, pg::Wait why);
+    std::string reason();
     // How long that partition has been made to wait.
     const Waited &waited() const noexcept { return waited_; }
 
@@ -52,12 +60,14 @@ public:
 private:
     void account();
     void serve();
+    bool read_settings(); // false when the job does not run
+    void check_runs();
     void look();
     void wait_for_signals();
+    void wait_held();
     void pay();
     core::Seconds owed();
     core::Seconds nap(core::Seconds time);
-    std::string reason() const;
 
     std::int64_t job_;
     std::optional<pg::KeyedTable> jobs_;
@@ -74,7 +84,7 @@ private:
     core::TimePoint looked_;
     Waited waited_;
     core::Seconds seen_throttled_{0}; // at the last look
-    bool says_why_ = false;           // in the activity line
+    std::string reason_;              // of the last wait
     bool another_plan_ = false;
 };
 

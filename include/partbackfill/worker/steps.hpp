@@ -34,7 +34,7 @@ void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer);
 // When readers keep the swap from its locks for more than a few short tries,
 // writers are let go and the partition is built again: one who has read and now
 // waits to write would wait for us, and we for him.
-StepOutcome held_step(const job::Job &job, job::Partition &partition);
+StepOutcome held_step(const job::Job &job, job::Partition &partition, Pacer &pacer);
 // Whether that is how the partition's turn goes.
 bool holds_writers(const job::Job &job, const job::Partition &partition);
 
@@ -85,8 +85,10 @@ inline constexpr const char *kChanged = "the definition of the partition or of i
 
 const engine::SwapMethod &method_of(const job::Job &job);
 // The build itself and the swap itself, within the caller's transaction. The first
-// returns what the log shall say; without a pacer it goes as fast as it can.
-std::string build(const job::Job &job, job::Partition &partition, Pacer *pacer);
+// returns what the log shall say. At full speed, which is for builds that somebody
+// waits for, what is owed is waited for afterwards.
+enum class Speed { paced, full };
+std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, Speed speed);
 engine::SwapRequest swap_request(const job::Job &job, const job::Partition &partition);
 engine::SwapResult swap(const job::Job &job, job::Partition &partition);
 // Takes the shadow as it is now for what was built. The caller holds what keeps
