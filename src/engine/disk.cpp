@@ -12,6 +12,8 @@ extern "C" {
 
 #include "partbackfill/engine/disk.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -73,6 +75,26 @@ std::map<Oid, std::int64_t> bytes_by_tablespace(Oid table) {
     std::map<Oid, std::int64_t> bytes;
     for (int i = 0; i < list.count; i++)
         bytes[list.items[i].tablespace] += list.items[i].bytes;
+    return bytes;
+}
+
+std::map<Oid, std::int64_t> known_bytes_by_tablespace(Oid table) {
+    const pg::PinnedSettings pinned;
+    const pg::Result parts = pg::query(R"SQL(
+        SELECT COALESCE(NULLIF(c.reltablespace, 0), d.dattablespace),
+               sum(c.relpages) * current_setting('block_size')::bigint
+        FROM pg_catalog.pg_class AS t
+        JOIN pg_catalog.pg_class AS c
+          ON c.oid IN (t.oid, t.reltoastrelid)
+             OR c.oid IN (SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid IN (t.oid, t.reltoastrelid))
+        JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
+        WHERE t.oid = $1
+        GROUP BY 1
+    )SQL",
+                                       {table});
+    std::map<Oid, std::int64_t> bytes;
+    for (const pg::Row &part : parts.rows)
+        bytes[part.oid(0)] = part.integer(1);
     return bytes;
 }
 

@@ -142,6 +142,18 @@ void ControlTables::record_shadow(Partition &partition, Oid shadow, const std::s
     partition.constraint = constraint;
 }
 
+std::map<int, Oid> ControlTables::built_before(const Partition &partition) {
+    const pg::Result result = run(R"SQL(
+        SELECT ordinal, partition_oid FROM {s}.backfill_control
+        WHERE job = $1 AND ordinal <> $2 AND state = 'running' AND (ordinal < $2 OR shadow_oid IS NOT NULL)
+    )SQL",
+                                  {partition.job, partition.ordinal});
+    std::map<int, Oid> found;
+    for (const pg::Row &row : result.rows)
+        found.emplace(static_cast<int>(row.integer(0)), row.oid(1));
+    return found;
+}
+
 void ControlTables::forget_shadow(Partition &partition) {
     change(partition, "shadow_oid = NULL, built = false");
     partition.shadow = kNoOid;

@@ -37,11 +37,10 @@ void Pacer::begin(const job::Partition &partition) {
     const auto written = pg::wal_bytes_written();
     wal_.spend(static_cast<double>(written - wal_marked_), Clock::now());
     wal_marked_ = written;
-    for (bool first = true;; first = false) {
+    for (;;) {
         {
             pg::Transaction transaction;
-            if (first)
-                signals_.expect(partition.live);
+            expect(partition);
             look();
             transaction.commit();
         }
@@ -49,7 +48,21 @@ void Pacer::begin(const job::Partition &partition) {
             break;
         wait_held();
     }
+    signals_.begin();
     marked_ = Clock::now();
+}
+
+void Pacer::expect(const job::Partition &partition) {
+    std::map<int, Oid> before;
+    {
+        job::ControlTables control;
+        before = control.built_before(partition);
+    }
+    std::vector<Oid> others;
+    for (const int ordinal : engine::claims_of(job_))
+        if (const auto other = before.find(ordinal); other != before.end())
+            others.push_back(other->second);
+    signals_.expect(partition.live, others);
 }
 
 Seconds Pacer::owes() {

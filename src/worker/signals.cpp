@@ -35,7 +35,13 @@ void Signals::Signal::update(bool wanted, const std::string &seen, std::vector<s
                                    : seen);
 }
 
-void Signals::expect(Oid live) { expected_ = engine::bytes_by_tablespace(live); }
+void Signals::expect(Oid live, const std::vector<Oid> &others) {
+    expected_ = engine::bytes_by_tablespace(live);
+    others_.clear();
+    for (const Oid other : others)
+        for (const auto &[tablespace, bytes] : engine::known_bytes_by_tablespace(other))
+            others_[tablespace] += bytes;
+}
 
 std::string Signals::look(const job::Pace &pace, Oid shadow) {
     std::vector<std::string> reasons;
@@ -95,14 +101,17 @@ std::string Signals::look_at_disk(const core::Room &room, Oid shadow) {
         double coming = 0;
     };
     std::map<std::uint64_t, Demand> demands;
-    for (const auto &[tablespace, bytes] : expected_) {
-        const auto volume = engine::volume_of(tablespace);
-        if (!volume)
-            continue;
-        Demand &demand = demands[volume->device];
-        demand.volume = *volume;
-        demand.coming += static_cast<double>(std::max<std::int64_t>(0, bytes - built[tablespace]));
-    }
+    const auto demand = [&](Oid tablespace, std::int64_t bytes) {
+        if (const auto volume = engine::volume_of(tablespace)) {
+            demands[volume->device].volume = *volume;
+            demands[volume->device].coming += static_cast<double>(std::max<std::int64_t>(0, bytes));
+        }
+    };
+    for (const auto &[tablespace, bytes] : expected_)
+        demand(tablespace, bytes - built[tablespace]);
+    for (const auto &[tablespace, bytes] : others_)
+        if (expected_.count(tablespace) > 0)
+            demand(tablespace, bytes);
     for (const auto &[device, demand] : demands) {
         const double wanted = room.of(demand.volume.size);
         if (demand.volume.free < wanted + demand.coming)

@@ -199,7 +199,7 @@ check_done($job, 'a standby that goes away');
 # A disk that is nearly full. The harness gives a small one, which takes root to make.
 SKIP: {
     my $disk = $ENV{PARTBACKFILL_SMALL_DISK};
-    skip 'no small disk to fill: that needs root, who can mount one', 6 unless defined $disk;
+    skip 'no small disk to fill: that needs root, who can mount one', 7 unless defined $disk;
 
     mkdir "$disk/space" or die "could not make $disk/space: $!";
     $primary->safe_psql('postgres', "CREATE TABLESPACE small LOCATION '$disk/space'");
@@ -228,6 +228,15 @@ SQL
         'running', 'a disk without room for the partition holds the job');
     unlink "$disk/filler";
     is(wait_job($primary, $job), 'done', 'with room the job goes on');
+
+    # There is room for one of two that would be built at a time.
+    $primary->safe_psql('postgres', 'VACUUM ANALYZE d');
+    my $size = $primary->safe_psql('postgres', "SELECT pg_total_relation_size('d_1') / 1048576");
+    $fill->($free->() - 5 - $size * 3 / 2);
+    $job = start_job($primary, "'d', 'd', delay => '0', keep_old => false, workers => 2, min_free_disk => '4MB', max_wal_rate => '2MB'");
+    await_partition($primary, $job, 2, "phase = 'creating' AND waiting_on ~ '^free disk'");
+    is(wait_job($primary, $job), 'done', 'workers of a job do not take the room from each other');
+    unlink "$disk/filler";
 
     # In the middle of a load: somebody else fills it.
     $job = start_job($primary, "'d', 'd', delay => '0', keep_old => false, min_free_disk => '4MB', max_wal_rate => '500kB'");

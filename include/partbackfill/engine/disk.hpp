@@ -14,6 +14,10 @@ namespace partbackfill::engine {
 // it is gone. Legal while a query runs. ACCESS SHARE for a moment.
 std::map<Oid, std::int64_t> bytes_by_tablespace(Oid table);
 
+// The same as it was when the table was last vacuumed or analyzed, without any lock
+// on it.
+std::map<Oid, std::int64_t> known_bytes_by_tablespace(Oid table);
+
 // A tablespace's volume. Several tablespaces may lie on one.
 struct Volume {
     std::uint64_t device = 0;

@@ -6,6 +6,7 @@
 // lost its claim changes nothing and gets LostClaim.
 #pragma once
 
+#include <map>
 #include <stdexcept>
 
 #include "partbackfill/engine/write_guard.hpp"
@@ -118,6 +119,9 @@ public:
     std::optional<Partition> next_candidate(const Job &job, const std::vector<int> &passed);
     // Takes it up under a new claim.
     void claim(Partition &partition);
+    // The partitions that other workers may be building, by their ordinals: of those
+    // that come later only what has begun, so that of two one goes first.
+    std::map<int, Oid> built_before(const Partition &partition);
     // A worker died that had it in hand when it was ready.
     void count_orphan(Partition &partition);
     // A worker died in its build, and may have died of it.

@@ -58,6 +58,7 @@ public:
     bool wants_another_plan() noexcept;
 
 private:
+    void expect(const job::Partition &partition);
     void account();
     void serve();
     bool read_settings(); // false when the job does not run

@@ -15,8 +15,11 @@ namespace partbackfill::worker {
 class Signals {
 public:
     // The work at hand is to build that partition; its present size is what is
-    // still to be written. In a transaction.
-    void expect(Oid live);
+    // still to be written. Until it begins, others have to be written first: two that
+    // fit only one after the other would wait for each other, each half written. In a
+    // transaction.
+    void expect(Oid live, const std::vector<Oid> &others);
+    void begin() { others_.clear(); }
 
     // Looks at everything that the job wants looked at; returns what it has to
     // wait for, with the figures, and nothing when it may work. Legal while a query
@@ -38,6 +41,7 @@ private:
     Signal disk_;
     core::ReplayLag replay_;
     std::map<Oid, std::int64_t> expected_; // bytes by tablespace
+    std::map<Oid, std::int64_t> others_;   // likewise
 };
 
 } // namespace partbackfill::worker
