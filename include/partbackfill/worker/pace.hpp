@@ -14,7 +14,8 @@
 
 namespace partbackfill::worker {
 
-// One for a worker's life: what one partition owes, the next one pays. All waits
+// One for a worker's life: what one partition owes at its end is waited for
+// before the next one is claimed. All waits
 // serve interrupts. The settings are read anew every second, also in the middle
 // of a query: a change is obeyed within two.
 class Pacer {
