@@ -17,7 +17,7 @@ PG_CONFIG ?= pg_config
 override with_llvm := no
 
 EXTENSION = partbackfill
-DATA = sql/partbackfill--1.0.sql
+DATA = sql/partbackfill--1.1.sql
 MODULE_big = partbackfill
 sources = $(wildcard src/*.cpp src/*/*.cpp)
 OBJS = $(sources:.cpp=.o)

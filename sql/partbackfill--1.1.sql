@@ -1,4 +1,4 @@
--- partbackfill 1.0
+-- partbackfill 1.1
 --
 -- The control tables belong to the extension's owner and to nobody else: the
 -- functions and the views below are the only doors to them. The functions are
