@@ -16,7 +16,7 @@ DECLARE
     number bigint;
     line record;
 BEGIN
-    number := backfill_start('t', source, delay => '0', max_attempts => attempts, on_error => run.on_error);
+    number := backfill_start('t', source, delay => '0', max_attempts => attempts, on_error => run.on_error, allow_shrink => true);
     COMMIT;
     RAISE INFO 'job: %', backfill_wait(number, '60 s');
     FOR line IN SELECT p.partition, p.state, p.attempts, p.sqlstate, regexp_replace(p.error, '\nSQL statement.*', '') AS error

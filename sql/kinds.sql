@@ -24,7 +24,7 @@ CREATE TABLE by_range_2 PARTITION OF by_range FOR VALUES FROM (10) TO (20);
 CREATE TABLE by_range_3 PARTITION OF by_range FOR VALUES FROM (20) TO (MAXVALUE);
 INSERT INTO by_range SELECT g, 'old' FROM generate_series(1, 30) AS g;
 CREATE TABLE by_range_source AS SELECT g AS k, 'new ' || g AS v FROM generate_series(5, 60, 2) AS g;
-SELECT backfill_start('by_range', 'by_range_source', delay => '0') AS job \gset
+SELECT backfill_start('by_range', 'by_range_source', delay => '0', allow_shrink => true) AS job \gset
 SELECT backfill_wait(:job, '60 s');
 CALL compare('by_range');
 
@@ -184,7 +184,7 @@ SELECT relname, pg_get_expr(relpartbound, oid) FROM pg_class
 WHERE relname ~ '^by_(hour|float|interval)_[0-9]$' ORDER BY relname COLLATE "C";
 RESET TimeZone;
 
--- a setting under which NULL in an array is a word is refused, also when the role has it only from then on
+-- a setting under which NULL in an array is a word is refused; one that the role has only from then on does not matter
 CREATE TABLE by_array (k text[], v int) PARTITION BY LIST (k);
 CREATE TABLE by_array_1 PARTITION OF by_array FOR VALUES IN ('{a,NULL}');
 CREATE TABLE by_array_2 PARTITION OF by_array FOR VALUES IN ('{a,"NULL"}');
@@ -194,14 +194,9 @@ SET array_nulls = off;
 SELECT backfill_start('by_array', 'by_array_source', delay => '0');
 RESET array_nulls;
 ALTER ROLE CURRENT_USER SET array_nulls = off;
-SELECT backfill_start('by_array', 'by_array_source', delay => '0', max_attempts => 1) AS job \gset
-SELECT backfill_wait(:job, '60 s');
-SELECT partition, state, error FROM backfill_progress WHERE job = :job;
-ALTER ROLE CURRENT_USER RESET array_nulls;
-SELECT backfill_cancel(:job);
-SELECT backfill_wait(:job, '60 s');
 SELECT backfill_start('by_array', 'by_array_source', delay => '0') AS job \gset
 SELECT backfill_wait(:job, '60 s');
+ALTER ROLE CURRENT_USER RESET array_nulls;
 CALL compare('by_array');
 SELECT tableoid::regclass::text COLLATE "C" AS partition, k FROM by_array ORDER BY 1, 2;
 SELECT relname, pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname ~ '^by_array_[0-9]$' AND relispartition ORDER BY relname COLLATE "C";

@@ -37,6 +37,8 @@ CREATE TABLE @extschema@.backfill_job (
     keep_old        boolean NOT NULL,
     lock_timeout    interval NOT NULL,
     swap_patience   interval NOT NULL,
+    skip_triggers   boolean NOT NULL,
+    allow_shrink    boolean NOT NULL,
     setting_names   text[] NOT NULL,
     setting_values  text[] NOT NULL,
     started_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -63,6 +65,8 @@ COMMENT ON COLUMN @extschema@.backfill_job.max_replica_lag IS 'its workers wait 
 COMMENT ON COLUMN @extschema@.backfill_job.throttle_query IS 'its workers wait while this returns true or a number above 0';
 COMMENT ON COLUMN @extschema@.backfill_job.min_free_disk IS 'its workers wait rather than leave less: a size, or a percentage of the volume';
 COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
+COMMENT ON COLUMN @extschema@.backfill_job.skip_triggers IS 'BEFORE ROW INSERT triggers of the partitions need not fire for the new rows';
+COMMENT ON COLUMN @extschema@.backfill_job.allow_shrink IS 'a partition may be swapped that has lost most of its rows';
 COMMENT ON COLUMN @extschema@.backfill_job.setting_names IS 'settings of the calling session under which the source is read; values in setting_values';
 COMMENT ON COLUMN @extschema@.backfill_job.rested_at IS 'since when it rests; NULL while it runs';
 COMMENT ON COLUMN @extschema@.backfill_job.idle_time IS 'how long it has rested before it was resumed or retried';
@@ -99,6 +103,7 @@ CREATE TABLE @extschema@.backfill_control (
     suspect         boolean NOT NULL DEFAULT false,
     old_oid         oid,
     rows            bigint,
+    rows_before     bigint,
     rows_estimate   bigint NOT NULL,
     wal_bytes       bigint,
     started_at      timestamptz,
@@ -133,6 +138,7 @@ COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the table being bu
 COMMENT ON COLUMN @extschema@.backfill_control.built IS 'that table is complete: nothing but the swap is left to do';
 COMMENT ON COLUMN @extschema@.backfill_control.orphaned IS 'how often a worker died that had it in hand when it was ready';
 COMMENT ON COLUMN @extschema@.backfill_control.suspect IS 'the worker of its last build died, perhaps of it: it is built again while no other partition is';
+COMMENT ON COLUMN @extschema@.backfill_control.rows_before IS 'rows of the live partition, when the build has fewer than half as many: its swap needs allow_shrink';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'what keep_old kept, in schema backfill_<job>_old';
 
 -- One unfinished job on a partition, whoever starts them at once.
@@ -214,7 +220,9 @@ CREATE FUNCTION @extschema@.backfill_start(
     swap          text       DEFAULT 'attach',
     keep_old      boolean    DEFAULT true,
     lock_timeout  interval   DEFAULT '100 ms',
-    swap_patience interval   DEFAULT '1 hour'
+    swap_patience interval   DEFAULT '1 hour',
+    skip_triggers boolean    DEFAULT false,
+    allow_shrink  boolean    DEFAULT false
 ) RETURNS bigint
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_start';
 COMMENT ON FUNCTION @extschema@.backfill_start IS 'recompute partitions of a table from a source; returns the job''s number';
@@ -229,7 +237,8 @@ CREATE FUNCTION @extschema@.backfill_alter(
     throttle_query text      DEFAULT NULL,
     min_free_disk text       DEFAULT NULL,
     lock_timeout  interval   DEFAULT NULL,
-    swap_patience interval   DEFAULT NULL
+    swap_patience interval   DEFAULT NULL,
+    allow_shrink  boolean    DEFAULT NULL
 ) RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_alter';
 COMMENT ON FUNCTION @extschema@.backfill_alter IS 'change how fast and how patiently a job goes, also while it runs; NULL keeps a setting, an empty text or 0 clears it';

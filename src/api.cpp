@@ -6,6 +6,7 @@
 #include "partbackfill/engine/door.hpp"
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/row_triggers.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/source.hpp"
 #include "partbackfill/engine/swap.hpp"
@@ -53,6 +54,8 @@ job::Options read_options(const pg::Arguments &arguments) {
     options.keep_old = arguments.boolean(i++, "keep_old");
     options.lock_timeout = arguments.interval(i++, "lock_timeout");
     options.swap_patience = arguments.interval(i++, "swap_patience");
+    options.skip_triggers = arguments.boolean(i++, "skip_triggers");
+    options.allow_shrink = arguments.boolean(i++, "allow_shrink");
     if (options.max_attempts < 1)
         pg::raise(pg::sqlcode::kInvalidParameter, "max_attempts must be at least 1");
     if (options.on_write != "rebuild" && options.on_write != "block" && options.on_write != "ignore")
@@ -170,7 +173,13 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
             engine::check_can_ignore_writes(engine::selected_oids(target));
     }
     const engine::Source source = engine::check_source(text, target);
+    if (!source.own_rows && !options.skip_triggers) {
+        const pg::PinnedSettings pinned;
+        engine::check_row_triggers(target);
+    }
     check_readable(source, target);
+    if (const auto leaves = engine::leaves_without_rows(source, target); !leaves.empty())
+        engine::raise_without_rows(leaves);
     std::vector<pg::Setting> settings = pg::session_settings();
     const job::Job job = insert_job(target, source, selection, options, std::move(settings));
     worker::register_workers(job, job.workers);

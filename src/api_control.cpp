@@ -75,6 +75,8 @@ job::Alteration read_alteration(const pg::Arguments &arguments) {
     alteration.min_free_disk = cleared(!arguments.is_null(7), job::checked_free_disk(arguments.optional_text(7)));
     alteration.lock_timeout = given_interval(arguments, 8, "lock_timeout");
     alteration.swap_patience = given_interval(arguments, 9, "swap_patience");
+    if (!arguments.is_null(10))
+        alteration.allow_shrink = arguments.boolean(10, "allow_shrink");
     return alteration;
 }
 

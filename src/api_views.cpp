@@ -10,6 +10,7 @@
 #include "partbackfill/core/quantity.hpp"
 #include "partbackfill/engine/disk.hpp"
 #include "partbackfill/engine/hazards.hpp"
+#include "partbackfill/engine/row_triggers.hpp"
 #include "partbackfill/engine/source.hpp"
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/control_tables.hpp"
@@ -111,6 +112,18 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
     if (text)
         source = engine::check_source(*text, target);
     auto found = verdicts(target);
+    if (source && !source->own_rows) {
+        const pg::PinnedSettings pinned;
+        for (const engine::Hazard &trigger : engine::row_triggers(target)) {
+            found[trigger.leaf].refused = true;
+            found[trigger.leaf].hazards.push_back("refused without skip_triggers, for trigger " + pg::quote_identifier(trigger.text));
+        }
+    }
+    if (source)
+        for (const engine::Leaf *leaf : engine::leaves_without_rows(*source, target)) {
+            found[leaf->oid].refused = true;
+            found[leaf->oid].hazards.emplace_back("refused, source gives no rows where $1 or $2 is NULL, as the partition has no such bound");
+        }
 
     std::vector<pg::TextRow> rows;
     int ordinal = 0;

@@ -2,7 +2,10 @@
 
 #include "partbackfill/engine/hazards.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/shadow.hpp"
@@ -235,13 +238,35 @@ std::vector<Hazard> refusals(const std::vector<Oid> &leaves, const std::string &
     return hazards;
 }
 
-[[noreturn]] void refuse(const Leaf &leaf, const Hazard &reason, const std::string &method) {
-    const bool other_way = method == kAttachName && refusals(std::vector<Oid>{leaf.oid}, kStorageName).empty();
+std::string way_out(const std::vector<Oid> &leaves, const std::string &method) {
+    return method == kAttachName && refusals(leaves, kStorageName).empty()
+               ? "Use swap => 'storage', by which the partition keeps everything but its rows."
+               : "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every reason.";
+}
+
+[[noreturn]] void refuse(const Leaf &leaf, const Hazard &reason, const std::string &method, const char *leave_out = "") {
     pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild partition \"{}\"", leaf.name),
-              fmt::format("It {}.", reason.text),
-              other_way ? "Use swap => 'storage', by which the partition keeps everything but its rows."
-                        : "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every "
-                          "reason.");
+              fmt::format("It {}.", reason.text), way_out({leaf.oid}, method) + leave_out);
+}
+
+// The first reason of each of them, a line each.
+[[noreturn]] void refuse(const Target &target, const std::vector<Hazard> &reasons, const std::string &method) {
+    constexpr size_t kMostLines = 10;
+    std::vector<Oid> refused;
+    std::vector<std::string> lines;
+    for (const Leaf &leaf : target.leaves) {
+        const auto reason = std::find_if(reasons.begin(), reasons.end(), [&](const Hazard &h) { return h.leaf == leaf.oid; });
+        if (reason == reasons.end())
+            continue;
+        refused.push_back(leaf.oid);
+        if (refused.size() <= kMostLines)
+            lines.push_back(fmt::format("Partition \"{}\" {}.", leaf.name, reason->text));
+    }
+    if (refused.size() > kMostLines)
+        lines.push_back(fmt::format("And {} more.", refused.size() - kMostLines));
+    pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild {} partitions of \"{}\"", refused.size(), target.name),
+              fmt::format("{}", fmt::join(lines, "\n")),
+              way_out(refused, method) + " To leave partitions out, name the others in partitions.");
 }
 
 } // namespace
@@ -254,9 +279,13 @@ void check_refusals(const Target &target, const std::string &method) {
     const auto found = refusals(selected_oids(target), method);
     if (found.empty())
         return;
+    const bool is_one = std::all_of(found.begin(), found.end(), [&](const Hazard &h) { return h.leaf == found.front().leaf; });
+    if (!is_one)
+        refuse(target, found, method);
     for (const Leaf &leaf : target.leaves)
         if (leaf.oid == found.front().leaf)
-            refuse(leaf, found.front(), method);
+            refuse(leaf, found.front(), method,
+                   selected_oids(target).size() > 1 ? " To leave the partition out, name the others in partitions." : "");
 }
 
 void check_can_be_carried(const Leaf &leaf, const std::string &method) {

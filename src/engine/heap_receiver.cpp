@@ -1,6 +1,7 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "access/detoast.h"
 #include "access/heapam.h"
 #include "access/hio.h"
 #include "access/tableam.h"
@@ -161,7 +162,14 @@ void add_row_to_error(void *argument) {
             appendStringInfo(&values, "%snull", separator);
             continue;
         }
-        char *value = OutputFunctionCall(&self->outputs[i], self->describe->tts_values[i]);
+        // Text of what is very long could not even be allocated, and the error would be that.
+        constexpr Size kTooLong = 1024 * 1024;
+        const Datum datum = self->describe->tts_values[i];
+        if (TupleDescAttr(self->describe->tts_tupleDescriptor, i)->attlen == -1 && toast_raw_datum_size(datum) > kTooLong) {
+            appendStringInfo(&values, "%s...", separator);
+            continue;
+        }
+        char *value = OutputFunctionCall(&self->outputs[i], datum);
         const int length = static_cast<int>(strlen(value));
         const int shown = length > kLongest ? pg_mbcliplen(value, length, kLongest) : length;
         appendStringInfo(&values, "%s%.*s%s", separator, shown, value, shown < length ? "..." : "");

@@ -8,7 +8,6 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "nodes/pg_list.h"
 #include "optimizer/optimizer.h"
-#include "optimizer/plancat.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "storage/lmgr.h"
@@ -22,6 +21,7 @@ extern "C" {
 
 #include "partbackfill/engine/bound.hpp"
 #include "partbackfill/engine/partitions.hpp"
+#include "partbackfill/engine/row_count.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
@@ -98,7 +98,8 @@ void walk(Oid table, const KeyRange *inherited, const RequestedRange *requested,
     Relation relation = table_open(table, AccessShareLock);
     *descendants = lappend_oid(*descendants, table);
     const PartitionKey key = RelationGetPartitionKey(relation);
-    const PartitionDesc desc = RelationGetPartitionDesc(relation, false);
+    // One that is being detached concurrently is none any more.
+    const PartitionDesc desc = RelationGetPartitionDesc(relation, true);
     for (int i = 0; i < desc->nparts; i++) {
         const Oid child = desc->oids[i];
         const KeyRange range = inherited != nullptr ? *inherited : key_range(key, child, requested);
@@ -146,18 +147,6 @@ List *key_column_names(Oid table) {
     return names;
 }
 
-std::int64_t estimated_rows(Oid table) {
-    Relation relation = relation_open(table, AccessShareLock);
-    double tuples = 0;
-    if (RELKIND_HAS_TABLE_AM(relation->rd_rel->relkind)) {
-        BlockNumber pages = 0;
-        double all_visible = 0;
-        estimate_rel_size(relation, nullptr, &pages, &tuples, &all_visible);
-    }
-    relation_close(relation, NoLock);
-    return static_cast<std::int64_t>(tuples);
-}
-
 // Name, owner and the like of a leaf. Its bound has no columns: told of a table,
 // pg_get_expr would lock it, and wait for whoever changes it.
 void describe(Leaf &leaf) {
@@ -180,7 +169,7 @@ void describe(Leaf &leaf) {
 void measure(Leaf &leaf) {
     const pg::Row row = pg::query_row("SELECT COALESCE(pg_total_relation_size($1::oid::regclass), 0)", {leaf.oid});
     leaf.bytes = row.integer(0);
-    leaf.rows = pg::guard([&] { return estimated_rows(leaf.oid); });
+    leaf.rows = estimated_rows(leaf.oid);
 }
 
 // The values of a range are read as the caller wrote them, under his settings.

@@ -3,9 +3,13 @@
 extern "C" {
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "parser/parse_node.h"
+#include "parser/parse_param.h"
 #include "parser/parse_coerce.h"
 #include "parser/parser.h"
 #include "utils/lsyscache.h"
@@ -15,6 +19,7 @@ extern "C" {
 }
 
 #include "partbackfill/engine/plan.hpp"
+#include "partbackfill/engine/query_walk.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
 
@@ -34,20 +39,8 @@ struct RawParsed {
     RawColumn *columns;
     int relation_count;
     Oid *relations;
-    bool locks_rows;
+    QueryTraits traits;
 };
-
-bool finds_row_locks(Node *node, void *context) {
-    if (node == nullptr)
-        return false;
-    if (IsA(node, Query)) {
-        const auto *query = reinterpret_cast<Query *>(node);
-        if (query->rowMarks != NIL && query->hasForUpdate)
-            return true;
-        return query_tree_walker(reinterpret_cast<Query *>(node), pg::as_walker(finds_row_locks), context, 0);
-    }
-    return expression_tree_walker(node, pg::as_walker(finds_row_locks), context);
-}
 
 void copy_plan_source(CachedPlanSource *source, MemoryContext keep, RawParsed *parsed) {
     const MemoryContext before = MemoryContextSwitchTo(keep);
@@ -63,9 +56,7 @@ void copy_plan_source(CachedPlanSource *source, MemoryContext keep, RawParsed *p
     parsed->relations = static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(parsed->relation_count + 1)));
     for (int i = 0; i < parsed->relation_count; i++)
         parsed->relations[i] = list_nth_oid(source->relationOids, i);
-    for (int i = 0; i < list_length(source->query_list); i++)
-        if (finds_row_locks(static_cast<Node *>(list_nth(source->query_list, i)), nullptr))
-            parsed->locks_rows = true;
+    parsed->traits = query_traits(source->query_list, source->relationOids);
     MemoryContextSwitchTo(before);
 }
 
@@ -99,8 +90,37 @@ ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &k
         parsed.columns.push_back(
             {raw.columns[i].name, raw.columns[i].type, raw.columns[i].typmod, raw.columns[i].collation});
     parsed.relations.assign(raw.relations, raw.relations + raw.relation_count);
-    parsed.locks_rows = raw.locks_rows;
+    parsed.locks_rows = raw.traits.locks_rows;
+    parsed.uses_start = raw.traits.uses_parameter[0];
+    parsed.uses_end = raw.traits.uses_parameter[1];
+    if (raw.traits.temporary != nullptr)
+        parsed.temporary = raw.traits.temporary;
     return parsed;
+}
+
+std::set<std::string> untyped_columns(const std::string &sql, const std::optional<RangeKey> &key) {
+    const Oid type = key ? key->type : kNoOid;
+    List *names = pg::guard([&] {
+        List *found = NIL;
+        const Oid types[2] = {type, type};
+        ParseState *state = make_parsestate(nullptr);
+        state->p_sourcetext = sql.c_str();
+        state->p_resolve_unknowns = false;
+        setup_parse_fixed_parameters(state, types, OidIsValid(type) ? 2 : 0);
+        const Query *query =
+            transformTopLevelStmt(state, static_cast<RawStmt *>(linitial(raw_parser(sql.c_str(), RAW_PARSE_DEFAULT))));
+        for (int i = 0; i < list_length(query->targetList); i++) {
+            const auto *entry = static_cast<TargetEntry *>(list_nth(query->targetList, i));
+            if (!entry->resjunk && exprType(reinterpret_cast<Node *>(entry->expr)) == UNKNOWNOID)
+                found = lappend(found, pstrdup(entry->resname));
+        }
+        free_parsestate(state);
+        return found;
+    });
+    std::set<std::string> columns;
+    for (int i = 0; i < list_length(names); i++)
+        columns.emplace(static_cast<const char *>(list_nth(names, i)));
+    return columns;
 }
 
 Oid named_relation(const std::string &text) {

@@ -1,8 +1,10 @@
 #include "partbackfill/engine/source.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "partbackfill/engine/plan.hpp"
 #include "partbackfill/pg/guard.hpp"
@@ -96,14 +98,50 @@ std::string from_clause(const std::string &text, Oid relation) {
     return "(" + single_select(text) + "\n) AS source";
 }
 
-std::string column_list(const std::vector<std::string> &columns, const char *prefix) {
+// Columns of the source by name; those of `casts` converted to the type that stands there.
+std::string column_list(const std::vector<std::string> &columns, const std::map<std::string, std::string> &casts) {
     std::string list;
     for (const auto &column : columns) {
         if (!list.empty())
             list += ", ";
-        list += prefix + pg::quote_identifier(column);
+        const std::string name = pg::quote_identifier(column);
+        const auto cast = casts.find(column);
+        list += cast == casts.end() ? "source." + name : fmt::format("source.{0}::{1} AS {0}", name, cast->second);
     }
     return list;
+}
+
+std::set<std::string> untyped_columns_of(const std::string &text, Oid relation, const std::optional<RangeKey> &key) {
+    return relation == kNoOid ? untyped_columns(single_select(text), key) : std::set<std::string>();
+}
+
+// The types, without a length or the like, of columns into which text is not simply
+// assigned: the literal was read as text. Lengths are left to the assignment, which raises
+// what an explicit cast would cut off.
+std::map<std::string, std::string> casts(Oid table, const std::set<std::string> &untyped) {
+    std::map<std::string, std::string> types;
+    if (untyped.empty())
+        return types;
+    const pg::PinnedSettings pinned; // types outside pg_catalog are named with their schemas
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT a.attname, format_type(a.atttypid, NULL)
+        FROM pg_attribute AS a
+        JOIN pg_type AS t ON t.oid = a.atttypid
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND t.typcategory <> 'S'
+    )SQL",
+                                        {table})
+                                  .rows)
+        if (untyped.contains(row.text(0)))
+            types.emplace(row.text(0), row.text(1));
+    return types;
+}
+
+// The workers have sessions of their own.
+void check_not_temporary(const ParsedQuery &parsed) {
+    if (!parsed.temporary.empty())
+        pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("source depends on temporary {}", parsed.temporary),
+                  "The job's workers cannot see the temporary objects of this session.",
+                  "Make it permanent, or UNLOGGED, for as long as the job runs.");
 }
 
 } // namespace
@@ -151,25 +189,32 @@ Source check_source(const std::string &text, const Target &target) {
     // that the caller wrote.
     if (source.relation == kNoOid)
         parse_query(single_select(text), target.key);
-    const ParsedQuery parsed = parse_query("SELECT * FROM " + from, target.key);
+    const std::set<std::string> untyped = untyped_columns_of(text, source.relation, target.key);
+    ParsedQuery parsed = parse_query("SELECT * FROM " + from, target.key);
+    check_not_temporary(parsed);
     if (parsed.locks_rows)
         pg::raise(pg::sqlcode::kInvalidParameter, "source must be a query that only reads",
                   "The source locks rows with FOR UPDATE or FOR SHARE.");
     check_names(parsed.columns, target);
+    std::erase_if(parsed.columns, [&](const ResultColumn &column) { return untyped.contains(column.name) && !target.key_columns.contains(column.name); });
     check_columns(parsed.columns, target.oid, target.key_columns);
     source.query = from;
+    source.uses_start = parsed.uses_start;
+    source.uses_end = parsed.uses_end;
+    source.own_rows = is_part_of(target, source.relation);
     source.reads_target =
-        !is_part_of(target, source.relation) &&
+        !source.own_rows &&
         std::any_of(parsed.relations.begin(), parsed.relations.end(),
                     [&](Oid relation) { return is_part_of(target, relation); });
     return source;
 }
 
-LoadQuery load_query(const std::string &source_text, Oid source_relation, const Leaf &leaf,
-                     const std::string &constraint) {
+LoadQuery load_query(const std::string &source_text, Oid source_relation, const std::optional<RangeKey> &key,
+                     const Leaf &leaf, const std::string &constraint) {
     LoadQuery query;
     query.columns = assigned_columns(leaf.oid);
-    const std::string columns = column_list(query.columns, "source.");
+    const std::string columns =
+        column_list(query.columns, casts(leaf.oid, untyped_columns_of(source_text, source_relation, key)));
     if (source_relation != kNoOid) {
         const bool own_rows =
             pg::query_row("SELECT $1 = $2 OR $1 IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors($2::oid::regclass) AS a)",
@@ -193,8 +238,44 @@ pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf) {
 
 std::string explain(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint) {
     const AllRows all_rows;
-    const LoadQuery load = load_query(source.text, source.relation, leaf, constraint);
+    const LoadQuery load = load_query(source.text, source.relation, target.key, leaf, constraint);
     return pg::query_row("EXPLAIN (FORMAT JSON) " + load.sql, key_params(target.key, leaf)).text(0);
+}
+
+std::vector<const Leaf *> leaves_without_rows(const Source &source, const Target &target) {
+    std::map<std::pair<bool, bool>, bool> verdicts; // by which of the bounds are missing
+    std::vector<const Leaf *> found;
+    for (const Leaf &leaf : target.leaves) {
+        const bool start = source.uses_start && !leaf.range_start;
+        const bool end = source.uses_end && !leaf.range_end;
+        if (!leaf.selected || (!start && !end))
+            continue;
+        const auto [verdict, is_new] = verdicts.try_emplace({start, end}, false);
+        // By itself: of a partition's own rows the source may rightly have none.
+        if (is_new)
+            verdict->second = pg::query_row(R"SQL(
+                SELECT pg_catalog.jsonb_path_exists($1::pg_catalog.jsonb, '$.** ? (@."One-Time Filter" == "false")')
+            )SQL",
+                                            {explain(source, target, leaf, "true")})
+                                  .boolean(0);
+        if (verdict->second)
+            found.push_back(&leaf);
+    }
+    return found;
+}
+
+void raise_without_rows(const std::vector<const Leaf *> &leaves) {
+    constexpr size_t kMostNames = 10;
+    std::vector<std::string> names;
+    for (size_t i = 0; i < leaves.size() && i < kMostNames; i++)
+        names.push_back("\"" + leaves[i]->name + "\"");
+    std::string list = fmt::format("{}", fmt::join(names, ", "));
+    if (leaves.size() > kMostNames)
+        list += fmt::format(" and {} more", leaves.size() - kMostNames);
+    pg::raise(pg::sqlcode::kInvalidParameter, "source gives no rows where a partition has no bound",
+              fmt::format("$1 or $2 is NULL for {}, and a condition on it is never true.", list),
+              "Leave the condition out, since each partition gets only its own rows, or write "
+              "($1 IS NULL OR key >= $1) AND ($2 IS NULL OR key < $2).");
 }
 
 bool reads_everything(const std::string &plan) {

@@ -55,6 +55,10 @@ std::vector<Hazard> warnings(const Target &target) {
                              'refer to it', COALESCE(up.conname, k.conname), k.conrelid::regclass)
             FROM pg_constraint AS k LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
             WHERE k.contype = 'f' AND k.confrelid = leaf.oid
+            UNION ALL
+            SELECT 6, format('trigger %I does not fire for the new rows', t.tgname)
+            FROM pg_trigger AS t
+            WHERE t.tgrelid = leaf.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 5 = 5
         ) AS hazard (step, text)
         ORDER BY leaf.oid, hazard.step, hazard.text
     )SQL",

@@ -113,12 +113,13 @@ void ControlTables::alter_job(std::int64_t job, const Alteration &alteration) {
             throttle_query = CASE WHEN $7 IS NULL THEN throttle_query ELSE NULLIF($7, '') END,
             min_free_disk = CASE WHEN $8 IS NULL THEN min_free_disk ELSE NULLIF($8, '') END,
             lock_timeout = COALESCE($9::interval, lock_timeout),
-            swap_patience = COALESCE($10::interval, swap_patience)
+            swap_patience = COALESCE($10::interval, swap_patience),
+            allow_shrink = COALESCE($11::boolean, allow_shrink)
         WHERE job = $1
     )SQL",
         {job, in_text(alteration.workers), alteration.delay, in_text(alteration.nice_ratio), alteration.max_wal_rate,
          alteration.max_replica_lag, alteration.throttle_query, alteration.min_free_disk, alteration.lock_timeout,
-         alteration.swap_patience});
+         alteration.swap_patience, in_text(alteration.allow_shrink)});
 }
 
 void ControlTables::give_up_job(const Job &job, const pg::ErrorFields &error) {

@@ -55,17 +55,17 @@ void ControlTables::insert_job(const NewJob &job) {
         INSERT INTO {s}.backfill_job (job, target_oid, target, source, source_oid, reads_target, key_type, key_columns,
             owner, range_start, range_end, newest_first, workers, delay, max_attempts, on_error, swap, keep_old,
             lock_timeout, swap_patience, setting_names, setting_values, on_write, nice_ratio, max_wal_rate,
-            max_replica_lag, throttle_query, min_free_disk)
+            max_replica_lag, throttle_query, min_free_disk, skip_triggers, allow_shrink)
         VALUES ($1, $2, $3, $4, NULLIF($5, 0::oid), $6, NULLIF($7, 0::oid), $8, $9, $10, $11, $12, $13, $14::interval,
             $15, $16, $17, $18, $19::interval, $20::interval, $21, $22, $23, $24, $25, $26::interval, $27,
-            $28)
+            $28, $29, $30)
     )SQL",
         {job.id, job.target, job.target_name, job.source, job.source_oid, job.reads_target, job.key_type,
          job.key_columns, job.owner, job.range_start, job.range_end, job.options.newest_first, job.options.workers,
          job.options.delay, job.options.max_attempts, job.options.on_error, job.options.swap, job.options.keep_old,
          job.options.lock_timeout, job.options.swap_patience, names, values, job.options.on_write,
          job.options.nice_ratio, job.options.max_wal_rate, job.options.max_replica_lag, job.options.throttle_query,
-         job.options.min_free_disk});
+         job.options.min_free_disk, job.options.skip_triggers, job.options.allow_shrink});
 }
 
 void ControlTables::insert_partition(std::int64_t job, const NewPartition &partition) {
@@ -87,7 +87,7 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
                tidied, workers, (date_part('epoch', delay) * 1000)::bigint, max_attempts,
                on_error = 'stop', keep_old, (date_part('epoch', lock_timeout) * 1000)::bigint,
                (date_part('epoch', swap_patience) * 1000)::bigint, COALESCE(key_type, 0)::bigint, swap,
-               on_write
+               on_write, allow_shrink
         FROM {s}.backfill_job
         WHERE job = $1
     )SQL",
@@ -113,6 +113,7 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     job.key_type = row.oid(14);
     job.swap = row.text(15);
     job.on_write = on_write(row.text(16));
+    job.allow_shrink = row.boolean(17);
     for (const pg::Row &column : run("SELECT unnest(key_columns) FROM {s}.backfill_job WHERE job = $1", {id}, read).rows)
         job.key_columns.insert(column.text(0));
     return job;

@@ -49,6 +49,9 @@ std::optional<std::string> checked_throttle_query(const std::optional<std::strin
     const std::string query = engine::single_select(*text, "throttle_query");
     const engine::ParsedQuery parsed = engine::parse_query(query, std::nullopt);
     engine::parse_query("SELECT * FROM (" + query + "\n) AS probe", std::nullopt); // a WITH that writes is refused there
+    if (!parsed.temporary.empty())
+        pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("throttle_query depends on temporary {}", parsed.temporary),
+                  "The job's workers cannot see the temporary objects of this session.");
     if (parsed.locks_rows)
         pg::raise(pg::sqlcode::kInvalidParameter, "throttle_query must be a query that only reads",
                   "The throttle_query locks rows with FOR UPDATE or FOR SHARE.");

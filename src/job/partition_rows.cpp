@@ -29,6 +29,8 @@ Partition partition_of(const pg::Row &row) {
     partition.built = row.boolean(16);
     partition.held = row.boolean(17);
     partition.orphaned = static_cast<int>(row.integer(18));
+    if (!row.is_null(19))
+        partition.rows_before = row.integer(19);
     return partition;
 }
 
@@ -52,7 +54,7 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
         SELECT c.job, c.ordinal, c.partition_oid::bigint, c.partition, c.partition_bound, c.range_start,
                c.range_end, c.state, c.attempts, c.swap_attempts, c.partition_constraint, c.shadow_oid::bigint,
                COALESCE(c.rows, 0), COALESCE(c.fingerprint, ''), COALESCE(c.proof_oid, 0)::bigint, c.rebuilds,
-               c.built, c.worker_pid IS NOT NULL, c.orphaned
+               c.built, c.worker_pid IS NOT NULL, c.orphaned, c.rows_before
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job
         WHERE c.job = $1
@@ -168,9 +170,11 @@ void ControlTables::built(Partition &partition, const BuildFigures &figures) {
     move(partition, core::PartitionEvent::built,
          ", built = true, suspect = false, orphaned = 0, rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
          " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9),"
-         " held_time = COALESCE(held_time, '0') + make_interval(secs => $10)",
-         {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count(), figures.held.count()});
+         " held_time = COALESCE(held_time, '0') + make_interval(secs => $10), rows_before = $11::bigint",
+         {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count(), figures.held.count(),
+          figures.rows_before ? std::optional(std::to_string(*figures.rows_before)) : std::nullopt});
     partition.rows = figures.rows;
+    partition.rows_before = figures.rows_before;
 }
 
 void ControlTables::lock_for_swap(const Partition &partition) {
@@ -204,7 +208,7 @@ BuildFigures ControlTables::record_locked_for(const Partition &partition, double
                             {partition.job, partition.ordinal})
                             .rows.at(0);
     using Seconds = std::chrono::duration<double>;
-    return {row.integer(0), row.integer(1), Seconds(row.number(2)), Seconds(row.number(3)), Seconds(0)};
+    return {row.integer(0), std::nullopt, row.integer(1), Seconds(row.number(2)), Seconds(row.number(3)), Seconds(0)};
 }
 
 void ControlTables::announce(const Partition &partition) {

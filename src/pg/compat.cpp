@@ -95,14 +95,46 @@ AttrMap *column_map(TupleDesc from, TupleDesc to) {
 #endif
 }
 
-List *session_placeholders() {
+namespace {
+
+struct config_generic **all_settings(int *count) {
 #if PG_VERSION_NUM >= 160000
-    int count = 0;
-    struct config_generic **variables = get_guc_variables(&count);
+    return get_guc_variables(count);
 #else
-    const int count = GetNumConfigOptions();
-    struct config_generic **variables = get_guc_variables();
+    *count = GetNumConfigOptions();
+    return get_guc_variables();
 #endif
+}
+
+bool decides_meaning(const struct config_generic *variable) {
+    switch (variable->group) {
+    case CLIENT_CONN_STATEMENT:
+    case CLIENT_CONN_LOCALE:
+    case CLIENT_CONN_OTHER:
+    case COMPAT_OPTIONS_PREVIOUS:
+    case COMPAT_OPTIONS_CLIENT:
+    case CUSTOM_OPTIONS:
+        return variable->context == PGC_USERSET && (variable->flags & GUC_CUSTOM_PLACEHOLDER) == 0;
+    default:
+        return false;
+    }
+}
+
+} // namespace
+
+List *settings_of_meaning() {
+    int count = 0;
+    struct config_generic **variables = all_settings(&count);
+    List *names = NIL;
+    for (int i = 0; i < count; i++)
+        if (decides_meaning(variables[i]))
+            names = lappend(names, pstrdup(variables[i]->name));
+    return names;
+}
+
+List *session_placeholders() {
+    int count = 0;
+    struct config_generic **variables = all_settings(&count);
     List *names = NIL;
     for (int i = 0; i < count; i++) {
         const struct config_generic *variable = variables[i];

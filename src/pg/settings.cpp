@@ -40,16 +40,24 @@ PinnedSettings::PinnedSettings() {
 }
 
 std::vector<Setting> session_settings() {
+    std::vector<std::string> meaning;
+    List *decisive = guard([] { return settings_of_meaning(); });
+    for (int i = 0; i < list_length(decisive); i++)
+        meaning.emplace_back(static_cast<const char *>(list_nth(decisive, i)));
+    // synchronous_commit would be that of the worker's own commits, which count attempts.
     const Result result = query(R"SQL(
-        SELECT name, pg_catalog.current_setting(name)
-        FROM pg_catalog.pg_settings
-        WHERE source IN ('session', 'client', 'user', 'database', 'database user')
-          AND context = 'user'
-          AND name !~ '^(default_)?transaction_'
-          AND name !~ '_timeout$'
-          AND name NOT IN ('client_encoding', 'application_name', 'exit_on_error', 'row_security')
-        ORDER BY name
-    )SQL");
+        SELECT s.name, pg_catalog.current_setting(s.name)
+        FROM pg_catalog.pg_settings AS s
+        WHERE (s.source OPERATOR(pg_catalog.=) ANY (ARRAY['session', 'client', 'user', 'database', 'database user'])
+               OR s.name OPERATOR(pg_catalog.=) ANY ($1))
+          AND s.context OPERATOR(pg_catalog.=) 'user'
+          AND s.name OPERATOR(pg_catalog.!~) '^(default_)?transaction_'
+          AND s.name OPERATOR(pg_catalog.!~) '_timeout$'
+          AND s.name OPERATOR(pg_catalog.<>) ALL (ARRAY['client_encoding', 'application_name', 'exit_on_error', 'row_security',
+                                                        'synchronous_commit'])
+        ORDER BY s.name
+    )SQL",
+                                {meaning});
     std::vector<Setting> settings;
     for (const Row &row : result.rows)
         settings.emplace_back(row.text(0), row.text(1));

@@ -7,6 +7,7 @@
 #include "partbackfill/engine/loader.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
+#include "partbackfill/engine/row_count.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/engine/write_guard.hpp"
@@ -95,7 +96,10 @@ void seal(const job::Partition &partition) {
 engine::LoadRequest load_request(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
     engine::LoadRequest request;
     request.shadow = partition.shadow;
-    request.query = engine::load_query(job.source, job.source_oid, leaf, partition.constraint.value_or("true"));
+    std::optional<engine::RangeKey> key;
+    if (job.key_type != kNoOid)
+        key = engine::RangeKey{job.key_type, ""};
+    request.query = engine::load_query(job.source, job.source_oid, key, leaf, partition.constraint.value_or("true"));
     if (job.key_type != kNoOid)
         request.params = {pg::Param::typed(job.key_type, partition.range_start),
                           pg::Param::typed(job.key_type, partition.range_end)};
@@ -178,15 +182,15 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
     const auto begun = Clock::now() - std::chrono::duration_cast<Clock::duration>(pacer.waited().throttled);
     const bool paced = speed == Speed::paced;
     const auto wal_before = pg::wal_bytes_written();
-    engine::LoadRequest request;
+    std::optional<engine::Leaf> leaf;
     {
         const pg::PinnedSettings pinned;
-        const auto leaf = engine::find_leaf(partition.live, job.target);
+        leaf = engine::find_leaf(partition.live, job.target);
         if (!leaf)
             pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                       fmt::format("partition \"{}\" is gone", partition.name));
-        request = load_request(job, partition, *leaf);
     }
+    engine::LoadRequest request = load_request(job, partition, *leaf); // the source is parsed as the user meant it
     pacer.fills(partition.shadow);
     pacer.skip();
     request.reads_ahead = !paced || !pacer.slows_down();
@@ -221,6 +225,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
         indexed = Clock::now();
         show_phase(partition, Phase::validating);
         lock_to_finish(job, partition);
+        figures.rows_before = engine::rows_before_shrinking(partition.live, figures.rows);
         if (paced)
             pacer.skip();
         finish_shadow(job, partition);

@@ -194,6 +194,8 @@ void advance(const Job &job, Partition &partition, Pacer &pacer) {
         if (!held)
             build_step(job, partition, pacer);
     }
+    if (!held && check_shrink_step(job, partition) != StepOutcome::done)
+        return;
     StepOutcome outcome = StepOutcome::unprepared;
     while (outcome == StepOutcome::unprepared) {
         if (prepare_step(job, partition) != StepOutcome::done)

@@ -24,6 +24,9 @@ void override_session() {
     pg::override_for_session("default_transaction_isolation", "read committed");
     pg::override_for_session("default_transaction_read_only", "off");
     pg::override_for_session("default_transaction_deferrable", "off");
+    // What counts the attempts of a build must outlive the crash that the build may cause.
+    if (pg::configured_value("synchronous_commit") == "off")
+        pg::override_for_session("synchronous_commit", "local");
     // Of a deadlock the victim is the worker, whatever it is that it does.
     pg::force_for_session("deadlock_timeout", engine::kDeadlockTimeout);
     // A policy that would hide rows of the source is an error, not a loss.

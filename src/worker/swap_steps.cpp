@@ -222,6 +222,21 @@ StepOutcome swap_step(const job::Job &job, job::Partition &partition) {
     return after_swap(job, partition, result);
 }
 
+StepOutcome check_shrink_step(const job::Job &job, job::Partition &partition) {
+    if (!partition.rows_before || job.allow_shrink)
+        return StepOutcome::done;
+    const bool kept = partition.state == core::PartitionState::ready;
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kObjectNotInPrerequisiteState;
+    error.message = fmt::format("partition \"{}\" would lose {} of its rows", partition.name,
+                                partition.rows == 0 ? "all" : "more than half");
+    error.detail = fmt::format("The source gives {} rows for it, the live partition has {}.", partition.rows, *partition.rows_before);
+    error.hint = fmt::format("If that is right, backfill_alter({0}, allow_shrink => true) and backfill_retry({0}) {1}.", job.id,
+                             kept ? "swap what was built" : "build it again");
+    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0), Remains::kept);
+    return StepOutcome::failed;
+}
+
 void tidy_step(const job::Job &job, const job::Partition &partition) {
     {
         pg::Transaction transaction;

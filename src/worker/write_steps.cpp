@@ -178,6 +178,11 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition, Pacer &pac
         return postpone(job, partition, Clock::now() - asked, locks);
     }
     const std::string report = build(job, partition, pacer, Speed::full);
+    if (partition.rows_before && !job.allow_shrink) {
+        transaction.abort();
+        partition.state = core::PartitionState::running; // nothing of this was committed
+        return check_shrink_step(job, partition);
+    }
     const engine::SwapResult result = try_held(job, partition);
     if (result.outcome == engine::SwapOutcome::swapped) {
         reach("swap", partition);

@@ -20,11 +20,18 @@ struct ParsedQuery {
     std::vector<ResultColumn> columns;
     std::vector<Oid> relations; // every relation it reads, through views too
     bool locks_rows = false;    // SELECT ... FOR UPDATE and the like, anywhere
+    bool uses_start = false;    // $1
+    bool uses_end = false;      // $2
+    std::string temporary;      // "table "raw"": the first temporary object that it depends on
 };
 
 // Parses, analyzes and rewrites the statement as the current role under the
 // current settings; $1 and $2 have the type of the key, when there is one.
 ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &key);
+
+// Columns of the query that are literals or NULLs without a type, as INSERT takes them:
+// by themselves they would come out as text.
+std::set<std::string> untyped_columns(const std::string &sql, const std::optional<RangeKey> &key);
 
 // The relation that the text names under the current search_path; kNoOid when
 // it is no name but, presumably, a query. An error when it is a name and nothing

@@ -17,6 +17,9 @@ struct Source {
     Oid relation = kNoOid;      // when the text names one
     std::string query;          // what stands in FROM (...)
     bool reads_target = false;  // reads the target, or a table above or below it
+    bool own_rows = false;      // is the target, or a table above or below it
+    bool uses_start = false;    // names $1
+    bool uses_end = false;      // names $2
 };
 
 // Understands and checks a source against the target's columns, as the caller
@@ -37,8 +40,9 @@ struct LoadQuery {
     std::string sql;
     std::vector<std::string> columns;
 };
-LoadQuery load_query(const std::string &source_text, Oid source_relation, const Leaf &leaf,
-                     const std::string &constraint);
+// A literal without a type is given that of its column, as INSERT gives it.
+LoadQuery load_query(const std::string &source_text, Oid source_relation, const std::optional<RangeKey> &key,
+                     const Leaf &leaf, const std::string &constraint);
 
 // $1 and $2 of a source: the leaf's bounds in the target's own key. None unless
 // the target is partitioned by RANGE on one column.
@@ -47,6 +51,13 @@ pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf);
 // The plan, as JSON, of what a build of this leaf would run. Whatever the caller
 // may not read is an error.
 std::string explain(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint);
+
+// Leaves of those that the target's request means for which $1 or $2 is NULL and a
+// condition on it keeps every row of the source, or of a part of it, away: the planner
+// finds that out. Such a build would lose what the source means to give.
+std::vector<const Leaf *> leaves_without_rows(const Source &source, const Target &target);
+// Raises that.
+[[noreturn]] void raise_without_rows(const std::vector<const Leaf *> &leaves);
 
 // Whether in that plan the leaf's filter stays above a part of the source that
 // has to be computed whole (a window, a limit, an aggregate without the key):

@@ -60,6 +60,7 @@ struct Alteration {
     std::optional<std::string> min_free_disk;
     std::optional<std::string> lock_timeout;
     std::optional<std::string> swap_patience;
+    std::optional<bool> allow_shrink;
 };
 
 // How the partitions of a job stand.

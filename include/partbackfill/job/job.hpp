@@ -41,6 +41,8 @@ struct Options {
     bool keep_old = true;
     std::string lock_timeout;
     std::string swap_patience;
+    bool skip_triggers = false;
+    bool allow_shrink = false;
 };
 
 struct Job {
@@ -62,6 +64,7 @@ struct Job {
     bool keep_old = true;
     Milliseconds lock_timeout{0};
     Milliseconds swap_patience{0};
+    bool allow_shrink = false; // a partition may be swapped that has lost most of its rows
 };
 
 struct Partition {
@@ -83,6 +86,7 @@ struct Partition {
     Oid proof = kNoOid; // the CHECK on a DEFAULT sibling
     Oid old = kNoOid;   // the table that has the old rows, once it is swapped
     std::int64_t rows = 0; // of the shadow, once it is built
+    std::optional<std::int64_t> rows_before; // of the live partition, when the shadow has far fewer
     bool built = false;    // the shadow is complete
     bool held = false;     // a worker took it up and did not give it back
     int orphaned = 0;      // how often that worker had died and it was ready
@@ -91,6 +95,7 @@ struct Partition {
 // What a build cost and gave.
 struct BuildFigures {
     std::int64_t rows = 0;
+    std::optional<std::int64_t> rows_before; // of the live partition, when there are far fewer now
     std::int64_t wal_bytes = 0;
     std::chrono::duration<double> seconds{0};
     std::chrono::duration<double> throttled{0}; // of these seconds

@@ -50,6 +50,11 @@ bool file_is_of_this_subtransaction(Relation relation);
 // For each column of `to` the number of the column of that name in `from`.
 AttrMap *column_map(TupleDesc from, TupleDesc to);
 
+// Names (char *) of the settings that every role may make and that decide what a query
+// means, rather than how fast it is: how statements behave, how values are read and
+// written, compatibility, and those of extensions.
+List *settings_of_meaning();
+
 // Names (char *) of the placeholders ("app.x") that this session or its client
 // has set; pg_settings does not show them.
 List *session_placeholders();

@@ -36,10 +36,11 @@ public:
     PinnedSettings();
 };
 
-// The settings of the session that a role may make, whether it made them itself or
-// has them from its client, its role or its database: what the caller of
-// backfill_start tried his query under. After SET ROLE the role that counts has
-// others of its own.
+// The settings that the caller of backfill_start tried the query under: all that decide
+// what a query means, made by anybody or left at their defaults, which may be others by
+// the time at which a worker starts; and any other that the role may make, if it made it
+// itself or has it from its client, its role or its database. After SET ROLE the role
+// that counts has others of its own.
 std::vector<Setting> session_settings();
 
 // Makes the settings for the rest of the session, as the current role. One that

@@ -52,6 +52,10 @@ StepOutcome prepare_step(const job::Job &job, job::Partition &partition);
 // longer than lock_timeout.
 StepOutcome swap_step(const job::Job &job, job::Partition &partition);
 
+// A partition that has lost most of its rows is swapped only with allow_shrink: fails
+// otherwise. What was built is kept if the build has committed, so that a retry swaps it.
+StepOutcome check_shrink_step(const job::Job &job, job::Partition &partition);
+
 // Drops the old partition unless it is kept. It is out of readers' sight.
 void tidy_step(const job::Job &job, const job::Partition &partition);
 

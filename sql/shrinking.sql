@@ -1,0 +1,94 @@
+-- Rows that a partition would lose: by $1 and $2 where it has no such bound, or since the source gives too few.
+CREATE SCHEMA shrinking;
+SET search_path = shrinking, public;
+SET client_min_messages = warning;
+CREATE TABLE t (k int NOT NULL, v text) PARTITION BY RANGE (k);
+CREATE TABLE t_low PARTITION OF t FOR VALUES FROM (MINVALUE) TO (0);
+CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100);
+CREATE TABLE t_high PARTITION OF t FOR VALUES FROM (200) TO (MAXVALUE);
+CREATE TABLE t_rest PARTITION OF t DEFAULT;
+INSERT INTO t SELECT g, 'old' FROM generate_series(-50, 250) AS g;
+CREATE TABLE raw AS SELECT k, 'new'::text AS v FROM t;
+CREATE VIEW counts AS SELECT tableoid::regclass::text COLLATE "C" AS partition, v, count(*) FROM t GROUP BY 1, 2;
+
+-- a condition on a bound that is NULL keeps every row away
+SELECT backfill_start('t', 'SELECT k, v FROM raw WHERE k >= $1 AND k < $2', delay => '0');
+SELECT backfill_start('t', 'SELECT k, v FROM raw WHERE k < $2', delay => '0');
+SELECT backfill_start('t', 'SELECT k, v FROM raw WHERE k BETWEEN $1 AND $2 - 1', delay => '0');
+SELECT backfill_start('t', 'SELECT k, max(v) AS v FROM raw WHERE k >= $1 GROUP BY k', delay => '0');
+SELECT backfill_start('t', 'SELECT r.k, s.v FROM raw AS r LEFT JOIN (SELECT * FROM raw WHERE k >= $1) AS s USING (k)', delay => '0');
+SELECT backfill_start('t', 'WITH r AS MATERIALIZED (SELECT k, v FROM raw WHERE abs($1) <= k) SELECT * FROM r', delay => '0');
+SELECT partition, action, hazards FROM backfill_plan('t', 'SELECT k, v FROM raw WHERE k >= $1 AND k < $2');
+
+-- partitions that have both bounds are not concerned, nor is a query that says what NULL means
+SELECT backfill_start('t', 'SELECT k, v FROM raw WHERE k >= $1 AND k < $2', partitions => '{t_1}', delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+SELECT * FROM counts ORDER BY 1, 2;
+SELECT backfill_start('t', 'SELECT k, v || ''er'' AS v FROM raw WHERE ($1 IS NULL OR k >= $1) AND ($2 IS NULL OR k < $2)', delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+SELECT * FROM counts ORDER BY 1, 2;
+
+-- what the planner cannot see is noticed when it is built, and kept for the one who says that it is right
+CREATE FUNCTION between_bounds(low int, high int) RETURNS SETOF raw STRICT LANGUAGE sql BEGIN ATOMIC SELECT * FROM raw WHERE k >= low AND k < high; END;
+CREATE PROCEDURE show(number bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    line record;
+BEGIN
+    FOR line IN SELECT * FROM backfill_progress WHERE job = number ORDER BY ordinal LOOP
+        RAISE INFO '% % attempts=% %: %', line.partition, line.state, line.attempts, line.sqlstate,
+            regexp_replace(line.error, '\(\d+', '(<job>', 'g');
+    END LOOP;
+END
+$$;
+SELECT backfill_start('t', 'SELECT * FROM between_bounds($1, $2)', delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+CALL show(:job);
+SELECT * FROM counts ORDER BY 1, 2;
+SELECT backfill_retry(:job);
+SELECT backfill_wait(:job, '60 s');
+SELECT * FROM counts ORDER BY 1, 2;
+SELECT backfill_alter(:job, allow_shrink => true);
+SELECT backfill_retry(:job);
+SELECT backfill_wait(:job, '60 s');
+CALL show(:job);
+SELECT * FROM counts ORDER BY 1, 2;
+
+-- half of the rows are enough, one less is not; by either method, and while writers are held
+TRUNCATE t;
+INSERT INTO t SELECT g, 'old' FROM generate_series(0, 99) AS g;
+CREATE PROCEDURE rebuild(source text, method text, on_write text) LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint := backfill_start('t', source, partitions => '{t_1}', swap => method, on_write => on_write, delay => '0');
+BEGIN
+    COMMIT;
+    PERFORM backfill_wait(number, '60 s');
+    CALL show(number);
+    IF (SELECT state FROM backfill_status WHERE job = number) = 'failed' THEN
+        PERFORM backfill_cancel(number);
+        COMMIT;
+        PERFORM backfill_wait(number, '60 s');
+    END IF;
+    PERFORM backfill_purge(number);
+END
+$$;
+CALL rebuild('SELECT k, ''half''::text AS v FROM t WHERE k % 2 = 0 OR k < 0', 'attach', 'rebuild');
+SELECT * FROM counts ORDER BY 1, 2;
+CALL rebuild('SELECT k, ''less''::text AS v FROM t WHERE k < 48', 'attach', 'rebuild');
+CALL rebuild('SELECT k, ''less''::text AS v FROM t WHERE k < 40', 'storage', 'rebuild');
+CALL rebuild('SELECT k, ''less''::text AS v FROM t WHERE k < 40', 'storage', 'block');
+CALL rebuild('SELECT k, ''less''::text AS v FROM t WHERE k < 40', 'attach', 'block');
+CALL rebuild('SELECT k, ''none''::text AS v FROM t WHERE k < 0', 'attach', 'ignore');
+SELECT * FROM counts ORDER BY 1, 2;
+
+-- an estimate that is out of date decides nothing
+ANALYZE t_1;
+INSERT INTO t SELECT g % 100, 'more' FROM generate_series(1, 3000) AS g;
+CALL rebuild('SELECT k, ''few''::text AS v FROM t LIMIT 60', 'attach', 'rebuild');
+SELECT * FROM counts ORDER BY 1, 2;
+-- an empty partition may stay empty
+TRUNCATE t;
+CALL rebuild('SELECT k, ''none''::text AS v FROM t', 'attach', 'rebuild');
+
+SELECT nspname FROM pg_namespace WHERE nspname LIKE 'backfill\_%\_new';
+SELECT count(backfill_purge(job)) > 0 AS purged FROM backfill_status WHERE target LIKE 'shrinking.%';
+DROP SCHEMA shrinking CASCADE;

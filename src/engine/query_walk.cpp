@@ -1,0 +1,98 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+}
+
+#include "partbackfill/engine/query_walk.hpp"
+#include "partbackfill/pg/compat.hpp"
+
+namespace partbackfill::engine {
+
+namespace {
+
+void note(QueryTraits *traits, const char *kind, const char *name, Oid schema) {
+    if (traits->temporary == nullptr && name != nullptr && isAnyTempNamespace(schema))
+        traits->temporary = psprintf("%s \"%s\"", kind, name);
+}
+
+bool note_function(Oid function, void *context) {
+    note(static_cast<QueryTraits *>(context), "function", get_func_name(function), get_func_namespace(function));
+    return false;
+}
+
+// Arrays of a temporary type are in its schema, too.
+void note_type(QueryTraits *traits, Oid type) {
+    HeapTuple tuple = OidIsValid(type) ? SearchSysCache1(TYPEOID, ObjectIdGetDatum(type)) : nullptr;
+    if (!HeapTupleIsValid(tuple))
+        return;
+    const auto *form = reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple));
+    note(traits, "type", NameStr(form->typname), form->typnamespace);
+    ReleaseSysCache(tuple);
+}
+
+// Whether a type that a query names can stand in the node: what is computed from others
+// has theirs.
+bool may_name_type(const Node *node) {
+    switch (nodeTag(node)) {
+    case T_Const:
+    case T_Param:
+    case T_FuncExpr:
+    case T_OpExpr:
+    case T_RelabelType:
+    case T_CoerceViaIO:
+    case T_ArrayCoerceExpr:
+    case T_ConvertRowtypeExpr:
+    case T_CoerceToDomain:
+    case T_ArrayExpr:
+    case T_RowExpr:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool walk(Node *node, void *context) {
+    auto *traits = static_cast<QueryTraits *>(context);
+    if (node == nullptr)
+        return false;
+    if (IsA(node, Query)) {
+        const auto *query = reinterpret_cast<Query *>(node);
+        if (query->rowMarks != NIL && query->hasForUpdate)
+            traits->locks_rows = true;
+        return query_tree_walker(reinterpret_cast<Query *>(node), pg::as_walker(walk), context, 0);
+    }
+    if (IsA(node, Param)) {
+        const auto *param = reinterpret_cast<Param *>(node);
+        if (param->paramkind == PARAM_EXTERN && param->paramid >= 1 && param->paramid <= 2)
+            traits->uses_parameter[param->paramid - 1] = true;
+    }
+    check_functions_in_node(node, note_function, context);
+    if (may_name_type(node))
+        note_type(traits, exprType(node));
+    return expression_tree_walker(node, pg::as_walker(walk), context);
+}
+
+const char *kind_of(Oid relation) { return get_rel_relkind(relation) == RELKIND_VIEW ? "view" : "table"; }
+
+} // namespace
+
+QueryTraits query_traits(List *queries, List *relations) {
+    QueryTraits traits{};
+    for (int i = 0; i < list_length(relations); i++) {
+        const Oid relation = list_nth_oid(relations, i);
+        note(&traits, kind_of(relation), get_rel_name(relation), get_rel_namespace(relation));
+    }
+    for (int i = 0; i < list_length(queries); i++)
+        walk(static_cast<Node *>(list_nth(queries, i)), &traits);
+    return traits;
+}
+
+} // namespace partbackfill::engine
