@@ -24,6 +24,10 @@ CREATE PUBLICATION hazards_leaf FOR TABLE t_2;
 SELECT partition, action, regexp_replace(unnest(hazards), '\(\d+ \w+\)', '(size)') AS hazard FROM backfill_plan('t', partitions => '{t_2}') WHERE action <> 'skip';
 DROP PUBLICATION hazards_table, hazards_leaf;
 TRUNCATE t_rest;
+BEGIN;
+CREATE PUBLICATION hazards_all FOR ALL TABLES;
+SELECT partition, unnest(hazards) AS hazard FROM backfill_plan('t', partitions => '{t_2}') WHERE action <> 'skip';
+ROLLBACK;
 
 -- foreign keys
 ALTER TABLE t_1 ADD FOREIGN KEY (c) REFERENCES cat;

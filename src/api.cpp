@@ -155,7 +155,7 @@ using namespace partbackfill;
 // calling transaction.
 PARTBACKFILL_FUNCTION(partbackfill_start) {
     const pg::Arguments arguments(fcinfo);
-    pg::prevent_if_read_only("backfill_start()");
+    job::begin_change("backfill_start()");
     if (InSecurityRestrictedOperation())
         pg::raise(pg::sqlcode::kInsufficientPrivilege,
                   "cannot start a backfill within a security-restricted operation");
@@ -226,7 +226,7 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
 // which no reader of the partitioned table can see any more.
 PARTBACKFILL_FUNCTION(partbackfill_purge) {
     const pg::Arguments arguments(fcinfo);
-    pg::prevent_if_read_only("backfill_purge()");
+    job::begin_change("backfill_purge()");
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
     if (!job::at_rest(job))
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("backfill job {} has not ended", job.id),

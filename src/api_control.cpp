@@ -90,7 +90,7 @@ using namespace partbackfill;
 // with the calling transaction; what it has not done yet is tidied away after that.
 PARTBACKFILL_FUNCTION(partbackfill_cancel) {
     const pg::Arguments arguments(fcinfo);
-    pg::prevent_if_read_only("backfill_cancel()");
+    job::begin_change("backfill_cancel()");
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
     if (!core::can(job.state, core::JobEvent::cancel))
         PG_RETURN_BOOL(false);
@@ -106,7 +106,7 @@ PARTBACKFILL_FUNCTION(partbackfill_cancel) {
 // broken off, and its attempt does not count. What is built stays.
 PARTBACKFILL_FUNCTION(partbackfill_pause) {
     const pg::Arguments arguments(fcinfo);
-    pg::prevent_if_read_only("backfill_pause()");
+    job::begin_change("backfill_pause()");
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
     if (!core::can(job.state, core::JobEvent::pause))
         PG_RETURN_BOOL(false);
@@ -123,7 +123,7 @@ PARTBACKFILL_FUNCTION(partbackfill_pause) {
 // no worker any more. Without a number it passes over those of others.
 PARTBACKFILL_FUNCTION(partbackfill_resume) {
     const pg::Arguments arguments(fcinfo);
-    pg::prevent_if_read_only("backfill_resume()");
+    job::begin_change("backfill_resume()");
     if (!arguments.is_null(0))
         PG_RETURN_INT32(resume(job::find_own_job(arguments.bigint(0, "job"))) ? 1 : 0);
     std::vector<job::Job> jobs;
@@ -142,7 +142,7 @@ PARTBACKFILL_FUNCTION(partbackfill_resume) {
 // attempts; one that is built only swaps. Of a paused job they wait until it is resumed.
 PARTBACKFILL_FUNCTION(partbackfill_retry) {
     const pg::Arguments arguments(fcinfo);
-    pg::prevent_if_read_only("backfill_retry()");
+    job::begin_change("backfill_retry()");
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
     if (job.state == core::JobState::canceled)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("backfill job {} was canceled", job.id), "",
@@ -161,7 +161,7 @@ PARTBACKFILL_FUNCTION(partbackfill_retry) {
 // one that is too many leaves after its partition.
 PARTBACKFILL_FUNCTION(partbackfill_alter) {
     const pg::Arguments arguments(fcinfo);
-    pg::prevent_if_read_only("backfill_alter()");
+    job::begin_change("backfill_alter()");
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
     if (job.state == core::JobState::done || job.state == core::JobState::canceled)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("backfill job {} has ended", job.id),

@@ -59,6 +59,10 @@ std::vector<Hazard> warnings(const Target &target) {
             SELECT 6, format('trigger %I does not fire for the new rows', t.tgname)
             FROM pg_trigger AS t
             WHERE t.tgrelid = leaf.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 5 = 5
+            UNION ALL
+            SELECT 7, format('publication %I is FOR ALL TABLES: while it has tables of the job in schemas backfill_<job>_new '
+                             'and _old, ALTER SUBSCRIPTION ... REFRESH PUBLICATION fails where they do not exist', p.pubname)
+            FROM pg_publication AS p WHERE p.puballtables
         ) AS hazard (step, text)
         ORDER BY leaf.oid, hazard.step, hazard.text
     )SQL",

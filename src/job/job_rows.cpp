@@ -36,6 +36,7 @@ std::int64_t ControlTables::next_job_number() {
         const pg::Row row = run(R"SQL(
             SELECT n.job, EXISTS (SELECT FROM pg_namespace
                                   WHERE nspname IN ('backfill_' || n.job || '_new', 'backfill_' || n.job || '_old'))
+                          OR EXISTS (SELECT FROM {s}.backfill_job AS j WHERE j.job = n.job)
             FROM (SELECT nextval(pg_get_serial_sequence('{s}.backfill_job', 'job')) AS job OFFSET 0) AS n
         )SQL")
                                 .rows.front();
@@ -55,10 +56,10 @@ void ControlTables::insert_job(const NewJob &job) {
         INSERT INTO {s}.backfill_job (job, target_oid, target, source, source_oid, reads_target, key_type, key_columns,
             owner, range_start, range_end, newest_first, workers, delay, max_attempts, on_error, swap, keep_old,
             lock_timeout, swap_patience, setting_names, setting_values, on_write, nice_ratio, max_wal_rate,
-            max_replica_lag, throttle_query, min_free_disk, skip_triggers, allow_shrink)
+            max_replica_lag, throttle_query, min_free_disk, skip_triggers, allow_shrink, installation)
         VALUES ($1, $2, $3, $4, NULLIF($5, 0::oid), $6, NULLIF($7, 0::oid), $8, $9, $10, $11, $12, $13, $14::interval,
             $15, $16, $17, $18, $19::interval, $20::interval, $21, $22, $23, $24, $25, $26::interval, $27,
-            $28, $29, $30)
+            $28, $29, $30, {s}.backfill_installation())
     )SQL",
         {job.id, job.target, job.target_name, job.source, job.source_oid, job.reads_target, job.key_type,
          job.key_columns, job.owner, job.range_start, job.range_end, job.options.newest_first, job.options.workers,
@@ -89,7 +90,7 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
                (date_part('epoch', swap_patience) * 1000)::bigint, COALESCE(key_type, 0)::bigint, swap,
                on_write, allow_shrink
         FROM {s}.backfill_job
-        WHERE job = $1
+        WHERE job = $1 AND installation = {s}.backfill_installation()
     )SQL",
                                   {id}, read);
     if (result.empty())
@@ -117,6 +118,21 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     for (const pg::Row &column : run("SELECT unnest(key_columns) FROM {s}.backfill_job WHERE job = $1", {id}, read).rows)
         job.key_columns.insert(column.text(0));
     return job;
+}
+
+bool ControlTables::is_of_another_installation(std::int64_t job) {
+    return !run("SELECT FROM {s}.backfill_job WHERE job = $1 AND installation <> {s}.backfill_installation()", {job}).empty();
+}
+
+// Looked at whenever rows are to be written: it costs a scan of an index. A lock on the
+// rows of pg_class is taken only where the mark is missing.
+void ControlTables::keep_undecoded() {
+    run(R"SQL(
+        UPDATE pg_class AS c SET relrewrite = c.oid
+        FROM pg_extension AS e
+        WHERE e.extname = 'partbackfill' AND c.relnamespace = e.extnamespace
+          AND c.relname IN ('backfill_job', 'backfill_control', 'backfill_write') AND c.relrewrite <> c.oid
+    )SQL");
 }
 
 bool ControlTables::is_of_this_transaction(std::int64_t job) {
@@ -189,7 +205,13 @@ void ControlTables::mark_tidied(const Job &job) {
 std::vector<Job> ControlTables::unfinished_jobs() {
     std::vector<Job> jobs;
     for (const pg::Row &row :
-         run("SELECT job FROM {s}.backfill_job WHERE NOT tidied OR state = $1 ORDER BY job", {core::name(core::JobState::paused)}).rows)
+         run(R"SQL(
+             SELECT job FROM {s}.backfill_job
+             WHERE (NOT tidied OR state = $1) AND installation = {s}.backfill_installation()
+             ORDER BY job
+         )SQL",
+             {core::name(core::JobState::paused)})
+             .rows)
         if (auto job = find_job(row.integer(0)))
             jobs.push_back(*std::move(job));
     return jobs;
@@ -199,8 +221,9 @@ std::optional<Job> ControlTables::job_in_the_way() {
     const pg::Result result = run(R"SQL(
         SELECT j.job
         FROM {s}.backfill_job AS j
-        WHERE NOT j.tidied OR j.state = $1
-           OR EXISTS (SELECT FROM {s}.backfill_control AS c WHERE c.job = j.job AND c.built)
+        WHERE (NOT j.tidied OR j.state = $1
+               OR EXISTS (SELECT FROM {s}.backfill_control AS c WHERE c.job = j.job AND c.built))
+          AND j.installation = {s}.backfill_installation()
         ORDER BY j.job
         LIMIT 1
     )SQL",
@@ -210,8 +233,10 @@ std::optional<Job> ControlTables::job_in_the_way() {
 
 std::int64_t ControlTables::unfinished_job_of(Oid partition) {
     const pg::Result result = run(R"SQL(
-        SELECT job FROM {s}.backfill_control
-        WHERE partition_oid = $1 AND state IN ('pending', 'running', 'ready')
+        SELECT c.job
+        FROM {s}.backfill_control AS c
+        JOIN {s}.backfill_job AS j ON j.job = c.job AND j.installation = {s}.backfill_installation()
+        WHERE c.partition_oid = $1 AND c.state IN ('pending', 'running', 'ready')
     )SQL",
                                   {partition});
     return result.empty() ? 0 : result.rows.front().integer(0);

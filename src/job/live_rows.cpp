@@ -19,7 +19,7 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
                COALESCE(copy.tuples_processed, line.rows),
                line.throttled, line.held, line.waiting_on
         FROM {s}.backfill_control AS c
-        JOIN {s}.backfill_job AS j ON j.job = c.job
+        JOIN {s}.backfill_job AS j ON j.job = c.job AND j.installation = {s}.backfill_installation()
         JOIN pg_stat_activity AS a ON a.pid = c.worker_pid AND a.backend_type = 'partbackfill worker'
                                   AND a.datname = current_database()
         CROSS JOIN LATERAL (

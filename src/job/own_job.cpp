@@ -3,15 +3,29 @@
 #include <fmt/format.h>
 
 #include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::job {
 
+void begin_change(const char *function_name) {
+    pg::prevent_if_read_only(function_name);
+    ControlTables control;
+    control.keep_undecoded();
+}
+
 Job find_own_job(std::int64_t id) {
     std::optional<Job> found;
+    bool is_foreign = false;
     {
         ControlTables control;
         found = control.find_job(id);
+        is_foreign = !found && control.is_of_another_installation(id);
     }
+    if (is_foreign)
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("backfill job {} was started by another installation of the extension", id),
+                  "Its row came here with a copy of the control tables; the tables that it names are not those of this database.",
+                  "Control it in the database in which it was started.");
     if (!found)
         pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id), "",
                   "backfill_status lists your jobs.");

@@ -32,6 +32,7 @@ bool job_exists(std::int64_t id) {
     if (exists) {
         job::ControlTables control;
         exists = control.find_job(id).has_value();
+        control.keep_undecoded();
     }
     transaction.commit();
     return exists;

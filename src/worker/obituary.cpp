@@ -65,6 +65,7 @@ void give_up(const Obituary &obituary) {
     pg::Transaction transaction;
     if (pg::extension_installed()) {
         job::ControlTables control;
+        control.keep_undecoded();
         const auto job = control.find_job(obituary.assignment.job);
         if (job && job->state == core::JobState::running && job->owner == obituary.assignment.role) {
             const pg::ErrorFields error = could_not_connect(*job, obituary.message);

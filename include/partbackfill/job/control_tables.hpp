@@ -71,12 +71,19 @@ struct Census {
 
 class ControlTables {
 public:
+    // Sets the mark that keeps the control tables out of logical decoding where it was
+    // lost, as pg_upgrade loses it. Before rows are written.
+    void keep_undecoded();
+
     // ----- a job
     // A number whose schemas do not exist: a restored dump may have brought some.
     std::int64_t next_job_number();
     void insert_job(const NewJob &job);
     void insert_partition(std::int64_t job, const NewPartition &partition);
+    // Only what this installation started: rows of others, whose OIDs mean nothing
+    // here, may have come with a copy of the tables.
     std::optional<Job> find_job(std::int64_t job);
+    bool is_of_another_installation(std::int64_t job);
     // The same as the active snapshot sees it, which may be newer than the
     // transaction's.
     std::optional<Job> find_job_now(std::int64_t job);

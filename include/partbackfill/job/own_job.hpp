@@ -8,6 +8,9 @@
 
 namespace partbackfill::job {
 
+// By a function that changes jobs, first of all: an error in a read-only transaction.
+void begin_change(const char *function_name);
+
 // The job, or an error: there is none, or the current role is no member of its
 // owner.
 Job find_own_job(std::int64_t id);
