@@ -13,6 +13,7 @@ extern "C" {
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "partbackfill/engine/lock_waits.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/extension.hpp"
@@ -142,27 +143,20 @@ Stand stand(Oid table, LOCKMODE mode, Milliseconds limit) {
     return Stand::granted;
 }
 
-// Whether somebody who has the lock waits for one of ours. He would look for a
-// deadlock when we have hardly begun to wait, and be the victim.
+// Whether a holder waits for one of our locks. It would look for a deadlock when we
+// have hardly begun to wait, and be the victim.
+bool one_waits_for_us(const std::vector<Holder> &holders) {
+    std::vector<int> pids;
+    for (const Holder &holder : holders)
+        if (holder.pid != 0)
+            pids.push_back(holder.pid);
+    return engine::one_waits_for_us(pids);
+}
+
 bool holder_waits_for_us(Oid table, LOCKMODE mode) {
     std::vector<Holder> holders;
     add_holders(table, mode, holders);
-    std::vector<Oid> pids;
-    for (const Holder &holder : holders)
-        if (holder.pid != 0)
-            pids.push_back(static_cast<Oid>(holder.pid));
-    if (pids.empty())
-        return false;
-    return pg::query_row(R"SQL(
-        WITH RECURSIVE way (pid) AS (
-            SELECT h::bigint::int FROM unnest($1) AS h
-            UNION
-            SELECT b.pid FROM way, unnest(pg_blocking_pids(way.pid)) AS b (pid)
-        )
-        SELECT EXISTS (SELECT FROM way WHERE pid = pg_backend_pid())
-    )SQL",
-                         {pids})
-        .boolean(0);
+    return one_waits_for_us(holders);
 }
 
 // Whether we have a lock on the table already.
@@ -236,13 +230,7 @@ std::string name_of(const Holder &holder) {
 
 } // namespace
 
-bool is_awaited(Oid table) {
-    return pg::guard([&] {
-        LOCKTAG tag;
-        SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
-        return LockHasWaiters(&tag, AccessExclusiveLock, false);
-    });
-}
+bool holders_wait_for_us(const std::vector<TableLock> &locks) { return one_waits_for_us(in_the_way(locks)); }
 
 // Some DDL, such as GRANT, locks no table: who changes the same row of the catalog
 // after it has waited for him gets an internal error, never a translated one.
@@ -298,7 +286,7 @@ std::string lock_holders(const std::vector<TableLock> &locks) {
         if (std::find(names.begin(), names.end(), name) == names.end())
             names.push_back(name);
     }
-    return names.empty() ? "lock" : fmt::format("lock (held by {})", fmt::join(names, ", "));
+    return names.empty() ? kFreeLock : fmt::format("lock (held by {})", fmt::join(names, ", "));
 }
 
 } // namespace partbackfill::engine

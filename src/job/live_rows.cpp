@@ -3,7 +3,8 @@
 namespace partbackfill::job {
 
 // The phase stands in the worker's line in pg_stat_activity; how far it is, in
-// the server's own progress views. Loading counts for 70 of 100, the indexes for 25.
+// the server's own progress views; who holds a lock that it stands in the queue for,
+// which it cannot write down itself, in the lock manager. Loading counts for 70 of 100, the indexes for 25.
 std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid role) {
     const pg::Result result = run(R"SQL(
         SELECT c.job, c.ordinal, a.pid, line.phase,
@@ -17,7 +18,11 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
                    ELSE 0
                END,
                COALESCE(copy.tuples_processed, line.rows),
-               line.throttled, line.held, line.waiting_on
+               line.throttled, line.held,
+               COALESCE(line.waiting_on, CASE a.wait_event_type WHEN 'Lock' THEN (
+                   SELECT 'lock (held by '
+                          || string_agg(CASE b.pid WHEN 0 THEN 'a prepared transaction' ELSE b.pid::text END, ', ') || ')'
+                   FROM unnest(pg_blocking_pids(a.pid)) AS b (pid)) END)
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job AND j.installation = {s}.backfill_installation()
         JOIN pg_stat_activity AS a ON a.pid = c.worker_pid AND a.backend_type = 'partbackfill worker'

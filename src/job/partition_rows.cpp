@@ -168,7 +168,7 @@ void ControlTables::record_proof(Partition &partition, Oid proof) {
 
 void ControlTables::built(Partition &partition, const BuildFigures &figures) {
     move(partition, core::PartitionEvent::built,
-         ", built = true, suspect = false, orphaned = 0, rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
+         ", built = true, suspect = false, orphaned = 0, swap_since = NULL, rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
          " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9),"
          " held_time = COALESCE(held_time, '0') + make_interval(secs => $10), rows_before = $11::bigint",
          {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count(), figures.held.count(),
@@ -221,7 +221,7 @@ std::chrono::duration<double> ControlTables::swap_postponed(Partition &partition
     const pg::Result result = run(R"SQL(
         UPDATE {s}.backfill_control
         SET swap_attempts = swap_attempts + 1,
-            swap_since = COALESCE(swap_since, clock_timestamp()),
+            swap_since = COALESCE(swap_since, clock_timestamp() - make_interval(secs => $4)),
             lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $4),
             not_before = clock_timestamp() + make_interval(secs => $5),
             waiting_on = $6,

@@ -5,6 +5,7 @@
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/loader.hpp"
+#include "partbackfill/engine/lock_waits.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/row_count.hpp"
@@ -30,26 +31,38 @@ void check_still_claimed(const job::Partition &partition) {
         throw job::LostClaim();
 }
 
-// Nobody who has the partition locked may get to wait for the shadow, which is ours,
-// and find himself in a deadlock: the rows are given up for him. For others they are
-// not.
-void lock_to_finish(const job::Job &job, const job::Partition &partition) {
+// What belongs to the partition is copied under a lock on it, which is waited for
+// holding all that the build holds, and not in a queue: whoever reads the table would
+// wait there, too. So it is asked each time whether a holder waits for this build,
+// which no one else would find; and who waits longer than kLongestHold for it, whatever
+// for, does not wait for the holder as well.
+void lock_to_finish(const job::Job &job, const job::Partition &partition, Pacer &pacer) {
     constexpr std::chrono::milliseconds kBetweenTries{100};
+    const pg::PinnedSettings pinned;
     const std::vector<engine::TableLock> locks{{partition.live, engine::LockMode::access_share}};
-    for (;;) {
-        {
-            pg::Subtransaction subtransaction; // gives back what it had of the locks
-            if (engine::lock_politely(locks, job.lock_timeout)) {
-                subtransaction.commit();
-                return;
-            }
-        }
-        if (engine::is_awaited(partition.shadow))
-            pg::raise(pg::sqlcode::kLockNotAvailable,
-                      fmt::format("could not lock partition \"{}\" to copy what belongs to it", partition.name),
-                      "Somebody who may have it locked waits for its shadow.");
+    const auto give_up = [&](const std::string &why) {
+        pg::raise(pg::sqlcode::kLockNotAvailable, fmt::format("{}, {}", engine::lock_holders(locks), why));
+    };
+    const auto asked = Clock::now();
+    const auto had = [&] {
+        pg::Subtransaction subtransaction; // gives back what it had of the locks
+        const bool locked = engine::lock_politely(locks, job.lock_timeout);
+        if (locked)
+            subtransaction.commit();
+        pacer.skip_lock_wait(Clock::now() - asked);
+        return locked;
+    };
+    while (!had()) {
+        if (engine::holders_wait_for_us(locks))
+            give_up("which waits for this build");
+        if (const auto waiter = engine::waiter_since(engine::kLongestHold))
+            give_up(fmt::format("while {} waits for this build", *waiter));
+        if (pacer.waited().locked >= Seconds(job.swap_patience))
+            give_up("for longer than swap_patience");
+        show_waiting(pacer.waited(), engine::lock_holders(locks));
         pg::sleep(kBetweenTries, pg::Wait::backoff);
     }
+    show_waiting(pacer.waited(), "");
 }
 
 // What follows once the rows and indexes are there.
@@ -224,7 +237,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
         settle();
         indexed = Clock::now();
         show_phase(partition, Phase::validating);
-        lock_to_finish(job, partition);
+        lock_to_finish(job, partition, pacer);
         figures.rows_before = engine::rows_before_shrinking(partition.live, figures.rows);
         if (paced)
             pacer.skip();
@@ -252,7 +265,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
                        static_cast<double>(figures.wal_bytes) / 1048576.0);
 }
 
-void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
+StepOutcome build_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
     for (;;) {
         try {
             pg::Transaction transaction;
@@ -262,12 +275,12 @@ void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
             reach("ready", partition);
             log_line(report);
             announce(partition);
-            return;
-        } catch (const pg::Error &) {
+            return StepOutcome::done;
+        } catch (const pg::Error &error) {
             // A throttle_query that was set just now needs a load without parallel
             // workers: it begins anew.
             if (!pacer.wants_another_plan())
-                throw;
+                return postpone_build(job, partition, pacer, error);
         }
     }
 }

@@ -191,8 +191,8 @@ void advance(const Job &job, Partition &partition, Pacer &pacer) {
         pacer.begin(partition);
         if (guard_step(job, partition) != StepOutcome::done || create_step(job, partition) != StepOutcome::done)
             return;
-        if (!held)
-            build_step(job, partition, pacer);
+        if (!held && build_step(job, partition, pacer) != StepOutcome::done)
+            return;
     }
     if (!held && check_shrink_step(job, partition) != StepOutcome::done)
         return;

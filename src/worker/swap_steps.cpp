@@ -52,13 +52,15 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
 const engine::SwapMethod &method_of(const job::Job &job) { return engine::swap_method(job.swap); }
 
 StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds lock_wait,
-                     const std::vector<engine::TableLock> &locks) {
+                     const std::vector<engine::TableLock> &locks, const std::string &reason) {
     pg::Transaction transaction;
     Seconds tried_for{0};
     std::string holders;
     {
         const pg::PinnedSettings pinned;
         holders = engine::lock_holders(locks);
+        if (holders == engine::kFreeLock && !reason.empty())
+            holders = reason;
     }
     {
         job::ControlTables control;
@@ -75,11 +77,22 @@ StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds loc
     error.message = fmt::format("could not lock partition \"{}\"", partition.name);
     error.detail = fmt::format("{} tries in {:.1f} s did not get the lock within {} ms.", partition.swap_attempts,
                                tried_for.count(), job.lock_timeout.count());
+    if (!reason.empty())
+        error.detail += fmt::format(" Its last build was given up: {}.", reason);
     error.hint = partition.state == core::PartitionState::ready
                      ? fmt::format("What was built is kept: backfill_retry({0}) swaps it, backfill_cancel({0}) drops it.", job.id)
                      : "See who holds locks on the table in pg_locks, or start the job again with a longer swap_patience.";
     record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0), Remains::kept);
     return StepOutcome::failed;
+}
+
+StepOutcome postpone_build(const job::Job &job, job::Partition &partition, const Pacer &pacer, const pg::Error &error) {
+    if (!engine::is_contention(error))
+        throw;
+    partition.state = core::PartitionState::running; // nothing of the build was committed
+    const std::string &reason = error.fields().message;
+    log_line(fmt::format("backfill job {} gives up the build of partition {}: {}", job.id, partition.name, reason));
+    return postpone(job, partition, pacer.waited().locked, {{partition.live, engine::LockMode::access_share}}, reason);
 }
 
 StepOutcome rebuild(const job::Job &job, job::Partition &partition, const std::string &reason) {

@@ -48,8 +48,9 @@ bool lock_politely(const std::vector<TableLock> &locks, std::chrono::millisecond
 // Whether it may succeed, as far as can be seen without queueing.
 bool worth_queueing(const std::vector<TableLock> &locks, std::chrono::milliseconds limit);
 
-// Whether somebody waits for a table that we have locked ACCESS EXCLUSIVE.
-bool is_awaited(Oid table);
+// Whether a session that is in the way of those locks waits for a lock of this one,
+// directly or through others: then they do not come free until this one gives up.
+bool holders_wait_for_us(const std::vector<TableLock> &locks);
 
 // Whether the error says that others are in the way: it may pass when tried again.
 bool is_contention(const pg::Error &error);
@@ -64,7 +65,8 @@ public:
 };
 
 // Who is in the way of those locks, for people: "lock (held by 123, prepared
-// transaction "x")"; "lock" when nobody is any more.
+// transaction "x")"; kFreeLock when nobody is any more.
+inline constexpr const char *kFreeLock = "lock";
 std::string lock_holders(const std::vector<TableLock> &locks);
 
 } // namespace partbackfill::engine

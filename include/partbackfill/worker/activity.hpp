@@ -22,6 +22,7 @@ void show_rows(std::int64_t rows);
 struct Waited {
     std::chrono::duration<double> throttled{0};
     std::chrono::duration<double> held{0}; // of the job's time, what was lost while nothing could be done
+    std::chrono::duration<double> locked{0}; // for a lock of the build's; not shown
 };
 void show_waiting(const Waited &waited, const std::string &waiting_on);
 // For tests: "; waiting on fault point swap".

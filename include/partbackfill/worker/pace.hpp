@@ -35,6 +35,11 @@ public:
     void settle();
     // What was done since then was waiting, not work.
     void skip() noexcept { marked_ = std::chrono::steady_clock::now(); }
+    // So long the build has waited for a lock, which is no work either.
+    void skip_lock_wait(core::Seconds time) noexcept {
+        waited_.locked = time;
+        skip();
+    }
     // The build is over, and may still owe something.
     void end() { account(); }
     // Between two partitions, in no transaction: what is owed by the settings as they

@@ -26,8 +26,9 @@ StepOutcome guard_step(const job::Job &job, job::Partition &partition);
 StepOutcome create_step(const job::Job &job, job::Partition &partition);
 
 // Fills, indexes and analyzes it: one transaction. ACCESS SHARE on what the
-// source reads, for as long as it takes.
-void build_step(const job::Job &job, job::Partition &partition, Pacer &pacer);
+// source reads, for as long as it takes, unless others and it would wait for each
+// other: then it is given up and the partition postponed.
+StepOutcome build_step(const job::Job &job, job::Partition &partition, Pacer &pacer);
 
 // Builds and swaps in one transaction, at full speed, from whose snapshot on no writer gets in:
 // SHARE ROW EXCLUSIVE on what the method names (attach: the parent and the leaf).
@@ -103,8 +104,13 @@ StepOutcome after_swap(const job::Job &job, job::Partition &partition, const eng
 
 // Locks were not had, and the transaction that wanted them was given up: the
 // partition is tried again later, or has failed for good after swap_patience.
+// `reason` is what it waits for when nobody is in the way of them any more.
 StepOutcome postpone(const job::Job &job, job::Partition &partition, std::chrono::duration<double> lock_wait,
-                     const std::vector<engine::TableLock> &locks);
+                     const std::vector<engine::TableLock> &locks, const std::string &reason = "");
+// To be called where that error ended a build: when it is one of contention, others
+// have got the locks that the build held, and the partition is postponed. Any other is
+// thrown again.
+StepOutcome postpone_build(const job::Job &job, job::Partition &partition, const Pacer &pacer, const pg::Error &error);
 // The shadow is out of date: it goes, and the partition is pending again.
 StepOutcome rebuild(const job::Job &job, job::Partition &partition, const std::string &reason);
 // It is out of date because the partition was written to: as rebuild(), but it
