@@ -18,6 +18,12 @@ SELECT backfill_start('t', 'SELECT k, v FROM raw WHERE k BETWEEN $1 AND $2 - 1',
 SELECT backfill_start('t', 'SELECT k, max(v) AS v FROM raw WHERE k >= $1 GROUP BY k', delay => '0');
 SELECT backfill_start('t', 'SELECT r.k, s.v FROM raw AS r LEFT JOIN (SELECT * FROM raw WHERE k >= $1) AS s USING (k)', delay => '0');
 SELECT backfill_start('t', 'WITH r AS MATERIALIZED (SELECT k, v FROM raw WHERE abs($1) <= k) SELECT * FROM r', delay => '0');
+-- also when it does so in a part of the query only
+SELECT backfill_start('t', 'SELECT k, v FROM raw WHERE k >= $1 OR v = ''odd''', delay => '0');
+SELECT backfill_start('t', 'SELECT k, v FROM raw WHERE v = ''new'' UNION ALL SELECT k, v FROM raw WHERE v = ''odd'' AND k < $2', delay => '0');
+SELECT backfill_start('t', 'SELECT k, max(v) FILTER (WHERE k >= $1) AS v FROM raw GROUP BY k', delay => '0');
+SELECT backfill_start('t', 'SELECT k, ''new'' AS v FROM generate_series($1, $2 - 1) AS k', delay => '0');
+SELECT backfill_start('t', 'SELECT generate_series($1, $2 - 1) AS k, ''new'' AS v', delay => '0');
 SELECT partition, action, hazards FROM backfill_plan('t', 'SELECT k, v FROM raw WHERE k >= $1 AND k < $2');
 
 -- partitions that have both bounds are not concerned, nor is a query that says what NULL means
@@ -27,9 +33,15 @@ SELECT * FROM counts ORDER BY 1, 2;
 SELECT backfill_start('t', 'SELECT k, v || ''er'' AS v FROM raw WHERE ($1 IS NULL OR k >= $1) AND ($2 IS NULL OR k < $2)', delay => '0') AS job \gset
 SELECT backfill_wait(:job, '60 s');
 SELECT * FROM counts ORDER BY 1, 2;
+BEGIN;
+SELECT backfill_start('t', 'SELECT k, v FROM raw WHERE $1 IS NULL UNION ALL SELECT k, v FROM raw WHERE $1 IS NOT NULL AND k >= $1', delay => '0') > 0 AS taken;
+ROLLBACK;
+BEGIN;
+SELECT backfill_start('t', 'SELECT k, v FROM raw WHERE int4range($1, $2) @> k AND k >= coalesce($1, k) AND (k < $2) IS NOT FALSE', delay => '0') > 0 AS taken;
+ROLLBACK;
 
--- what the planner cannot see is noticed when it is built, and kept for the one who says that it is right
-CREATE FUNCTION between_bounds(low int, high int) RETURNS SETOF raw STRICT LANGUAGE sql BEGIN ATOMIC SELECT * FROM raw WHERE k >= low AND k < high; END;
+-- what neither the query nor its plan shows is noticed when it is built, and kept for the one who says that it is right
+CREATE FUNCTION between_bounds(low int, high int) RETURNS SETOF raw LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT * FROM raw WHERE k >= low AND k < high; END $$;
 CREATE PROCEDURE show(number bigint) LANGUAGE plpgsql AS $$
 DECLARE
     line record;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "partbackfill/engine/null_bounds.hpp"
 #include "partbackfill/engine/plan.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -253,7 +254,7 @@ std::vector<const Leaf *> leaves_without_rows(const Source &source, const Target
         const auto [verdict, is_new] = verdicts.try_emplace({start, end}, false);
         // By itself: of a partition's own rows the source may rightly have none.
         if (is_new)
-            verdict->second = pg::query_row(R"SQL(
+            verdict->second = needs_bounds(single_select(source.text), target.key->type, start, end) || pg::query_row(R"SQL(
                 SELECT pg_catalog.jsonb_path_exists($1::pg_catalog.jsonb, '$.** ? (@."One-Time Filter" == "false")')
             )SQL",
                                             {explain(source, target, leaf, "true")})

@@ -53,8 +53,8 @@ pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf);
 std::string explain(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint);
 
 // Leaves of those that the target's request means for which $1 or $2 is NULL and a
-// condition on it keeps every row of the source, or of a part of it, away: the planner
-// finds that out. Such a build would lose what the source means to give.
+// condition on it keeps every row of the source, or of a part of it, away: the query
+// and its plan tell. Such a build would lose what the source means to give.
 std::vector<const Leaf *> leaves_without_rows(const Source &source, const Target &target);
 // Raises that.
 [[noreturn]] void raise_without_rows(const std::vector<const Leaf *> &leaves);

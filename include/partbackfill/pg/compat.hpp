@@ -90,13 +90,18 @@ void exchange_all_frozen(Form_pg_class a, Form_pg_class b);
 // files made in this transaction is exchanged, too.
 void exchange_file_history(Relation a, Relation b);
 
-// A tree walker as the server's walking functions want it.
+// Tree walkers and mutators as the server's functions want them.
 #if PG_VERSION_NUM >= 160000
 inline tree_walker_callback as_walker(bool (*walker)(Node *, void *)) { return walker; }
+inline tree_mutator_callback as_mutator(Node *(*mutator)(Node *, void *)) { return mutator; }
 #else
 using AnyWalker = bool (*)();
 inline AnyWalker as_walker(bool (*walker)(Node *, void *)) {
     return reinterpret_cast<AnyWalker>(reinterpret_cast<void (*)()>(walker));
+}
+using AnyMutator = Node *(*)();
+inline AnyMutator as_mutator(Node *(*mutator)(Node *, void *)) {
+    return reinterpret_cast<AnyMutator>(reinterpret_cast<void (*)()>(mutator));
 }
 #endif
 
