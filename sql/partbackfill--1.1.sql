@@ -155,9 +155,10 @@ COMMENT ON COLUMN @extschema@.backfill_control.suspect IS 'the worker of its las
 COMMENT ON COLUMN @extschema@.backfill_control.rows_before IS 'rows of the live partition, when the build has fewer than half as many: its swap needs allow_shrink';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'what keep_old kept, in schema backfill_<job>_old';
 
--- One unfinished job on a partition, whoever starts them at once.
+-- One unfinished job on a partition, whoever starts them at once; nor another one
+-- while a failed job keeps what it has built for it.
 CREATE UNIQUE INDEX backfill_control_unfinished ON @extschema@.backfill_control (partition_oid)
-    WHERE state IN ('pending', 'running', 'ready');
+    WHERE state IN ('pending', 'running', 'ready') OR (state = 'failed' AND built);
 
 CREATE TABLE @extschema@.backfill_write (
     job       bigint NOT NULL,

@@ -121,8 +121,11 @@ job::Job insert_job(const engine::Target &target, const engine::Source &source,
     job::ControlTables control;
     for (const engine::Leaf &leaf : target.leaves)
         if (leaf.selected)
-            if (const auto other = control.unfinished_job_of(leaf.oid))
-                job::raise_busy(leaf.name, other);
+            if (const auto other = control.claimant_of(leaf.oid)) {
+                if (other->failed)
+                    job::raise_kept(leaf.name, other->job);
+                job::raise_busy(leaf.name, other->job);
+            }
     job::NewJob job;
     job.id = control.next_job_number();
     job.target = target.oid;

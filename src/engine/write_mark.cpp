@@ -23,10 +23,17 @@ PGDLLEXPORT Datum partbackfill_guard(PG_FUNCTION_ARGS);
 
 namespace {
 
-// A partition that this transaction has marked already. The row was inserted in
-// a subtransaction, and is gone when that rolls back: so is this.
+// A row of backfill_write: several jobs may watch one table.
+struct MarkKey {
+    int64 job;
+    Oid table;
+    uint32 unused; // the key is compared as bytes
+};
+
+// A mark that this transaction has made already. The row was inserted in a
+// subtransaction, and is gone when that rolls back: so is this.
 struct Marked {
-    Oid table; // the key
+    MarkKey key; // must be first
     SubTransactionId marked_in;
 };
 
@@ -50,15 +57,15 @@ void at_subtransaction_end(SubXactEvent event, SubTransactionId own, SubTransact
         if (event == SUBXACT_EVENT_COMMIT_SUB)
             mark->marked_in = parent;
         else
-            hash_search(marked, &mark->table, HASH_REMOVE, nullptr);
+            hash_search(marked, &mark->key, HASH_REMOVE, nullptr);
     }
 }
 
-bool is_marked(Oid table) {
-    return marked != nullptr && hash_search(marked, &table, HASH_FIND, nullptr) != nullptr;
+bool is_marked(const MarkKey &key) {
+    return marked != nullptr && hash_search(marked, &key, HASH_FIND, nullptr) != nullptr;
 }
 
-void remember(Oid table) {
+void remember(const MarkKey &key) {
     if (!registered) {
         RegisterXactCallback(at_end, nullptr);
         RegisterSubXactCallback(at_subtransaction_end, nullptr);
@@ -66,24 +73,24 @@ void remember(Oid table) {
     }
     if (marked == nullptr) {
         HASHCTL control{};
-        control.keysize = sizeof(Oid);
+        control.keysize = sizeof(MarkKey);
         control.entrysize = sizeof(Marked);
         control.hcxt = TopTransactionContext;
         marked = hash_create("partbackfill marks", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
     }
-    auto *mark = static_cast<Marked *>(hash_search(marked, &table, HASH_ENTER, nullptr));
+    auto *mark = static_cast<Marked *>(hash_search(marked, &key, HASH_ENTER, nullptr));
     mark->marked_in = GetCurrentSubTransactionId();
 }
 
 // One row (job, partition, xid). The lock stays to the end of the transaction,
 // as that of any INSERT.
-void insert_mark(Oid schema, int64 job, Oid partition) {
+void insert_mark(Oid schema, const MarkKey &key) {
     const Oid oid = get_relname_relid("backfill_write", schema);
     if (!OidIsValid(oid))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"backfill_write\" does not exist"),
                         errhint("Cancel the backfill, and install the extension anew.")));
     Relation table = table_open(oid, RowExclusiveLock);
-    Datum values[3] = {Int64GetDatum(job), ObjectIdGetDatum(partition),
+    Datum values[3] = {Int64GetDatum(key.job), ObjectIdGetDatum(key.table),
                        FullTransactionIdGetDatum(GetTopFullTransactionId())};
     bool nulls[3] = {false, false, false};
     HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, nulls);
@@ -100,14 +107,14 @@ Datum partbackfill_guard(PG_FUNCTION_ARGS) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("backfill_guard must be called as a trigger")));
     const auto *data = reinterpret_cast<TriggerData *>(fcinfo->context);
-    const Oid partition = RelationGetRelid(data->tg_relation);
-    if (is_marked(partition))
-        return PointerGetDatum(nullptr);
     const Trigger *trigger = data->tg_trigger;
     if (!trigger->tgisinternal || trigger->tgnargs != 1)
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("backfill_guard must be called by a trigger of a backfill")));
-    insert_mark(get_func_namespace(fcinfo->flinfo->fn_oid), pg_strtoint64(trigger->tgargs[0]), partition);
-    remember(partition);
+    const MarkKey key{pg_strtoint64(trigger->tgargs[0]), RelationGetRelid(data->tg_relation), 0};
+    if (is_marked(key))
+        return PointerGetDatum(nullptr);
+    insert_mark(get_func_namespace(fcinfo->flinfo->fn_oid), key);
+    remember(key);
     return PointerGetDatum(nullptr);
 }

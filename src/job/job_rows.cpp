@@ -231,15 +231,18 @@ std::optional<Job> ControlTables::job_in_the_way() {
     return result.empty() ? std::nullopt : find_job(result.rows.front().integer(0));
 }
 
-std::int64_t ControlTables::unfinished_job_of(Oid partition) {
+std::optional<ControlTables::Claimant> ControlTables::claimant_of(Oid partition) {
     const pg::Result result = run(R"SQL(
-        SELECT c.job
+        SELECT c.job, c.state = 'failed'
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job AND j.installation = {s}.backfill_installation()
-        WHERE c.partition_oid = $1 AND c.state IN ('pending', 'running', 'ready')
+        WHERE c.partition_oid = $1
+          AND (c.state IN ('pending', 'running', 'ready') OR (c.state = 'failed' AND c.built))
     )SQL",
                                   {partition});
-    return result.empty() ? 0 : result.rows.front().integer(0);
+    if (result.empty())
+        return std::nullopt;
+    return Claimant{result.rows.front().integer(0), result.rows.front().boolean(1)};
 }
 
 std::vector<Oid> ControlTables::old_tables(std::int64_t job) {

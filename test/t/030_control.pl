@@ -211,19 +211,31 @@ sub held_from { my ($from) = @_; return "SELECT * FROM new WHERE CASE WHEN k < $
     $reader->query_safe('BEGIN; SELECT count(*) FROM stuck');
     my $job = start_job($node, q{'stuck', 'new', partitions => '{stuck_3}', delay => '0', swap_patience => '0', keep_old => false});
     is(wait_job($node, $job), 'failed', "$title: it had no patience");
-    # The partition is free for another job, which the first one then finds in its way.
-    my $other = start_job($node, q{'stuck', 'new', partitions => '{stuck_3}', delay => '0', keep_old => false});
-    my ($code, $message) = error_of($node, "SELECT backfill_retry($job)");
-    is($code, '55006', "$title: no retry while it is in another job");
-    like($message, qr/^a partition of backfill job $job is in another unfinished job\n/, "$title: the reason");
+    my ($code, $message) = error_of($node, q{SELECT backfill_start('stuck', 'new', partitions => '{stuck_3}')});
+    is($code, '55006', "$title: no other job on its partition meanwhile");
     $reader->query_safe('COMMIT');
     $reader->quit;
-    is(wait_job($node, $other), 'done', "$title: the other is done");
     is(one("SELECT backfill_cancel($job)"), 't', "$title: it is canceled");
     is(wait_job($node, $job), 'canceled', "$title: and tidied");
     is(states($node, $job), 'failed', "$title: its partition has failed all the same");
     ($code, $message) = error_of($node, "SELECT backfill_retry($job)");
     is($code, '55000', "$title: no retry after that");
+    check_clean($node, $title);
+}
+{
+    my $title = 'what failed to be built is in another job';
+    my $job = start_job($node, q{'stuck', 'SELECT k, (1 / (k - k))::text AS v FROM stuck', partitions => '{stuck_3}', delay => '0', max_attempts => 1, keep_old => false});
+    is(wait_job($node, $job), 'failed', "$title: it has failed");
+    close_gate($holder, 1);
+    my $other = start_job($node, q{'stuck', '} . held_from(200) . q{', partitions => '{stuck_3}', delay => '0', keep_old => false});
+    await_at_gate($node, 1);
+    my ($code, $message) = error_of($node, "SELECT backfill_retry($job)");
+    is($code, '55006', "$title: no retry meanwhile");
+    like($message, qr/^a partition of backfill job $job is in another unfinished job\n/, "$title: the reason");
+    open_gate($holder, 1);
+    is(wait_job($node, $other), 'done', "$title: the other is done");
+    is(one("SELECT backfill_cancel($job)"), 't', "$title: it is canceled");
+    is(wait_job($node, $job), 'canceled', "$title: and tidied");
     check_clean($node, $title);
 }
 {

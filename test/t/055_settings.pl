@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes 'usleep';
 
-my $node = new_node('settings', settings => [ "partbackfill.crash_pause = '100ms'", 'restart_after_crash = on' ]);
+my $node = new_node('settings', settings => [ "partbackfill.crash_pause = '100ms'", 'restart_after_crash = on', "wal_writer_delay = '10s'" ]);
 $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE t (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);
     CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
@@ -46,15 +46,23 @@ SQL
 # As in the test of crash loops: the server's function for text, told that 0 is one, follows a null pointer.
 $node->safe_psql('postgres', "CREATE FUNCTION follow(integer) RETURNS integer LANGUAGE internal STRICT VOLATILE AS 'textlen'");
 for my $case (
+    [ 'the configuration', 'ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf()', '' ],
     [ 'the role', 'ALTER ROLE postgres SET synchronous_commit = off', '' ],
     [ 'the database', 'ALTER DATABASE postgres SET synchronous_commit = off', '' ],
     [ 'the session', 'SELECT 1', 'SET synchronous_commit = off' ]) {
     my ($who, $before, $in_session) = @$case;
     my $title = "a crash loop, synchronous_commit off by $who";
-    $node->safe_psql('postgres', $before);
+    $node->safe_psql('postgres', $_) for split /; /, $before;
     my $place = -s $node->logfile;
-    my $job = start_job($node, q{'t', 'SELECT k, CASE k WHEN 15 THEN follow(0)::text ELSE v END AS v FROM t', max_attempts => 2, delay => '0', keep_old => false},
+    my $holder = session($node);
+    close_gate($holder, 1);
+    my $job = start_job($node, q{'t', 'SELECT k, CASE WHEN k = 0 AND pass_gate(1) THEN follow(0)::text ELSE v END AS v FROM t', max_attempts => 2, delay => '0', on_write => 'ignore', keep_old => false},
         $in_session);
+    # On disk is the job with its first attempt; what is committed after a crash is not, unless the worker sees to it.
+    await_at_gate($node, 1);
+    $node->safe_psql('postgres', 'CHECKPOINT');
+    open_gate($holder, 1);
+    eval { $holder->quit };
     my $state = '';
     for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default) {
         my ($code, $out) = eval { $node->psql('postgres', "SELECT backfill_wait($job, '60 s')") };
@@ -66,7 +74,8 @@ for my $case (
     is($state, 'failed', "$title: the job fails");
     my $crashes = () = slurp_file($node->logfile, $place) =~ /terminating any other active server processes/g;
     is($crashes, 2, "$title: it costs a crash for each attempt");
-    $node->safe_psql('postgres', 'ALTER ROLE postgres RESET ALL; ALTER DATABASE postgres RESET ALL');
+    $node->safe_psql('postgres', $_)
+        for 'ALTER ROLE postgres RESET ALL', 'ALTER DATABASE postgres RESET ALL', 'ALTER SYSTEM RESET synchronous_commit', 'SELECT pg_reload_conf()';
     $node->safe_psql('postgres', "SELECT backfill_cancel($job)");
 }
 

@@ -117,8 +117,13 @@ public:
     // Nobody can do its work: what is left of it has failed.
     void give_up_job(const Job &job, const pg::ErrorFields &error);
 
-    // Which unfinished job has the partition; 0 for none.
-    std::int64_t unfinished_job_of(Oid partition);
+    // The job that has the partition: it is unfinished, or has failed for the partition
+    // and keeps what it built.
+    struct Claimant {
+        std::int64_t job = 0;
+        bool failed = false;
+    };
+    std::optional<Claimant> claimant_of(Oid partition);
 
     // ----- a partition, by the worker that has it
     // The next partition to take up and not in `passed`, its row locked: ready

@@ -1,0 +1,91 @@
+# What a failed job keeps for a partition, its shadow and the triggers that watch for writes, and other jobs: no write is
+# lost between them, and nothing of it piles up on the partition.
+use strict;
+use warnings;
+
+use Backfill;
+use Test::More;
+
+my $node = new_node('kept_guards');
+$node->safe_psql('postgres', <<'SQL');
+    CREATE TABLE t (k int PRIMARY KEY, v int) PARTITION BY RANGE (k);
+    CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+    CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20);
+    INSERT INTO t SELECT k, 0 FROM generate_series(0, 19) AS k;
+    CREATE VIEW same AS SELECT k, v FROM t;
+SQL
+
+sub guards {
+    return $node->safe_psql('postgres', q{SELECT count(*) FROM pg_trigger WHERE tgrelid = 't_1'::regclass AND tgname LIKE 'partbackfill%'});
+}
+
+for my $method ('attach', 'storage') {
+    # Built, and kept from its swap by a reader.
+    my $reader = session($node);
+    $reader->query_safe('BEGIN; SELECT count(*) FROM t');
+    my $first = start_job($node, "'t', 'same', partitions => '{t_1}', swap => '$method', swap_patience => '0', delay => '0', keep_old => false");
+    is(wait_job($node, $first), 'failed', "$method: a job fails for a lock");
+    is(guards(), '2', "$method: it keeps its triggers on the partition");
+    my ($code, $out, $error) = $node->psql('postgres', "SELECT backfill_start('t', 'same', swap => '$method')");
+    like($error, qr/ERROR:  partition "t_1" is built by a job that failed.*Job $first keeps.*backfill_retry\($first\).*backfill_cancel\($first\)/s,
+        "$method: another job on the partition is refused, with the way out");
+    is(guards(), '2', "$method: nothing more is on the partition");
+    $reader->query_safe('COMMIT');
+    $reader->quit;
+
+    # Others see that at the same time: the index decides, not who looks first.
+    ($code, $out, $error) = $node->psql('postgres', <<"SQL");
+        INSERT INTO backfill_control (job, ordinal, partition_oid, partition, partition_bound, rows_estimate)
+        SELECT job, 100, partition_oid, partition, partition_bound, 0 FROM backfill_control WHERE job = $first
+SQL
+    like($error, qr/backfill_control_unfinished/, "$method: nor can a row be made for it");
+
+    # What is written meanwhile is found by its retry.
+    $node->safe_psql('postgres', 'UPDATE t SET v = v + 1 WHERE k = 5');
+    is($node->safe_psql('postgres', "SELECT backfill_retry($first)"), '1', "$method: it is retried");
+    is(wait_job($node, $first), 'done', "$method: and done");
+    is($node->safe_psql('postgres', "SELECT v, (SELECT rebuilds FROM backfill_progress WHERE job = $first) FROM t WHERE k = 5"),
+        $method eq 'attach' ? '1|1' : '2|1', "$method: with what was written");
+    check_clean($node, $method);
+}
+
+# Two jobs' triggers on one table, as an older failed one leaves them beside what a later version would start: each gets
+# its mark for each transaction, whatever savepoint the write was in.
+{
+    my $title = 'two jobs that watch one table';
+    my $reader = session($node);
+    $reader->query_safe('BEGIN; SELECT count(*) FROM t');
+    my $first = start_job($node, q{'t', 'same', partitions => '{t_1}', swap_patience => '0', delay => '0', keep_old => false});
+    is(wait_job($node, $first), 'failed', "$title: the first has failed");
+    $reader->query_safe('COMMIT');
+    $reader->quit;
+    # As if it had been done before such jobs were refused.
+    $node->safe_psql('postgres', 'DROP INDEX backfill_control_unfinished');
+    $node->safe_psql('postgres', "UPDATE backfill_control SET partition_oid = 0 WHERE job = $first");
+    my $holder = session($node);
+    close_gate($holder, 1);
+    my $second = start_job($node, q{'t', 'SELECT k, v FROM t WHERE k < 10 AND pass_gate(1)', partitions => '{t_1}', delay => '0', keep_old => false});
+    await_at_gate($node, 1);
+    is(guards(), '4', "$title: both have their triggers");
+    $node->safe_psql('postgres', <<'SQL');
+        BEGIN;
+        SAVEPOINT a;
+        UPDATE t SET v = 10 WHERE k = 5;
+        ROLLBACK TO a;
+        UPDATE t SET v = 11 WHERE k = 5;
+        SAVEPOINT b;
+        UPDATE t SET v = 12 WHERE k = 6;
+        RELEASE b;
+        COMMIT;
+SQL
+    is($node->safe_psql('postgres', "SELECT string_agg(job || ':' || count, ' ' ORDER BY job) FROM (SELECT job, count(*) FROM backfill_write GROUP BY job) AS w"),
+        "$first:1 $second:1", "$title: each has one mark of the transaction");
+    open_gate($holder, 1);
+    $holder->quit;
+    is(wait_job($node, $second), 'done', "$title: the second is done");
+    is($node->safe_psql('postgres', "SELECT rebuilds FROM backfill_progress WHERE job = $second"), '1', "$title: it was built again");
+    is($node->safe_psql('postgres', 'SELECT string_agg(v::text, $$ $$ ORDER BY k) FROM t WHERE k IN (5, 6)'), '11 12', "$title: no write is lost");
+}
+
+$node->stop;
+done_testing();
