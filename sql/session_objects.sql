@@ -55,8 +55,25 @@ SELECT backfill_wait(:job, '60 s');
 SELECT DISTINCT split_part(error, E'\n', 1) AS error FROM backfill_progress WHERE job = :job;
 SELECT backfill_cancel(:job);
 SELECT backfill_wait(:job, '60 s');
--- a key has to have its type
-SELECT backfill_start('t', 'SELECT ''5'' AS k, v, j, m, a, c FROM t');
+-- types of which a name without a length means length 1; a key; and what INSERT refuses
+CREATE TABLE lengths (k int, c char(3)[], b bit(3), one bit(1), h "char", n numeric(4, 1), at timestamp(0)) PARTITION BY RANGE (k);
+CREATE TABLE lengths_1 PARTITION OF lengths FOR VALUES FROM (0) TO (10);
+CREATE TABLE inserted (LIKE lengths);
+INSERT INTO inserted SELECT '5' AS k, '{abc,d}' AS c, '101' AS b, '1' AS one, 'x' AS h, '12.34' AS n, '2024-01-01 00:00:00.6' AS at;
+SELECT backfill_start('lengths', $$SELECT '5' AS k, '{abc,d}' AS c, '101' AS b, '1' AS one, 'x' AS h, '12.34' AS n, '2024-01-01 00:00:00.6' AS at$$,
+                      delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+SELECT * FROM lengths EXCEPT ALL SELECT * FROM inserted;
+SELECT count(*) FROM lengths;
+INSERT INTO inserted (one) SELECT '101';
+SELECT backfill_start('lengths', $$SELECT '5' AS k, NULL AS c, NULL AS b, '101' AS one, NULL AS h, NULL AS n, NULL AS at$$,
+                      delay => '0', max_attempts => 1) AS job \gset
+SELECT backfill_wait(:job, '60 s');
+SELECT split_part(error, E'\n', 1) AS error FROM backfill_progress WHERE job = :job;
+SELECT backfill_cancel(:job);
+SELECT backfill_wait(:job, '60 s');
+-- a key that is text by more than a missing type has to have its type
+SELECT backfill_start('t', 'SELECT ''5''::text AS k, v, j, m, a, c FROM t');
 
 -- triggers that would change a row on its way
 CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := 'filled'; RETURN NEW; END $$;
@@ -69,6 +86,16 @@ SELECT backfill_start('t', 'SELECT k, ''by hand'' AS v, j, m, a, c FROM t', dela
 SELECT backfill_wait(:job, '60 s');
 SELECT DISTINCT v FROM t;
 SELECT backfill_start('t', 't', delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+-- also one that comes after the start
+ALTER TABLE t DISABLE TRIGGER fill;
+BEGIN;
+SELECT backfill_start('t', 'SELECT * FROM t', delay => '0', max_attempts => 1) AS job \gset
+ALTER TABLE t ENABLE TRIGGER fill;
+COMMIT;
+SELECT backfill_wait(:job, '60 s');
+SELECT partition, state, split_part(error, E'\n', 1) AS error FROM backfill_progress WHERE job = :job ORDER BY ordinal;
+SELECT backfill_cancel(:job);
 SELECT backfill_wait(:job, '60 s');
 ALTER TABLE t DISABLE TRIGGER fill;
 SELECT backfill_start('t', 'SELECT * FROM t', delay => '0') AS job \gset

@@ -178,7 +178,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     const engine::Source source = engine::check_source(text, target);
     if (!source.own_rows && !options.skip_triggers) {
         const pg::PinnedSettings pinned;
-        engine::check_row_triggers(target);
+        engine::check_row_triggers(engine::selected_oids(target));
     }
     check_readable(source, target);
     if (const auto leaves = engine::leaves_without_rows(source, target); !leaves.empty())

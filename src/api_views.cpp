@@ -114,7 +114,7 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
     auto found = verdicts(target);
     if (source && !source->own_rows) {
         const pg::PinnedSettings pinned;
-        for (const engine::Hazard &trigger : engine::row_triggers(target)) {
+        for (const engine::Hazard &trigger : engine::row_triggers(engine::selected_oids(target))) {
             found[trigger.leaf].refused = true;
             found[trigger.leaf].hazards.push_back("refused without skip_triggers, for trigger " + pg::quote_identifier(trigger.text));
         }

@@ -99,16 +99,10 @@ std::string from_clause(const std::string &text, Oid relation) {
     return "(" + single_select(text) + "\n) AS source";
 }
 
-// Columns of the source by name; those of `casts` converted to the type that stands there.
-std::string column_list(const std::vector<std::string> &columns, const std::map<std::string, std::string> &casts) {
+std::string column_list(const std::vector<std::string> &columns) {
     std::string list;
-    for (const auto &column : columns) {
-        if (!list.empty())
-            list += ", ";
-        const std::string name = pg::quote_identifier(column);
-        const auto cast = casts.find(column);
-        list += cast == casts.end() ? "source." + name : fmt::format("source.{0}::{1} AS {0}", name, cast->second);
-    }
+    for (const auto &column : columns)
+        list += (list.empty() ? "source." : ", source.") + pg::quote_identifier(column);
     return list;
 }
 
@@ -116,8 +110,7 @@ std::set<std::string> untyped_columns_of(const std::string &text, Oid relation, 
     return relation == kNoOid ? untyped_columns(single_select(text), key) : std::set<std::string>();
 }
 
-// The types, without a length or the like, of columns into which text is not simply
-// assigned: the literal was read as text. Lengths are left to the assignment, which raises
+// The types, without a length or the like, of these columns: the literal was read as text. Lengths are left to the assignment, which raises
 // what an explicit cast would cut off.
 std::map<std::string, std::string> casts(Oid table, const std::set<std::string> &untyped) {
     std::map<std::string, std::string> types;
@@ -125,16 +118,33 @@ std::map<std::string, std::string> casts(Oid table, const std::set<std::string> 
         return types;
     const pg::PinnedSettings pinned; // types outside pg_catalog are named with their schemas
     for (const pg::Row &row : pg::query(R"SQL(
-        SELECT a.attname, format_type(a.atttypid, NULL)
+        -- With -1, since "character" by itself is one of length 1, and so is "bit".
+        SELECT a.attname, format_type(a.atttypid, -1)
         FROM pg_attribute AS a
-        JOIN pg_type AS t ON t.oid = a.atttypid
-        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND t.typcategory <> 'S'
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
     )SQL",
                                         {table})
                                   .rows)
         if (untyped.contains(row.text(0)))
             types.emplace(row.text(0), row.text(1));
     return types;
+}
+
+// What a build reads from: the source, literals without a type given that of the table's
+// column, below the partition's constraint, which may be about them.
+std::string typed_from_clause(const std::string &text, Oid relation, const std::optional<RangeKey> &key, Oid table) {
+    const std::string from = from_clause(text, relation);
+    const auto types = casts(table, untyped_columns_of(text, relation, key));
+    if (types.empty())
+        return from;
+    std::string list;
+    for (const ResultColumn &column : parse_query("SELECT * FROM " + from, key).columns) {
+        const std::string name = pg::quote_identifier(column.name);
+        const auto type = types.find(column.name);
+        list += list.empty() ? "" : ", ";
+        list += type == types.end() ? "source." + name : fmt::format("source.{0}::{1} AS {0}", name, type->second);
+    }
+    return fmt::format("(SELECT {} FROM {}) AS source", list, from);
 }
 
 // The workers have sessions of their own.
@@ -185,19 +195,17 @@ Source check_source(const std::string &text, const Target &target) {
     source.relation = named_relation(text);
     if (source.relation != kNoOid)
         check_readable_kind(source.relation);
-    const std::string from = from_clause(text, source.relation);
     // The query by itself first: an error's position then speaks of the text
     // that the caller wrote.
     if (source.relation == kNoOid)
         parse_query(single_select(text), target.key);
-    const std::set<std::string> untyped = untyped_columns_of(text, source.relation, target.key);
-    ParsedQuery parsed = parse_query("SELECT * FROM " + from, target.key);
+    check_names(parse_query("SELECT * FROM " + from_clause(text, source.relation), target.key).columns, target);
+    const std::string from = typed_from_clause(text, source.relation, target.key, target.oid);
+    const ParsedQuery parsed = parse_query("SELECT * FROM " + from, target.key);
     check_not_temporary(parsed);
     if (parsed.locks_rows)
         pg::raise(pg::sqlcode::kInvalidParameter, "source must be a query that only reads",
                   "The source locks rows with FOR UPDATE or FOR SHARE.");
-    check_names(parsed.columns, target);
-    std::erase_if(parsed.columns, [&](const ResultColumn &column) { return untyped.contains(column.name) && !target.key_columns.contains(column.name); });
     check_columns(parsed.columns, target.oid, target.key_columns);
     source.query = from;
     source.uses_start = parsed.uses_start;
@@ -214,21 +222,22 @@ LoadQuery load_query(const std::string &source_text, Oid source_relation, const 
                      const Leaf &leaf, const std::string &constraint) {
     LoadQuery query;
     query.columns = assigned_columns(leaf.oid);
-    const std::string columns =
-        column_list(query.columns, casts(leaf.oid, untyped_columns_of(source_text, source_relation, key)));
-    if (source_relation != kNoOid) {
-        const bool own_rows =
-            pg::query_row("SELECT $1 = $2 OR $1 IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors($2::oid::regclass) AS a)",
-                          {source_relation, leaf.oid})
-                .boolean(0);
-        if (own_rows) {
-            query.sql = fmt::format("SELECT {} FROM ONLY {} AS source", columns, leaf.qualified());
-            return query;
-        }
-    }
-    query.sql = fmt::format("SELECT {} FROM {} WHERE {}", columns, from_clause(source_text, source_relation),
-                            constraint);
+    const std::string columns = column_list(query.columns);
+    query.sql = reads_own_rows(source_relation, leaf.oid)
+                    ? fmt::format("SELECT {} FROM ONLY {} AS source", columns, leaf.qualified())
+                    : fmt::format("SELECT {} FROM {} WHERE {}", columns,
+                                  typed_from_clause(source_text, source_relation, key, leaf.oid), constraint);
     return query;
+}
+
+bool reads_own_rows(Oid source_relation, Oid leaf) {
+    return source_relation != kNoOid &&
+           pg::query_row(R"SQL(
+               SELECT $1 OPERATOR(pg_catalog.=) $2
+                   OR $1 OPERATOR(pg_catalog.=) ANY (SELECT a.relid FROM pg_catalog.pg_partition_ancestors($2::pg_catalog.oid::pg_catalog.regclass) AS a)
+           )SQL",
+                         {source_relation, leaf})
+               .boolean(0);
 }
 
 pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf) {

@@ -88,7 +88,7 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
                tidied, workers, (date_part('epoch', delay) * 1000)::bigint, max_attempts,
                on_error = 'stop', keep_old, (date_part('epoch', lock_timeout) * 1000)::bigint,
                (date_part('epoch', swap_patience) * 1000)::bigint, COALESCE(key_type, 0)::bigint, swap,
-               on_write, allow_shrink
+               on_write, allow_shrink, skip_triggers
         FROM {s}.backfill_job
         WHERE job = $1 AND installation = {s}.backfill_installation()
     )SQL",
@@ -115,6 +115,7 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     job.swap = row.text(15);
     job.on_write = on_write(row.text(16));
     job.allow_shrink = row.boolean(17);
+    job.skip_triggers = row.boolean(18);
     for (const pg::Row &column : run("SELECT unnest(key_columns) FROM {s}.backfill_job WHERE job = $1", {id}, read).rows)
         job.key_columns.insert(column.text(0));
     return job;

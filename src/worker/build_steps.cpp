@@ -9,6 +9,7 @@
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/row_count.hpp"
+#include "partbackfill/engine/row_triggers.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/engine/write_guard.hpp"
@@ -148,6 +149,8 @@ Creation try_create(const job::Job &job, job::Partition &partition, const std::v
     engine::check_can_be_carried(*found, job.swap); // it may have changed since the door
     if (job.on_write == job::OnWrite::ignore)
         engine::check_can_ignore_writes({found->oid});
+    if (!job.skip_triggers && !engine::reads_own_rows(job.source_oid, found->oid))
+        engine::check_row_triggers({found->oid});
     engine::ensure_schemas(job.id, *found);
     if (!engine::lock_politely(locks, job.lock_timeout))
         return Creation::locked_out;

@@ -44,6 +44,9 @@ struct LoadQuery {
 LoadQuery load_query(const std::string &source_text, Oid source_relation, const std::optional<RangeKey> &key,
                      const Leaf &leaf, const std::string &constraint);
 
+// Whether that relation, as a source, is the leaf itself or a table above it.
+bool reads_own_rows(Oid source_relation, Oid leaf);
+
 // $1 and $2 of a source: the leaf's bounds in the target's own key. None unless
 // the target is partitioned by RANGE on one column.
 pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf);

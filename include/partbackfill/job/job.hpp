@@ -64,6 +64,7 @@ struct Job {
     bool keep_old = true;
     Milliseconds lock_timeout{0};
     Milliseconds swap_patience{0};
+    bool skip_triggers = false; // BEFORE ROW triggers need not fire for the new rows
     bool allow_shrink = false; // a partition may be swapped that has lost most of its rows
 };
 
