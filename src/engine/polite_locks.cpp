@@ -42,6 +42,8 @@ LOCKMODE server_mode(LockMode mode) {
         return RowShareLock;
     case LockMode::share_row_exclusive:
         return ShareRowExclusiveLock;
+    case LockMode::exclusive:
+        return ExclusiveLock;
     case LockMode::access_exclusive:
         return AccessExclusiveLock;
     }

@@ -46,14 +46,15 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     return leaf.oid;
 }
 
-// SHARE ROW EXCLUSIVE on the leaf alone would let writers through the parent wait
-// while they hold ROW EXCLUSIVE on it, which DETACH needs exclusively. It
-// conflicts with itself: two builds that keep writers out of one parent could
-// never swap beside each other.
+// A lock on the leaf alone would let writers through the parent wait while they hold
+// ROW EXCLUSIVE on it, which DETACH needs exclusively. EXCLUSIVE, since a weaker mode
+// lets SELECT FOR UPDATE in, whose statement may go on to write and would then wait
+// with what it has. It conflicts with itself: two builds that keep writers out of one
+// parent could never swap beside each other.
 std::vector<TableLock> locks_against_writers(const Leaf &leaf) {
     std::vector<TableLock> locks = share_ancestors(leaf.parent);
-    locks.push_back({leaf.parent, LockMode::share_row_exclusive});
-    locks.push_back({leaf.oid, LockMode::share_row_exclusive});
+    locks.push_back({leaf.parent, LockMode::exclusive});
+    locks.push_back({leaf.oid, LockMode::exclusive});
     return locks;
 }
 

@@ -44,9 +44,10 @@ std::vector<TableLock> tables_to_lock(const Leaf &leaf, Oid shadow) {
 }
 
 // Readers are let through until the exchange. The parent is left alone: whoever
-// writes to another partition does not wait.
+// writes to another partition does not wait. Who locks rows waits as well: its
+// statement may go on to write, and would wait with what it has of the leaf.
 std::vector<TableLock> locks_against_writers(const Leaf &leaf) {
-    return {{leaf.oid, LockMode::share_row_exclusive}};
+    return {{leaf.oid, LockMode::exclusive}};
 }
 
 Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLock> &locks) {

@@ -86,24 +86,36 @@ bool prepare_held(const job::Job &job, job::Partition &partition) {
     return true;
 }
 
+struct HeldSwap {
+    engine::SwapResult swap;
+    std::string holders = engine::kFreeLock; // of the locks that it did not get
+    bool deadlock = false; // one of them waits for this process
+};
+
 // Tries of the swap in subtransactions, which give back its locks: those that
-// hold writers stay.
-engine::SwapResult try_held(const job::Job &job, job::Partition &partition) {
+// hold writers stay. A holder that waits for them, having read what it now wants to
+// write, is not waited for.
+HeldSwap try_held(const job::Job &job, job::Partition &partition) {
     show_phase(partition, Phase::swapping);
-    engine::SwapResult result;
-    for (int tries = 0; tries < kHeldTries; tries++) {
+    HeldSwap held;
+    for (int tries = 0; tries < kHeldTries && !held.deadlock; tries++) {
         if (tries > 0)
             pg::sleep(kHeldPause, pg::Wait::backoff);
         if (!prepare_held(job, partition))
             continue;
-        pg::Subtransaction subtransaction;
-        result = swap(job, partition);
-        if (result.outcome == engine::SwapOutcome::swapped)
-            subtransaction.commit();
-        if (result.outcome != engine::SwapOutcome::locked_out)
+        {
+            pg::Subtransaction subtransaction;
+            held.swap = swap(job, partition);
+            if (held.swap.outcome == engine::SwapOutcome::swapped)
+                subtransaction.commit();
+        }
+        if (held.swap.outcome != engine::SwapOutcome::locked_out)
             break;
+        const pg::PinnedSettings pinned;
+        held.holders = engine::lock_holders(held.swap.locks);
+        held.deadlock = engine::holders_wait_for_us(held.swap.locks);
     }
-    return result;
+    return held;
 }
 
 StepOutcome give_up(const job::Job &job, job::Partition &partition, const std::string &message, const std::string &detail,
@@ -117,16 +129,22 @@ StepOutcome give_up(const job::Job &job, job::Partition &partition, const std::s
     return StepOutcome::failed;
 }
 
-// The readers in the way have stayed: what was built is given up, writers go on.
-StepOutcome let_writers_go(const job::Job &job, job::Partition &partition) {
+// Who was in the way has stayed: what was built is given up, writers go on. One that
+// waits for them itself will be gone then, and the partition is tried for as long as
+// for any lock; others may stay for ever.
+StepOutcome let_writers_go(const job::Job &job, job::Partition &partition, const HeldSwap &held) {
     if (partition.rebuilds < kMostRebuilds)
-        return rebuild(job, partition, "readers kept its swap waiting while it held writers");
+        return rebuild(job, partition, "its swap did not get its locks while it held writers");
+    if (held.deadlock)
+        return postpone(job, partition, held.swap.lock_wait, held.swap.locks, held.holders + ", which waits for this build");
     pg::ErrorFields error;
     error.code = pg::sqlcode::kLockNotAvailable;
     error.message = fmt::format("could not lock partition \"{}\"", partition.name);
-    error.detail = fmt::format("Readers were in the way of the swap after each of {} builds that held writers.",
-                               partition.rebuilds + 1);
-    error.hint = "Start the job again when no long transaction reads the table.";
+    error.detail = fmt::format("The swap waited for a {} in build {} of this partition, which held writers.",
+                               held.holders, partition.rebuilds + 1);
+    error.hint = fmt::format("Start the job again when no transaction keeps the table locked for longer than "
+                             "lock_timeout ({} ms), or with a longer one.",
+                             job.lock_timeout.count());
     record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0));
     return StepOutcome::failed;
 }
@@ -158,7 +176,9 @@ bool holds_writers(const job::Job &job, const job::Partition &partition) {
                                                    method_of(job).holds_writers_at_last && partition.rebuilds >= kMostRebuilds);
 }
 
-StepOutcome held_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
+namespace {
+
+StepOutcome build_and_swap(const job::Job &job, job::Partition &partition, Pacer &pacer) {
     const auto asked = Clock::now();
     pg::Transaction transaction;
     pg::execute("SET LOCAL synchronous_commit = local");
@@ -183,7 +203,8 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition, Pacer &pac
         partition.state = core::PartitionState::running; // nothing of this was committed
         return check_shrink_step(job, partition);
     }
-    const engine::SwapResult result = try_held(job, partition);
+    const HeldSwap held = try_held(job, partition);
+    const engine::SwapResult &result = held.swap;
     if (result.outcome == engine::SwapOutcome::swapped) {
         reach("swap", partition);
         transaction.commit();
@@ -196,11 +217,23 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition, Pacer &pac
     case engine::SwapOutcome::unprepared:
         return StepOutcome::unprepared;
     case engine::SwapOutcome::locked_out:
-        return let_writers_go(job, partition);
+        return let_writers_go(job, partition, held);
     case engine::SwapOutcome::touched:
         return touched(job, partition);
     default: // changed: by what its locks do not keep out, such as GRANT
         return redefined(job, partition);
+    }
+}
+
+} // namespace
+
+StepOutcome held_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
+    try {
+        return build_and_swap(job, partition, pacer);
+    } catch (const pg::Error &error) {
+        if (partition.state == core::PartitionState::done)
+            throw;
+        return postpone_build(job, partition, pacer, error);
     }
 }
 

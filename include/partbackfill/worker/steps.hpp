@@ -31,7 +31,7 @@ StepOutcome create_step(const job::Job &job, job::Partition &partition);
 StepOutcome build_step(const job::Job &job, job::Partition &partition, Pacer &pacer);
 
 // Builds and swaps in one transaction, at full speed, from whose snapshot on no writer gets in:
-// SHARE ROW EXCLUSIVE on what the method names (attach: the parent and the leaf).
+// EXCLUSIVE on what the method names (attach: the parent and the leaf).
 // When readers keep the swap from its locks for more than a few short tries,
 // writers are let go and the partition is built again: one who has read and now
 // waits to write would wait for us, and we for him.

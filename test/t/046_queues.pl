@@ -1,0 +1,90 @@
+# A queue is consumed by statements that lock rows and write them at once, as pgmq and pg-boss do: all the time, in all
+# partitions, while builds hold writers. Every partition is rebuilt, and every message consumed exactly once.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use Backfill;
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('queues');
+my $queues = 6;
+
+# An event is in one statement with what it tells of.
+$node->safe_psql('postgres', <<"SQL");
+    CREATE TABLE message (queue int, id bigint, state text NOT NULL DEFAULT 'created', read_ct int NOT NULL DEFAULT 0,
+        vt timestamptz NOT NULL DEFAULT clock_timestamp(), body text, PRIMARY KEY (queue, id)) PARTITION BY LIST (queue);
+    SELECT format('CREATE TABLE message_%s PARTITION OF message FOR VALUES IN (%s)', n, n) FROM generate_series(1, $queues) AS n \\gexec
+    CREATE TABLE event (queue int, id bigint, what text);
+    CREATE SEQUENCE ids;
+SQL
+
+my $client = PostgreSQL::Test::Utils::tempdir() . '/queue.pgbench';
+append_to_file($client, <<"SQL");
+\\set queue random(1, $queues)
+\\set other random(1, $queues)
+-- send
+WITH s AS (INSERT INTO message (queue, id, body) SELECT :queue, nextval('ids'), 'm' FROM generate_series(1, 3) RETURNING queue, id)
+INSERT INTO event SELECT queue, id, 'sent' FROM s;
+-- read: seen by nobody else for a while
+WITH next AS (SELECT id FROM message WHERE queue = :queue AND vt <= clock_timestamp() AND state = 'created'
+              ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED),
+     r AS (UPDATE message AS m SET vt = clock_timestamp() + interval '5 ms', read_ct = read_ct + 1
+           FROM next WHERE m.queue = :queue AND m.id = next.id RETURNING m.queue, m.id)
+INSERT INTO event SELECT queue, id, 'read' FROM r;
+-- pop
+WITH next AS (SELECT id FROM message WHERE queue = :other AND vt <= clock_timestamp() AND state = 'created'
+              ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED),
+     r AS (DELETE FROM message WHERE queue = :other AND id IN (SELECT id FROM next) RETURNING queue, id)
+INSERT INTO event SELECT queue, id, 'consumed' FROM r;
+-- fetch
+WITH next AS (SELECT id FROM message WHERE queue = :queue AND state < 'd' AND vt < now() ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED)
+UPDATE message AS m SET state = 'taken' FROM next WHERE m.queue = :queue AND m.id = next.id;
+-- complete
+WITH done AS (SELECT id FROM message WHERE queue = :queue AND state = 'taken' ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED),
+     r AS (UPDATE message SET state = 'over' WHERE queue = :queue AND id IN (SELECT id FROM done) RETURNING queue, id)
+INSERT INTO event SELECT queue, id, 'consumed' FROM r;
+SQL
+
+my $wrong = <<'SQL';
+    SELECT 'consumed twice: ' || count(*) FROM (SELECT FROM event WHERE what = 'consumed' GROUP BY id HAVING count(*) > 1) AS s
+    HAVING count(*) > 0
+    UNION ALL
+    SELECT 'lost: ' || count(*) FROM (SELECT id FROM event WHERE what = 'sent' EXCEPT SELECT id FROM event WHERE what = 'consumed'
+                                      EXCEPT SELECT id FROM message) AS s HAVING count(*) > 0
+    UNION ALL
+    SELECT 'not as it was left: ' || count(*) FROM message AS m
+    WHERE (m.state = 'over') <> EXISTS (SELECT FROM event AS e WHERE e.id = m.id AND e.what = 'consumed')
+       OR m.read_ct <> (SELECT count(*) FROM event AS e WHERE e.id = m.id AND e.what = 'read')
+    HAVING count(*) > 0
+SQL
+
+for my $kind ([ 'attach', 'block' ], [ 'storage', 'block' ], [ 'storage', 'rebuild' ]) {
+    my ($method, $on_write) = @$kind;
+    my $title = "$method, $on_write";
+    my ($out, $err) = ('', '');
+    $node->safe_psql('postgres', 'TRUNCATE message, event; CREATE INDEX IF NOT EXISTS event_id ON event (id)');
+    my $bench = IPC::Run::start(
+        [ 'pgbench', '-n', '-T', '600', '-c', '4', '-R', '60', '-f', $client, '-h', $node->host, '-p', $node->port, 'postgres' ],
+        '>', \$out, '2>', \$err);
+    await($node, "SELECT count(DISTINCT queue) = $queues FROM event WHERE what = 'consumed'");
+    # It takes long enough to be written to.
+    my $job = start_job($node, qq{'message', \$\$SELECT m.* FROM message AS m, (SELECT pg_sleep(0.1) OFFSET 0) AS s\$\$,
+        swap => '$method', on_write => '$on_write', delay => '0', keep_old => false});
+    is(wait_job($node, $job), 'done', "$title: the job is done");
+    is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT state || coalesce(error, ''), E'\\n') FROM backfill_progress WHERE job = $job"),
+        'done', "$title: so is every partition");
+    $bench->signal('INT');
+    $bench->finish;
+    unlike($err, qr/ERROR|aborted/, "$title: no statement fails");
+    await($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'");
+    is($node->safe_psql('postgres', $wrong), '', "$title: every message is consumed once and none lost");
+    check_clean($node, $title);
+}
+
+$node->stop;
+done_testing();
