@@ -34,8 +34,23 @@ SELECT backfill_start('t', 'SELECT t.* FROM t WHERE EXISTS (SELECT pg_temp.total
 SELECT backfill_start('t', 'WITH r AS (SELECT * FROM raw) SELECT r.*, rest.* FROM r, rest');
 SELECT backfill_start('t', 't', throttle_query => 'SELECT false FROM raw');
 SELECT backfill_plan('t', 'SELECT * FROM raw, rest');
+CREATE OPERATOR pg_temp.#=# (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq);
+SELECT backfill_start('t', 'SELECT * FROM t WHERE v OPERATOR(pg_temp.#=#) ''old''');
+-- what a function reads is not known before it runs: the names in its text are
+CREATE FUNCTION corrected() RETURNS TABLE (k int, v text) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT r.k, r.v FROM Raw AS r; END $$;
+CREATE FUNCTION not_raws() RETURNS SETOF int LANGUAGE sql AS 'SELECT raw_.k FROM (SELECT 1 AS k) AS raw_';
+CREATE VIEW by_function AS SELECT * FROM corrected();
+SELECT backfill_start('t', 'SELECT * FROM corrected(), rest');
+SELECT backfill_start('t', 'SELECT * FROM by_function, rest');
+SELECT backfill_start('t', 't', throttle_query => 'SELECT count(*) > 100 FROM corrected()');
+BEGIN;
+SELECT backfill_start('t', 'SELECT n.k, ''v'' AS v, rest.* FROM not_raws() AS n (k), rest') > 0 AS taken;
+ROLLBACK;
 SELECT count(*) FROM backfill_status WHERE target = 'session_objects.t';
 DISCARD TEMP;
+BEGIN;
+SELECT backfill_start('t', 'SELECT * FROM corrected(), rest') > 0 AS taken;
+ROLLBACK;
 
 -- literals without a type take that of their column, as INSERT ... SELECT has them
 SELECT backfill_start('t', 'SELECT k, ''new'' AS v, ''{"a": 1}'' AS j, ''ok'' AS m, ''{x,y}'' AS a, ''abc'' AS c FROM t', delay => '0') AS job \gset

@@ -22,6 +22,8 @@ extern "C" {
 #include "partbackfill/engine/query_walk.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -76,6 +78,27 @@ RawParsed parse(const char *sql, Oid key_type) {
     return parsed;
 }
 
+// Text of a function is known when it runs only; there a temporary table of the session
+// goes before any other of its name. Told by the names that stand in it.
+std::string temporary_in_bodies(const std::vector<Oid> &functions) {
+    if (functions.empty())
+        return "";
+    const pg::PinnedSettings pinned;
+    const pg::Result found = pg::query(R"SQL(
+        SELECT format('table "%s", which function %s may read', c.relname, p.oid::regprocedure)
+        FROM pg_proc AS p
+        JOIN pg_language AS l ON l.oid = p.prolang
+        JOIN pg_class AS c ON c.relnamespace = pg_my_temp_schema() AND c.relkind IN ('r', 'v', 'p', 'S')
+        WHERE p.oid = ANY ($1) AND l.lanname NOT IN ('internal', 'c') AND p.prosqlbody IS NULL
+          AND (lower(c.relname) = ANY (regexp_split_to_array(lower(p.prosrc), '[^[:alnum:]_$]+'))
+               OR (c.relname ~ '[^[:alnum:]_$]' AND strpos(p.prosrc, c.relname) > 0))
+        ORDER BY 1
+        LIMIT 1
+    )SQL",
+                                       {functions});
+    return found.empty() ? "" : found.rows.front().text(0);
+}
+
 std::string type_text(Oid type, int typmod) {
     return pg::guard([&] { return format_type_with_typemod(type, typmod); });
 }
@@ -93,8 +116,10 @@ ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &k
     parsed.locks_rows = raw.traits.locks_rows;
     parsed.uses_start = raw.traits.uses_parameter[0];
     parsed.uses_end = raw.traits.uses_parameter[1];
-    if (raw.traits.temporary != nullptr)
-        parsed.temporary = raw.traits.temporary;
+    std::vector<Oid> functions;
+    for (int i = 0; i < list_length(raw.traits.functions); i++)
+        functions.push_back(list_nth_oid(raw.traits.functions, i));
+    parsed.temporary = raw.traits.temporary != nullptr ? raw.traits.temporary : temporary_in_bodies(functions);
     return parsed;
 }
 

@@ -2,8 +2,10 @@
 
 extern "C" {
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
@@ -24,8 +26,34 @@ void note(QueryTraits *traits, const char *kind, const char *name, Oid schema) {
 }
 
 bool note_function(Oid function, void *context) {
-    note(static_cast<QueryTraits *>(context), "function", get_func_name(function), get_func_namespace(function));
+    auto *traits = static_cast<QueryTraits *>(context);
+    note(traits, "function", get_func_name(function), get_func_namespace(function));
+    if (function >= FirstNormalObjectId)
+        traits->functions = list_append_unique_oid(traits->functions, function);
     return false;
+}
+
+// An operator may be temporary though its function is not.
+void note_operator(QueryTraits *traits, Oid oid) {
+    HeapTuple tuple = OidIsValid(oid) ? SearchSysCache1(OPEROID, ObjectIdGetDatum(oid)) : nullptr;
+    if (!HeapTupleIsValid(tuple))
+        return;
+    const auto *form = reinterpret_cast<Form_pg_operator>(GETSTRUCT(tuple));
+    note(traits, "operator", NameStr(form->oprname), form->oprnamespace);
+    ReleaseSysCache(tuple);
+}
+
+Oid operator_of(const Node *node) {
+    switch (nodeTag(node)) {
+    case T_OpExpr:
+    case T_DistinctExpr:
+    case T_NullIfExpr:
+        return reinterpret_cast<const OpExpr *>(node)->opno;
+    case T_ScalarArrayOpExpr:
+        return reinterpret_cast<const ScalarArrayOpExpr *>(node)->opno;
+    default:
+        return InvalidOid;
+    }
 }
 
 // Arrays of a temporary type are in its schema, too.
@@ -74,6 +102,7 @@ bool walk(Node *node, void *context) {
         if (param->paramkind == PARAM_EXTERN && param->paramid >= 1 && param->paramid <= 2)
             traits->uses_parameter[param->paramid - 1] = true;
     }
+    note_operator(traits, operator_of(node));
     check_functions_in_node(node, note_function, context);
     if (may_name_type(node))
         note_type(traits, exprType(node));

@@ -138,8 +138,7 @@ List *session_placeholders() {
     List *names = NIL;
     for (int i = 0; i < count; i++) {
         const struct config_generic *variable = variables[i];
-        if ((variable->flags & GUC_CUSTOM_PLACEHOLDER) != 0 &&
-            (variable->source == PGC_S_SESSION || variable->source == PGC_S_CLIENT))
+        if ((variable->flags & GUC_CUSTOM_PLACEHOLDER) != 0 && variable->source != PGC_S_DEFAULT)
             names = lappend(names, pstrdup(variable->name));
     }
     return names;

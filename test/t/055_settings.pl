@@ -43,6 +43,22 @@ SQL
     check_clean($node, $title);
 }
 
+# What a database says of settings that no extension has declared, and what a function means by a name.
+{
+    my $title = 'settings of the database for applications and functions';
+    $node->safe_psql('postgres', <<'SQL');
+        CREATE FUNCTION conflict(v text) RETURNS text LANGUAGE plpgsql AS $$
+        DECLARE r text; BEGIN SELECT v INTO r FROM (SELECT 'column' AS v) AS x; RETURN r; END $$;
+        ALTER DATABASE postgres SET app.rate = '2';
+SQL
+    # The session keeps what it began with; a worker begins with what is there by then.
+    my $job = start_job($node, q{'t', $$SELECT k, current_setting('app.rate') || ' ' || conflict('variable') AS v FROM t$$, delay => '0', keep_old => false},
+        q{LOAD 'plpgsql'; SET plpgsql.variable_conflict = use_column; ALTER DATABASE postgres SET app.rate = '3'});
+    is(wait_job($node, $job), 'done', "$title: the job is done");
+    is($node->safe_psql('postgres', 'SELECT DISTINCT v FROM t'), '2 column', "$title: they are those of the start");
+    $node->safe_psql('postgres', 'ALTER DATABASE postgres RESET ALL');
+}
+
 # As in the test of crash loops: the server's function for text, told that 0 is one, follows a null pointer.
 $node->safe_psql('postgres', "CREATE FUNCTION follow(integer) RETURNS integer LANGUAGE internal STRICT VOLATILE AS 'textlen'");
 for my $case (

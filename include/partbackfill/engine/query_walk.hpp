@@ -13,6 +13,7 @@ namespace partbackfill::engine {
 struct QueryTraits {
     bool locks_rows;        // FOR UPDATE and the like, anywhere
     bool uses_parameter[2]; // $1, $2
+    List *functions;        // OIDs of those that it calls and that did not come with the server
     const char *temporary;  // the first temporary object that it depends on, "table \"raw\""; null: none
 };
 

@@ -55,8 +55,8 @@ AttrMap *column_map(TupleDesc from, TupleDesc to);
 // written, compatibility, and those of extensions.
 List *settings_of_meaning();
 
-// Names (char *) of the placeholders ("app.x") that this session or its client
-// has set; pg_settings does not show them.
+// Names (char *) of the placeholders ("app.x") that have a value, wherever it comes
+// from; pg_settings does not show them.
 List *session_placeholders();
 
 bool lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode);
