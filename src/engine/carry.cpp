@@ -84,7 +84,7 @@ constexpr const char *kAfterLoad = R"SQL(
     SELECT statement.text
     FROM (
         SELECT 2 AS step, k.oid, format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2, k.conname, pg_get_constraintdef(k.oid)) AS text
-        FROM pg_constraint AS k WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated
+        FROM pg_constraint AS k WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated AND k.oid <> ALL ($4)
         UNION ALL
         SELECT 3, k.oid, format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, $2, obj_description(k.oid, 'pg_constraint'))
         FROM pg_constraint AS k
@@ -126,16 +126,21 @@ void carry_statistics_owners(std::int64_t job, const Leaf &leaf) {
 }
 
 // Checked again only once the rows are in: see carry_after_load.
-void leave_out_invalid_constraints(std::int64_t job, const Leaf &leaf) {
+void leave_out_invalid_constraints(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs) {
+    pg::Params params = shadow_params(job, leaf);
+    params.emplace_back(proofs);
     run_all(statements(R"SQL(
         SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $2, k.conname)
         FROM pg_constraint AS k WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated AND $3 <> ''
+          AND k.oid <> ALL ($4)
     )SQL",
-                       shadow_params(job, leaf)));
+                       params));
 }
 
-void carry_after_load(std::int64_t job, const Leaf &leaf, Oid shadow) {
-    run_all(statements(kAfterLoad, shadow_params(job, leaf)));
+void carry_after_load(std::int64_t job, const Leaf &leaf, Oid shadow, const std::vector<Oid> &proofs) {
+    pg::Params params = shadow_params(job, leaf);
+    params.emplace_back(proofs);
+    run_all(statements(kAfterLoad, params));
     copy_triggers(leaf.oid, shadow);
 }
 

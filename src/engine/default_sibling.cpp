@@ -22,16 +22,24 @@ namespace partbackfill::engine {
 
 namespace {
 
-std::string proof_name(std::int64_t job, int ordinal) { return fmt::format("partbackfill_{}_{}", job, ordinal); }
+// A name that no constraint of the table has: a CHECK of the obvious one may belong to the table's owner.
+std::string free_proof_name(std::int64_t job, int ordinal, Oid sibling) {
+    const std::string name = fmt::format("partbackfill_{}_{}", job, ordinal);
+    for (int suffix = 0;; suffix++) {
+        const std::string candidate = suffix == 0 ? name : fmt::format("{}_{}", name, suffix);
+        if (pg::query("SELECT FROM pg_constraint WHERE conrelid = $1 AND conname = $2", {sibling, candidate}).empty())
+            return candidate;
+    }
+}
 
-// ALTER TABLE ... on the CHECK of that OID; nothing when it is gone.
-void alter_proof(Oid proof, const char *action) {
+// ALTER TABLE ... on the CHECK of that OID; nothing when it is gone, even if its OID was given to another one.
+void alter_proof(Oid proof, Oid table, const char *action) {
     for (const pg::Row &row : pg::query(R"SQL(
         SELECT format('ALTER TABLE %s %s CONSTRAINT %I', k.conrelid::regclass, $2, k.conname)
         FROM pg_constraint AS k
-        WHERE k.oid = $1 AND k.contype = 'c' AND k.conrelid <> 0
+        WHERE k.oid = $1 AND k.contype = 'c' AND k.conrelid <> 0 AND ($3 = 0 OR k.conrelid = $3) AND starts_with(k.conname::text, 'partbackfill_')
     )SQL",
-                                        {proof, action})
+                                        {proof, action, table})
                                   .rows)
         pg::execute(row.text(0));
 }
@@ -96,7 +104,7 @@ Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::mill
     // Queued for is the one that readers share; the parent must be free at once.
     if (!sibling || !lock_politely(locks_for_proof(leaf.parent, *sibling), limit))
         return kNoOid;
-    const std::string name = proof_name(job, ordinal);
+    const std::string name = free_proof_name(job, ordinal, *sibling);
     pg::guard([&] {
         add_check(leaf.parent, leaf.oid, *sibling, name.c_str());
         CommandCounterIncrement();
@@ -105,8 +113,33 @@ Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::mill
         .oid(0);
 }
 
-void validate_proof(Oid proof) { alter_proof(proof, "VALIDATE"); }
-void drop_proof(Oid proof) { alter_proof(proof, "DROP"); }
+void validate_proof(Oid proof) { alter_proof(proof, kNoOid, "VALIDATE"); }
+void drop_proof(Oid proof, Oid table) { alter_proof(proof, table, "DROP"); }
+
+std::vector<Oid> proofs_left(const std::vector<Oid> &recorded) {
+    std::vector<Oid> found;
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT k.oid::bigint
+        FROM pg_constraint AS k
+        WHERE k.oid = ANY ($1) AND k.contype = 'c' AND k.conrelid <> 0 AND starts_with(k.conname::text, 'partbackfill_')
+    )SQL",
+                                        {recorded})
+                                  .rows)
+        found.push_back(row.oid(0));
+    return found;
+}
+
+void drop_copies_of_proofs(Oid shadow, const std::vector<Oid> &proofs) {
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
+        FROM pg_constraint AS k
+        JOIN pg_constraint AS proof ON proof.conname = k.conname
+        WHERE k.conrelid = $1 AND k.contype = 'c' AND proof.oid = ANY ($2)
+    )SQL",
+                                        {shadow, proofs})
+                                  .rows)
+        pg::execute(row.text(0));
+}
 
 std::vector<Oid> tables_of_proofs(const std::vector<Oid> &proofs) {
     std::vector<Oid> tables;

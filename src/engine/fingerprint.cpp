@@ -1,5 +1,7 @@
 #include "partbackfill/engine/fingerprint.hpp"
 
+#include <algorithm>
+
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
 
@@ -25,7 +27,11 @@ private:
 
 } // namespace
 
-std::string fingerprint(Oid leaf, Oid shadow) {
+namespace {
+
+// By content ($3) a row of pg_class or pg_index counts for what it says instead of its version, but for what is no
+// definition: files and their sizes, hints, and the number of CHECKs. The proofs ($4) of a DEFAULT partition are ours.
+std::string digest(Oid leaf, Oid shadow, const std::vector<Oid> &proofs, bool by_content) {
     const QuickPlans plans;
     return pg::query_row(R"SQL(
         WITH leaf AS (
@@ -40,7 +46,11 @@ std::string fingerprint(Oid leaf, Oid shadow) {
             UNION ALL
             SELECT i.indexrelid FROM pg_index AS i JOIN leaf ON i.indrelid = leaf.oid
         ), version (text) AS (
-            SELECT format('class %s %s', c.oid, c.xmin) FROM pg_class AS c JOIN relation AS r ON r.oid = c.oid
+            SELECT format('class %s %s', c.oid, CASE WHEN $3 THEN (to_jsonb(c) - ARRAY[
+                       'relfilenode', 'relpages', 'reltuples', 'relallvisible', 'relallfrozen', 'relfrozenxid', 'relminmxid',
+                       'relhasindex', 'relhasrules', 'relhastriggers', 'relhassubclass', 'relchecks', 'relrewrite'])::text
+                   ELSE c.xmin::text END)
+            FROM pg_class AS c JOIN relation AS r ON r.oid = c.oid
             UNION ALL
             SELECT format('column %s %s %s', a.attrelid, a.attnum, a.xmin)
             FROM pg_attribute AS a JOIN relation AS r ON r.oid = a.attrelid WHERE a.attnum > 0
@@ -52,6 +62,7 @@ std::string fingerprint(Oid leaf, Oid shadow) {
             UNION ALL
             SELECT format('constraint %s %s', k.oid, k.xmin)
             FROM pg_constraint AS k JOIN leaf ON k.conrelid IN (leaf.oid, leaf.inhparent)
+            WHERE k.oid <> ALL ($4)
             UNION ALL
             -- There is no index on confrelid, but what refers to a table depends on it.
             SELECT format('constraint %s %s', k.oid, k.xmin)
@@ -60,7 +71,8 @@ std::string fingerprint(Oid leaf, Oid shadow) {
             JOIN pg_constraint AS k ON k.oid = d.objid AND k.confrelid = $1
             WHERE d.classid = 'pg_constraint'::regclass
             UNION ALL
-            SELECT format('index %s %s', i.indexrelid, i.xmin)
+            SELECT format('index %s %s', i.indexrelid,
+                          CASE WHEN $3 THEN (to_jsonb(i) - 'indcheckxmin')::text ELSE i.xmin::text END)
             FROM pg_index AS i JOIN leaf ON i.indrelid IN (leaf.oid, leaf.inhparent)
             UNION ALL
             SELECT format('parent %s %s %s', i.inhrelid, i.inhparent, i.xmin)
@@ -117,7 +129,8 @@ std::string fingerprint(Oid leaf, Oid shadow) {
                   SELECT 'pg_type'::regclass, t.typarray FROM pg_type AS t JOIN leaf ON t.oid = leaf.reltype
             ) AS o ON d.refclassid = o.class AND d.refobjid = o.oid
             -- Expressions of the shadow may name the row type as those of the leaf do.
-            WHERE NOT EXISTS (SELECT FROM pg_constraint AS k
+            WHERE NOT (d.classid = 'pg_constraint'::regclass AND d.objid = ANY ($4))
+              AND NOT EXISTS (SELECT FROM pg_constraint AS k
                               WHERE d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.conrelid = $2)
               AND NOT EXISTS (SELECT FROM pg_index AS i
                               WHERE d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid AND i.indrelid = $2)
@@ -128,11 +141,30 @@ std::string fingerprint(Oid leaf, Oid shadow) {
             UNION ALL
             SELECT format('default partition %s', p.partdefid)
             FROM pg_partitioned_table AS p JOIN leaf ON leaf.inhparent = p.partrelid AND p.partdefid <> leaf.oid
+            WHERE NOT $3 -- the swap looks at the DEFAULT as it is by then
         )
         SELECT md5(COALESCE(string_agg(v.text, ',' ORDER BY v.text), '')) FROM version AS v
     )SQL",
-                         {leaf, shadow})
+                         {leaf, shadow, by_content, proofs})
         .text(0);
+}
+
+} // namespace
+
+std::string fingerprint(Oid leaf, Oid shadow, const std::vector<Oid> &proofs) {
+    return digest(leaf, shadow, proofs, false) + ' ' + digest(leaf, shadow, proofs, true);
+}
+
+bool has_fingerprint(Oid leaf, Oid shadow, const std::vector<Oid> &proofs, std::string &known) {
+    const std::string versions = digest(leaf, shadow, proofs, false);
+    const auto split = std::min(known.find(' '), known.size());
+    if (known.compare(0, split, versions) == 0)
+        return true;
+    const std::string content = digest(leaf, shadow, proofs, true);
+    if (known.compare(split, std::string::npos, ' ' + content) != 0)
+        return false;
+    known = versions + ' ' + content;
+    return true;
 }
 
 std::string shadow_digest(Oid shadow) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/engine/carry.hpp"
+#include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/definition.hpp"
 #include "partbackfill/engine/foreign_keys.hpp"
 #include "partbackfill/engine/locks.hpp"
@@ -139,7 +140,7 @@ void drop_empty_schemas(std::int64_t job) {
     }
 }
 
-Oid create_shadow(std::int64_t job, const Leaf &leaf) {
+Oid create_shadow(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs) {
     const std::string schema = new_schema(job);
     const std::string shadow = pg::quote_qualified(schema, leaf.name);
     pg::execute(fmt::format("CREATE {}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING INDEXES "
@@ -147,6 +148,7 @@ Oid create_shadow(std::int64_t job, const Leaf &leaf) {
                             leaf.persistence == 'u' ? "UNLOGGED " : "", shadow, leaf.qualified(),
                             storage_clauses(leaf)));
     const Oid oid = pg::query_row("SELECT $1::regclass::oid::bigint", {shadow}).oid(0);
+    drop_copies_of_proofs(oid, proofs);
     copy_array_type_name(leaf.oid, oid);
     set_owner(leaf, shadow);
     copy_privileges(leaf.oid, oid);
@@ -155,7 +157,7 @@ Oid create_shadow(std::int64_t job, const Leaf &leaf) {
         pg::execute(statement);
     carry_statistics(job, leaf);
     carry_statistics_owners(job, leaf);
-    leave_out_invalid_constraints(job, leaf);
+    leave_out_invalid_constraints(job, leaf, proofs);
     add_bounds_constraint(leaf.oid, oid);
     return oid;
 }

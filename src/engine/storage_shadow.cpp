@@ -15,6 +15,7 @@ extern "C" {
 #include <fmt/format.h>
 
 #include "partbackfill/engine/carry.hpp"
+#include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/definition.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/storage_shadow.hpp"
@@ -116,7 +117,7 @@ void record_pairs(Oid live, Oid shadow) {
 
 } // namespace
 
-Oid create_storage_shadow(std::int64_t job, const Leaf &leaf) {
+Oid create_storage_shadow(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs) {
     const std::string schema = new_schema(job);
     const Oid oid = pg::guard([&] {
         Relation live = table_open(leaf.oid, AccessShareLock);
@@ -127,6 +128,7 @@ Oid create_storage_shadow(std::int64_t job, const Leaf &leaf) {
         table_close(live, NoLock);
         return made;
     });
+    drop_copies_of_proofs(oid, proofs);
     copy_array_type_name(leaf.oid, oid);
     add_bounds_constraint(leaf.oid, oid);
     clone_indexes(leaf.oid, oid);

@@ -26,6 +26,12 @@ bool bounded(std::chrono::milliseconds limit, F &&work) {
     }
 }
 
+// A new sibling takes from what a DEFAULT may hold, and is no change of the DEFAULT's own catalog rows.
+bool is_as_it_was(const SwapRequest &request, std::string &known) {
+    return has_fingerprint(request.live, request.shadow, request.proofs(), known) &&
+           constraint_text(request.live) == request.constraint;
+}
+
 } // namespace
 
 const SwapMethod &swap_method(const std::string &name) { return name == kStorageName ? kStorage : kAttach; }
@@ -47,7 +53,8 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     }
     // Nobody has to wait for a swap that cannot be; and what is looked at once more
     // under the locks is then in the caches.
-    if (fingerprint(request.live, request.shadow) != request.fingerprint) {
+    std::string known = request.fingerprint;
+    if (!is_as_it_was(request, known)) {
         result.outcome = SwapOutcome::changed;
         return result;
     }
@@ -82,7 +89,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::gone;
         return result;
     }
-    if (fingerprint(request.live, request.shadow) != request.fingerprint ||
+    if (!is_as_it_was(request, known) ||
         method.tables_to_lock(*leaf, request.shadow) != result.locks) {
         result.outcome = SwapOutcome::changed;
         return result;

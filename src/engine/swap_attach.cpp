@@ -33,6 +33,9 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     const std::string live = leaf.qualified();
     const std::string shadow = pg::quote_qualified(new_schema(request.job), leaf.name);
     const SwapExtras extras = swap_extras(request.job, leaf);
+    // Proofs on a DEFAULT do not go with its old rows: those that are still needed are made anew.
+    for (const Oid proof : request.proofs())
+        drop_proof(proof);
     pg::execute(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, live));
     for (const auto &statement : extras.before_move)
         pg::execute(statement);

@@ -13,7 +13,7 @@ namespace partbackfill::engine {
 
 namespace {
 
-void finish(std::int64_t, const Leaf &leaf, Oid shadow) { check_referenced_keys(leaf, shadow); }
+void finish(std::int64_t, const Leaf &leaf, Oid shadow, const std::vector<Oid> &) { check_referenced_keys(leaf, shadow); }
 
 // Tables that the partition's foreign keys refer to come first: the shadow's own
 // copies of the keys go with the exchange. Their readers pass, and so does whoever

@@ -93,15 +93,15 @@ void drop_guard(std::int64_t job, Oid partition) {
     drop_triggers(triggers);
 }
 
-std::vector<Oid> guarded(std::int64_t job, const std::vector<Oid> &tables) {
+std::vector<Oid> guarded(std::int64_t job) {
     std::vector<Oid> found;
     for (const pg::Row &row : pg::query(R"SQL(
         SELECT DISTINCT t.tgrelid::bigint
         FROM pg_trigger AS t
-        WHERE t.tgrelid = ANY ($1) AND t.tgisinternal AND starts_with(t.tgname::text, $2)
+        WHERE t.tgisinternal AND starts_with(t.tgname::text, $1)
         ORDER BY 1
     )SQL",
-                                        {tables, name_prefix(job)})
+                                        {name_prefix(job)})
                                   .rows)
         found.push_back(row.oid(0));
     return found;

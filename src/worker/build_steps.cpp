@@ -71,7 +71,7 @@ void finish_shadow(const job::Job &job, const job::Partition &partition) {
     const pg::PinnedSettings pinned;
     const auto leaf = engine::find_leaf(partition.live, job.target);
     if (leaf)
-        method_of(job).finish_shadow(job.id, *leaf, partition.shadow);
+        method_of(job).finish_shadow(job.id, *leaf, partition.shadow, proofs_on(partition.live));
 }
 
 // What the build sees of the live partition, by its own snapshot. A guard that was
@@ -134,9 +134,10 @@ std::vector<engine::TableLock> locks_to_copy(const job::Partition &partition) {
 
 void make_shadow(const job::Job &job, job::Partition &partition, const engine::Leaf &leaf) {
     const std::string constraint = engine::constraint_text(leaf.oid);
+    const std::vector<Oid> proofs = proofs_on(leaf.oid);
     // Before the copy is made: what changes meanwhile is seen at the swap.
-    const std::string fingerprint = engine::fingerprint(leaf.oid, kNoOid);
-    const Oid shadow = method_of(job).create_shadow(job.id, leaf);
+    const std::string fingerprint = engine::fingerprint(leaf.oid, kNoOid, proofs);
+    const Oid shadow = method_of(job).create_shadow(job.id, leaf, proofs);
     job::ControlTables control;
     control.record_shadow(partition, shadow, constraint, fingerprint, engine::shadow_digest(shadow));
 }

@@ -1,5 +1,8 @@
 #include "partbackfill/worker/steps.hpp"
 
+#include <algorithm>
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "partbackfill/engine/default_sibling.hpp"
@@ -110,26 +113,40 @@ void fail_attempt(const job::Job &job, job::Partition &partition, const pg::Erro
 
 namespace {
 
-// CHECKs on DEFAULT partitions, of partitions that were not swapped. Raises when
-// the lock is not had in time.
-void drop_proofs(const job::Job &job, const std::vector<Oid> &proofs) {
+// What is to go is locked by others: the table, and by whom.
+struct Blocked {
+    Oid table;
+    std::string holders;
+};
+
+[[noreturn]] void blocked(Oid table, const std::vector<engine::TableLock> &locks) {
     const pg::PinnedSettings pinned;
-    const auto tables = engine::tables_of_proofs(proofs);
-    if (tables.empty())
-        return;
-    std::vector<engine::TableLock> locks;
-    for (const Oid table : tables)
-        locks.push_back({table, engine::LockMode::access_exclusive});
-    if (!engine::lock_politely(locks, job.lock_timeout))
-        pg::raise(pg::sqlcode::kLockNotAvailable,
-                  fmt::format("could not lock partition \"{}\" to tidy up",
-                              pg::query_row("SELECT relname FROM pg_class WHERE oid = $1", {tables.front()}).text(0)));
-    for (const Oid proof : proofs)
-        engine::drop_proof(proof);
+    throw Blocked{table, engine::lock_holders(locks)};
 }
 
-[[noreturn]] void raise_locked(const std::string &what) {
-    pg::raise(pg::sqlcode::kLockNotAvailable, fmt::format("could not lock {} to tidy up", what));
+// CHECKs on DEFAULT partitions, one table at a time: no lock is held while another is waited for.
+void drop_proofs(const job::Job &job, const std::vector<Oid> &proofs) {
+    std::vector<Oid> tables;
+    {
+        pg::Transaction transaction;
+        {
+            const pg::PinnedSettings pinned;
+            tables = engine::tables_of_proofs(proofs);
+        }
+        transaction.commit();
+    }
+    for (const Oid table : tables) {
+        pg::Transaction transaction;
+        const std::vector<engine::TableLock> locks{{table, engine::LockMode::access_exclusive}};
+        if (!engine::lock_politely(locks, job.lock_timeout))
+            blocked(table, locks);
+        {
+            const pg::PinnedSettings pinned;
+            for (const Oid proof : proofs)
+                engine::drop_proof(proof, table);
+        }
+        transaction.commit();
+    }
 }
 
 // What cannot be dropped, because somebody depends on it, stays and is told of, and keeps
@@ -157,54 +174,74 @@ private:
 void drop_table(const job::Job &job, Oid table) {
     pg::Transaction transaction;
     if (!drop_politely(job, table))
-        raise_locked("a table of the job");
+        blocked(table, locks_to_drop(job, table));
     transaction.commit();
 }
 
-void drop_guards(const job::Job &job, const std::vector<Oid> &partitions) {
-    std::vector<Oid> left;
-    {
+void drop_guards(const job::Job &job, const std::vector<Oid> &tables) {
+    for (const Oid table : tables) {
+        if (unguard(job, table))
+            continue;
         pg::Transaction transaction;
-        {
-            const pg::PinnedSettings pinned;
-            left = engine::guarded(job.id, partitions);
-        }
-        transaction.commit();
+        blocked(table, {{table, engine::LockMode::share_row_exclusive}});
     }
-    for (const Oid partition : left)
-        if (!unguard(job, partition))
-            raise_locked("a partition");
+}
+
+// What the catalogs have of a job, recorded or not, and no retry can use.
+struct Remains {
+    std::vector<Oid> guarded;
+    std::vector<Oid> shadows;
+    std::vector<Oid> proofs;
+    bool all = true; // nothing is kept for a retry
+    bool empty() const { return guarded.empty() && shadows.empty() && proofs.empty(); }
+};
+
+Remains look_for_remains(const job::Job &job, const job::ControlTables::Leftovers &left) {
+    const pg::PinnedSettings pinned;
+    Remains remains;
+    remains.all = left.kept.empty();
+    const auto is_in = [](const std::vector<Oid> &list, Oid oid) { return std::find(list.begin(), list.end(), oid) != list.end(); };
+    for (const Oid shadow : left.shadows)
+        if (engine::is_own_table(job.id, shadow))
+            remains.shadows.push_back(shadow);
+    for (const Oid table : engine::guarded(job.id))
+        if (!is_in(left.kept, table) && !is_in(remains.shadows, table)) // a guard goes with its shadow
+            remains.guarded.push_back(table);
+    remains.proofs = engine::proofs_left(left.proofs);
+    return remains;
+}
+
+Remains look_for_remains(const job::Job &job) {
+    pg::Transaction transaction;
+    job::ControlTables::Leftovers left;
+    {
+        job::ControlTables control;
+        left = control.leftovers(job);
+        if (!job.keep_old)
+            for (const Oid table : control.old_tables(job.id))
+                left.shadows.push_back(table);
+    }
+    Remains remains = look_for_remains(job, left);
+    transaction.commit();
+    return remains;
 }
 
 // Everything that lies around and is of no use any more. Returns what could not go.
 std::string tidy_up(const job::Job &job) {
-    job::ControlTables::Leftovers left;
-    {
-        pg::Transaction transaction;
-        {
-            job::ControlTables control;
-            left = control.leftovers(job);
-            if (!job.keep_old)
-                for (const Oid table : control.old_tables(job.id))
-                    left.shadows.push_back(table);
-        }
-        transaction.commit();
-    }
+    const Remains found = look_for_remains(job);
     Tidying tidying;
-    tidying.attempt([&] { drop_guards(job, left.partitions); });
-    for (const Oid table : left.shadows)
+    tidying.attempt([&] { drop_guards(job, found.guarded); });
+    tidying.attempt([&] { drop_proofs(job, found.proofs); });
+    for (const Oid table : found.shadows)
         tidying.attempt([&] { drop_table(job, table); });
     tidying.attempt([&] {
         pg::Transaction transaction;
-        drop_proofs(job, left.proofs);
-        transaction.commit();
-    });
-    tidying.attempt([&] {
-        pg::Transaction transaction;
-        if (left.all)
+        if (found.all)
             engine::drop_empty_schemas(job.id);
         transaction.commit();
     });
+    if (tidying.left().empty() && !look_for_remains(job).empty())
+        pg::raise(pg::sqlcode::kObjectInUse, "something of the job came back while it was tidied up");
     pg::Transaction transaction;
     {
         job::ControlTables control;
@@ -214,10 +251,29 @@ std::string tidy_up(const job::Job &job) {
     return tidying.left();
 }
 
+// The job says for what it waits, and comes back.
+[[noreturn]] void wait_to_tidy(const job::Job &job, const Blocked &what) {
+    pg::Transaction transaction;
+    {
+        job::ControlTables control;
+        control.tidying_waits(job.id, what.table, "tidying up: " + what.holders);
+    }
+    transaction.commit();
+    pg::raise(pg::sqlcode::kLockNotAvailable, fmt::format("could not tidy up: {}", what.holders));
+}
+
 } // namespace
 
 void end_job(const job::Job &job) {
-    const std::string left = tidy_up(job);
+    std::string left;
+    std::optional<Blocked> in_the_way;
+    try {
+        left = tidy_up(job);
+    } catch (const Blocked &what) {
+        in_the_way = what;
+    }
+    if (in_the_way)
+        wait_to_tidy(job, *in_the_way);
     if (!left.empty())
         log_warning(fmt::format("backfill job {} {}", job.id, left));
     reach("end");

@@ -49,6 +49,11 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
 
 } // namespace
 
+std::vector<Oid> proofs_on(Oid partition) {
+    job::ControlTables control;
+    return control.proofs_on(partition);
+}
+
 const engine::SwapMethod &method_of(const job::Job &job) { return engine::swap_method(job.swap); }
 
 StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds lock_wait,
@@ -118,6 +123,8 @@ engine::SwapRequest swap_request(const job::Job &job, const job::Partition &part
     request.shadow = partition.shadow;
     request.proof = partition.proof;
     request.bound = partition.bound;
+    request.constraint = partition.constraint.value_or("true");
+    request.proofs = [&partition] { return proofs_on(partition.live); };
     request.fingerprint = partition.fingerprint;
     request.lock_timeout = job.lock_timeout;
     if (job.on_write == job::OnWrite::rebuild)

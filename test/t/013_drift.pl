@@ -48,7 +48,7 @@ my @changes = (
     'ALTER INDEX ${t}_1_own ALTER COLUMN 1 SET STATISTICS 55',
     'ALTER INDEX ${t}_1_own SET TABLESPACE space',
     q{COMMENT ON INDEX ${t}_1_own IS 'changed'},
-    'REINDEX TABLE ${t}_1',
+    'REINDEX TABLE ${t}_1', 0,
     'CLUSTER ${t}_1 USING ${t}_1_own',
     'ALTER TABLE ${t}_1 CLUSTER ON ${t}_1_own',
     # privileges
@@ -118,7 +118,7 @@ my @changes = (
     'ALTER TABLE $t RENAME TO ${t}_renamed', 0,
     'ALTER TABLE ${t}_1 SET SCHEMA elsewhere',
     'CREATE TABLE ${t}_3 PARTITION OF $t FOR VALUES FROM (20) TO (30)', 0,
-    'CREATE TABLE ${t}_3 PARTITION OF $t DEFAULT',
+    'CREATE TABLE ${t}_3 PARTITION OF $t DEFAULT', 0,
     'ANALYZE $t', 0,
     'VACUUM ${t}_1', 0,
     'TRUNCATE ${t}_1',

@@ -18,10 +18,10 @@ void carry_statistics(std::int64_t job, const Leaf &leaf);
 // Whose these are and what is said of them, where they take the place of the
 // leaf's.
 void carry_statistics_owners(std::int64_t job, const Leaf &leaf);
-void leave_out_invalid_constraints(std::int64_t job, const Leaf &leaf);
+void leave_out_invalid_constraints(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs);
 
 // Once it is loaded: what would be in the way of the load.
-void carry_after_load(std::int64_t job, const Leaf &leaf, Oid shadow);
+void carry_after_load(std::int64_t job, const Leaf &leaf, Oid shadow, const std::vector<Oid> &proofs);
 
 // Statements for the swap, read from the live partition before it is moved away.
 struct SwapExtras {

@@ -48,8 +48,14 @@ Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::mill
 // An error when it holds rows of the partition.
 void validate_proof(Oid proof);
 
-// Drops the CHECK, if it is still there. ACCESS EXCLUSIVE on its table.
-void drop_proof(Oid proof);
+// Drops the CHECK, if it is still there, and on that table if one is given. ACCESS EXCLUSIVE on its table.
+void drop_proof(Oid proof, Oid table = kNoOid);
+
+// Those of the recorded proofs that the catalogs still have.
+std::vector<Oid> proofs_left(const std::vector<Oid> &recorded);
+
+// A shadow of a DEFAULT partition was made LIKE it, proofs included: those go.
+void drop_copies_of_proofs(Oid shadow, const std::vector<Oid> &proofs);
 
 // The tables that the CHECKs are on.
 std::vector<Oid> tables_of_proofs(const std::vector<Oid> &proofs);

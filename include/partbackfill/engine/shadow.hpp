@@ -25,9 +25,9 @@ void ensure_schemas(std::int64_t job, const Leaf &leaf);
 void drop_empty_schemas(std::int64_t job);
 
 // Makes the shadow, empty, with everything of the leaf's definition that the
-// attach method carries; its OID. Needs a PinnedSettings scope.
+// attach method carries, but the proofs that are on it; its OID. Needs a PinnedSettings scope.
 // Lock on the live partition: ACCESS SHARE, to the end of the transaction.
-Oid create_shadow(std::int64_t job, const Leaf &leaf);
+Oid create_shadow(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs);
 
 // Whether the OID is a table in a schema of the job, and no partition.
 bool is_own_table(std::int64_t job, Oid table);

@@ -17,6 +17,6 @@ namespace partbackfill::engine {
 // pg_class.relrewrite of each index names the live index that it is made for.
 // Needs a PinnedSettings scope. ACCESS SHARE on the live partition, to the end of
 // the transaction.
-Oid create_storage_shadow(std::int64_t job, const Leaf &leaf);
+Oid create_storage_shadow(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs);
 
 } // namespace partbackfill::engine

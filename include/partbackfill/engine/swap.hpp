@@ -20,6 +20,7 @@ struct SwapRequest {
     Oid shadow = kNoOid;
     Oid proof = kNoOid;      // the CHECK on a DEFAULT sibling
     std::string bound;       // FOR VALUES ... when the job began
+    std::string constraint;  // the partition's own when the shadow was made, its ancestors' included
     std::string fingerprint; // of the live partition when the shadow was made
     std::chrono::milliseconds lock_timeout{0};
     // Whether rows were written to the live partition that the shadow lacks; asked
@@ -29,6 +30,8 @@ struct SwapRequest {
     // do with it what he likes, and so may the keys that it refers to. Asked before
     // the locks and under them.
     std::function<bool()> untouched;
+    // The proofs, of whatever job, that are on the live partition: it is a DEFAULT.
+    std::function<std::vector<Oid>()> proofs;
 };
 
 enum class Preparation {
@@ -41,10 +44,10 @@ enum class Preparation {
 // One way to exchange them.
 struct SwapMethod {
     // Makes the shadow, empty; its OID. ACCESS SHARE on the live partition.
-    Oid (*create_shadow)(std::int64_t job, const Leaf &leaf);
+    Oid (*create_shadow)(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs);
     // Once it is loaded and its indexes are built, in the same transaction and
     // under the snapshot of the load.
-    void (*finish_shadow)(std::int64_t job, const Leaf &leaf, Oid shadow);
+    void (*finish_shadow)(std::int64_t job, const Leaf &leaf, Oid shadow, const std::vector<Oid> &proofs);
     // Whether what makes the exchange quick can be prepared before the shadow is
     // filled, and must be when writers are held from the build to the swap.
     bool prepares_early;

@@ -37,7 +37,7 @@ void create_guard(std::int64_t job, Oid partition);
 // need not, since they never look at triggers.
 void drop_guard(std::int64_t job, Oid partition);
 
-// Which of the tables still have a guard of the job.
-std::vector<Oid> guarded(std::int64_t job, const std::vector<Oid> &tables);
+// The tables that have a guard of the job. Reads all of pg_trigger: for the end of a job.
+std::vector<Oid> guarded(std::int64_t job);
 
 } // namespace partbackfill::engine

@@ -147,6 +147,8 @@ public:
                        const std::string &fingerprint, const std::string &seal);
     void forget_shadow(Partition &partition);
     void record_proof(Partition &partition, Oid proof);
+    // The CHECKs on a DEFAULT partition that are proofs of jobs, whatever state those are in.
+    std::vector<Oid> proofs_on(Oid partition);
     void built(Partition &partition, const BuildFigures &figures);
     // Locks the row, before any lock that others can feel is taken: a swap must
     // not wait for a row while it holds tables. Throws LostClaim.
@@ -188,15 +190,18 @@ public:
     std::vector<std::vector<std::optional<std::string>>> live(Oid role);
 
     // ----- what is left lying around
-    // Shadows, watched partitions and proofs that no swap can use any more: a job that
-    // is paused or failed keeps those of partitions that are built.
+    // Shadows and watched partitions that no swap can use any more: a job that is paused or failed keeps those of
+    // partitions that are built. Proofs all go: a job that rests may do so for long, and a CHECK on a DEFAULT would keep
+    // rows out once the partition it is about is dropped.
     struct Leftovers {
         std::vector<Oid> shadows;
         std::vector<Oid> partitions;
         std::vector<Oid> proofs;
-        bool all = true; // nothing is kept
+        std::vector<Oid> kept; // partitions and shadows
     };
     Leftovers leftovers(const Job &job);
+    // Says of a job that tidies up for what it waits, beside the partition that the table is of.
+    void tidying_waits(std::int64_t job, Oid table, const std::string &waiting_on);
     // They are gone now, and what was noted of writes to them.
     void forget_leftovers(const Job &job);
     std::vector<Oid> old_tables(std::int64_t job);

@@ -89,6 +89,8 @@ inline constexpr const char *kTouched = "what was built for it was changed";
 inline constexpr const char *kChanged = "the definition of the partition or of its parent was changed meanwhile";
 
 const engine::SwapMethod &method_of(const job::Job &job);
+// The proofs that jobs have on a DEFAULT partition.
+std::vector<Oid> proofs_on(Oid partition);
 // The build itself and the swap itself, within the caller's transaction. The first
 // returns what the log shall say. At full speed, which is for builds that somebody
 // waits for, what is owed is waited for afterwards.
