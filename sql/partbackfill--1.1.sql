@@ -57,6 +57,7 @@ CREATE TABLE @extschema@.backfill_job (
     started_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     rested_at       timestamptz,
     idle_time       interval NOT NULL DEFAULT '0',
+    workers_started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at     timestamptz,
     error           text
 );
@@ -84,6 +85,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.allow_shrink IS 'a partition may be s
 COMMENT ON COLUMN @extschema@.backfill_job.setting_names IS 'settings of the calling session under which the source is read; values in setting_values';
 COMMENT ON COLUMN @extschema@.backfill_job.rested_at IS 'since when it rests; NULL while it runs';
 COMMENT ON COLUMN @extschema@.backfill_job.idle_time IS 'how long it has rested before it was resumed or retried';
+COMMENT ON COLUMN @extschema@.backfill_job.workers_started_at IS 'when a session last started workers for it';
 COMMENT ON COLUMN @extschema@.backfill_job.finished_at IS 'when the job ended and was tidied up; NULL while it runs or is paused';
 COMMENT ON COLUMN @extschema@.backfill_job.error IS 'the last error that kept a partition or the job from being done';
 
@@ -289,6 +291,10 @@ CREATE FUNCTION @extschema@.backfill_live(
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_live';
 COMMENT ON FUNCTION @extschema@.backfill_live IS 'internal: what the workers of the caller''s jobs are doing now, for the views';
 
+CREATE FUNCTION @extschema@.backfill_without_worker(OUT job bigint, OUT waiting_on text) RETURNS SETOF record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_without_worker';
+COMMENT ON FUNCTION @extschema@.backfill_without_worker IS 'internal: jobs that nobody works on until backfill_resume is called, for the views';
+
 -- Only the workers make triggers of it, for which no privilege is asked.
 CREATE FUNCTION @extschema@.backfill_guard() RETURNS trigger
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_guard';
@@ -370,14 +376,14 @@ CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
                WHEN 'running' THEN 100 * COALESCE(live.fraction, 0)
                ELSE 0
            END)::numeric, 1) AS percent,
-           COALESCE(c.rows, live.rows) AS rows,
+           CASE c.state WHEN 'running' THEN live.rows ELSE c.rows END AS rows,
            c.rows_estimate,
            c.wal_bytes,
            c.attempts,
            c.rebuilds,
            c.swap_attempts,
-           COALESCE(live.waiting_on, c.waiting_on) AS waiting_on,
-           c.worker_pid,
+           COALESCE(w.waiting_on, live.waiting_on, c.waiting_on) AS waiting_on,
+           live.worker_pid,
            c.started_at,
            c.finished_at,
            c.build_time,
@@ -393,6 +399,8 @@ CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
     FROM @extschema@.backfill_control AS c
     JOIN @extschema@.backfill_job AS j ON j.job = c.job
     LEFT JOIN @extschema@.backfill_live() AS live ON live.job = c.job AND live.ordinal = c.ordinal
+    LEFT JOIN @extschema@.backfill_without_worker() AS w
+           ON w.job = c.job AND c.state IN ('pending', 'running', 'ready')
     WHERE pg_catalog.pg_has_role(j.owner, 'MEMBER') AND j.installation = @extschema@.backfill_installation()
     ORDER BY c.job, c.ordinal;
 COMMENT ON VIEW @extschema@.backfill_progress IS 'a row for each partition of the jobs that you may control';
@@ -417,13 +425,14 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
            CASE WHEN j.state = 'running' AND f.percent > 0
                 THEN pg_catalog.make_interval(secs => pg_catalog.round(f.seconds * (100 - f.percent) / f.percent)::double precision)
            END AS eta,
-           f.waiting_on,
+           COALESCE(w.waiting_on, f.waiting_on) AS waiting_on,
            j.workers,
            j.started_at,
            j.finished_at,
            j.error
     FROM @extschema@.backfill_job AS j
     LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = j.owner
+    LEFT JOIN @extschema@.backfill_without_worker() AS w ON w.job = j.job
     CROSS JOIN LATERAL (
         SELECT COALESCE(pg_catalog.date_part('epoch', pg_catalog.sum(COALESCE(c.held_time, '0') + COALESCE(live.held, '0'))), 0) AS seconds
         FROM @extschema@.backfill_control AS c

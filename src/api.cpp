@@ -1,6 +1,8 @@
 // The functions that SQL calls to start, await and purge jobs.
 #include "partbackfill/pg/server.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "partbackfill/engine/door.hpp"
@@ -189,6 +191,34 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     PG_RETURN_INT64(job.id);
 }
 
+namespace partbackfill {
+
+namespace {
+
+// Between looks at whether the job that is waited for has a worker.
+constexpr std::chrono::seconds kBetweenWorkerLooks{1};
+
+bool has_no_worker(std::int64_t id) {
+    job::ControlTables control;
+    const auto jobs = control.jobs_without_worker();
+    return std::find(jobs.begin(), jobs.end(), id) != jobs.end();
+}
+
+// Nothing would end the wait; somebody else may be about to resume the job.
+void warn_of_no_worker(std::int64_t id) {
+    const std::string message = fmt::format("backfill job {} has no worker", id);
+    const std::string hint = fmt::format("Call backfill_resume({}) in another session.", id);
+    pg::guard([&] {
+        ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("%s", message.c_str()),
+                          errdetail("The server was restarted, or promoted, since the job was started."),
+                          errhint("%s", hint.c_str())));
+    });
+}
+
+} // namespace
+
+} // namespace partbackfill
+
 // backfill_wait: the state in which the job rests, or its state after `timeout`.
 PARTBACKFILL_FUNCTION(partbackfill_wait) {
     const pg::Arguments arguments(fcinfo);
@@ -208,6 +238,8 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
     }
     // A short job is noticed at once, a long one costs no more than ten looks a second.
     std::chrono::milliseconds pause{5};
+    auto looked = begun;
+    bool warned = false;
     for (;;) {
         // Whatever the isolation level, the newest state is wanted.
         std::optional<job::Job> job;
@@ -215,6 +247,12 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
             const pg::SnapshotScope snapshot;
             job::ControlTables control;
             job = control.find_job_now(id);
+            if (job && !warned && Clock::now() - looked >= kBetweenWorkerLooks) {
+                looked = Clock::now();
+                warned = has_no_worker(id);
+                if (warned)
+                    warn_of_no_worker(id);
+            }
         }
         if (!job)
             pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id));
@@ -247,5 +285,9 @@ PARTBACKFILL_FUNCTION(partbackfill_purge) {
         control.forget_old(job.id, table);
     }
     engine::drop_empty_schemas(job.id);
+    {
+        job::ControlTables control;
+        control.clear_tidy_error(job.id);
+    }
     PG_RETURN_INT32(dropped);
 }

@@ -31,6 +31,10 @@ void stop_workers(const job::Job &job) {
 // Starts what the job lacks of workers; false when it has them all.
 bool start_lacking(const job::Job &job) {
     const auto alive = static_cast<int>(engine::job_workers(job.id).size());
+    if (alive == 0) {
+        job::ControlTables control;
+        control.note_start(job);
+    }
     if (core::rests(job.state) && alive == 0)
         worker::register_tidier(job);
     else if (!core::rests(job.state) && alive < job.workers)

@@ -157,3 +157,17 @@ PARTBACKFILL_FUNCTION(partbackfill_live) {
     }
     return pg::return_rows(fcinfo, rows);
 }
+
+// backfill_without_worker: for the views, too. Jobs that nobody works on until
+// backfill_resume is called.
+PARTBACKFILL_FUNCTION(partbackfill_without_worker) {
+    std::vector<std::int64_t> jobs;
+    {
+        job::ControlTables control;
+        jobs = control.jobs_without_worker();
+    }
+    std::vector<pg::TextRow> rows;
+    for (const std::int64_t job : jobs)
+        rows.push_back({std::to_string(job), fmt::format("no worker: call backfill_resume({})", job)});
+    return pg::return_rows(fcinfo, rows);
+}

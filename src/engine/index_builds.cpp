@@ -77,7 +77,6 @@ bool can_be_built_so(Relation index) {
 
 void build_index(Relation table, Oid oid) {
     Relation index = index_open(oid, AccessExclusiveLock);
-    pgstat_progress_update_param(PROGRESS_CREATEIDX_INDEX_OID, oid);
     IndexInfo *info = BuildIndexInfo(index);
     pfree(index->rd_indam->ambuild(table, index, info));
     pfree(info);
@@ -90,6 +89,7 @@ void build_some(Shared *shared) {
         const uint32 mine = pg_atomic_fetch_add_u32(&shared->taken, 1);
         if (mine >= shared->count)
             break;
+        show_index_progress(static_cast<int>(mine), shared->indexes[mine]);
         build_index(table, shared->indexes[mine]);
     }
     table_close(table, NoLock);
@@ -163,6 +163,25 @@ void share_work(Oid table, const Choice &choice) {
 
 } // namespace
 
+void start_index_progress(Oid table, int indexes) {
+    pgstat_progress_start_command(PROGRESS_COMMAND_CREATE_INDEX, table);
+    const int numbers[] = {PROGRESS_CREATEIDX_COMMAND, PROGRESS_CREATEIDX_PARTITIONS_TOTAL};
+    const int64 values[] = {PROGRESS_CREATEIDX_COMMAND_REINDEX, indexes};
+    pgstat_progress_update_multi_param(lengthof(numbers), numbers, values);
+}
+
+// All figures at once, so that what a reader computes of them does not fall.
+void show_index_progress(int done, Oid index) {
+    const int numbers[] = {PROGRESS_CREATEIDX_PARTITIONS_DONE, PROGRESS_CREATEIDX_INDEX_OID,
+                           PROGRESS_CREATEIDX_ACCESS_METHOD_OID, PROGRESS_CREATEIDX_PHASE, PROGRESS_CREATEIDX_SUBPHASE,
+                           PROGRESS_CREATEIDX_TUPLES_DONE, PROGRESS_CREATEIDX_TUPLES_TOTAL, PROGRESS_SCAN_BLOCKS_DONE,
+                           PROGRESS_SCAN_BLOCKS_TOTAL};
+    Relation relation = index_open(index, AccessExclusiveLock);
+    const int64 values[] = {done, index, relation->rd_rel->relam, 0, 0, 0, 0, 0, 0};
+    index_close(relation, NoLock);
+    pgstat_progress_update_multi_param(lengthof(numbers), numbers, values);
+}
+
 std::vector<Oid> build_side_by_side(Oid table, const std::vector<Oid> &indexes) {
     const Choice choice = pg::guard([&] {
         Choice chosen = choose(table, indexes.data(), static_cast<int>(indexes.size()));
@@ -177,11 +196,8 @@ std::vector<Oid> build_side_by_side(Oid table, const std::vector<Oid> &indexes) 
             index_close(index, NoLock);
         }
         CommandCounterIncrement();
-        pgstat_progress_start_command(PROGRESS_COMMAND_CREATE_INDEX, table);
-        pgstat_progress_update_param(PROGRESS_CREATEIDX_COMMAND, PROGRESS_CREATEIDX_COMMAND_REINDEX);
         share_memory(chosen.helpers + 1);
         share_work(table, chosen);
-        pgstat_progress_end_command();
         pg::become_again(before);
         CommandCounterIncrement();
         return chosen;

@@ -145,7 +145,6 @@ uint64 load_heap(const LoadRequest &request) {
     if (code < 0)
         elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(code));
     const uint64 rows = heap_receiver_finish(receiver);
-    pgstat_progress_end_command();
     table_close(table, NoLock);
     SPI_finish();
     CommandCounterIncrement();
@@ -231,6 +230,7 @@ void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, 
         table_close(table, NoLock);
         return found;
     });
+    pg::guard([&] { start_index_progress(shadow, indexes.count); });
     std::vector<Oid> left(indexes.oids, indexes.oids + indexes.count);
     int begun = 0;
     const auto begin = [&](int k) {
@@ -245,11 +245,14 @@ void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, 
     for (const Oid index : left) {
         begin(++done);
         pg::guard([&] {
+            show_index_progress(done - 1, index);
             pg::rebuild_index(index, indexes.persistence);
             CommandCounterIncrement();
         });
     }
 }
+
+void end_progress() { pg::guard([] { pgstat_progress_end_command(); }); }
 
 void analyze(Oid shadow) { pg::execute("ANALYZE " + relation_name(shadow)); }
 

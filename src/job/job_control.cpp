@@ -68,7 +68,8 @@ void ControlTables::pause_job(const Job &job, const std::vector<int> &live) {
 
 void ControlTables::resume_job(const Job &job) {
     move_job(job, core::JobEvent::resume,
-             ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL");
+             ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL,"
+             " workers_started_at = clock_timestamp()");
     run("UPDATE {s}.backfill_control SET not_before = NULL, swap_since = NULL WHERE job = $1 AND state = ANY ($2)",
         {job.id, core::sources(core::PartitionEvent::claim)});
 }
@@ -78,7 +79,7 @@ int ControlTables::retry_job(const Job &job) {
     if (job.state == core::JobState::failed)
         move_job(job, core::JobEvent::retry,
                  ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL, finished_at = NULL,"
-                 " error = NULL");
+                 " workers_started_at = clock_timestamp(), error = NULL");
     else if (run("UPDATE {s}.backfill_job SET error = NULL WHERE job = $1 AND state = $2", {job.id, core::name(job.state)})
                  .processed != 1)
         raise_changed(job);
@@ -100,6 +101,10 @@ int ControlTables::retry_job(const Job &job) {
                       "Wait until that has ended; backfill_status lists your jobs.");
         throw;
     }
+}
+
+void ControlTables::note_start(const Job &job) {
+    run("UPDATE {s}.backfill_job SET workers_started_at = clock_timestamp() WHERE job = $1", {job.id});
 }
 
 void ControlTables::alter_job(std::int64_t job, const Alteration &alteration) {

@@ -262,6 +262,18 @@ void ControlTables::set_error(std::int64_t job, const std::string &error) {
     run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1", {job, error});
 }
 
+void ControlTables::clear_tidy_error(std::int64_t job) {
+    run(R"SQL(
+        UPDATE {s}.backfill_job AS j
+        SET error = (SELECT c.partition || ': ' || c.error FROM {s}.backfill_control AS c
+                     WHERE c.job = j.job AND c.state = 'failed' ORDER BY c.finished_at DESC LIMIT 1)
+        WHERE j.job = $1 AND starts_with(j.error, $2)
+          AND NOT EXISTS (SELECT FROM pg_namespace
+                          WHERE nspname IN ('backfill_' || j.job || '_new', 'backfill_' || j.job || '_old'))
+    )SQL",
+        {job, kCouldNotTidyUp});
+}
+
 void ControlTables::forget_old(std::int64_t job, Oid old_table) {
     run("UPDATE {s}.backfill_control SET old_oid = NULL WHERE job = $1 AND old_oid = $2", {job, old_table});
 }

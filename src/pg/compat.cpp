@@ -77,8 +77,7 @@ Oid define_index(Oid table, IndexStmt *statement) {
 }
 
 void rebuild_index(Oid index, char persistence) {
-    ReindexParams params{};
-    params.options = REINDEXOPT_REPORT_PROGRESS;
+    ReindexParams params{}; // its progress would end with it, and what there is to report of others
     const bool skip_constraint_checks = false;
 #if PG_VERSION_NUM >= 170000
     reindex_index(nullptr, index, skip_constraint_checks, persistence, &params);

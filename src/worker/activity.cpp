@@ -1,6 +1,8 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "commands/progress.h"
+#include "utils/backend_progress.h"
 #include "utils/backend_status.h"
 }
 
@@ -44,7 +46,15 @@ struct Line {
 };
 Line line{0, 0, "", -1, 0, 0};
 
+// What the progress view shows of a load, which a subtransaction that rolls back wipes
+// out for a moment, and the end of the load for good.
+void keep_rows() {
+    if (MyBEEntry != nullptr && MyBEEntry->st_progress_command == PROGRESS_COMMAND_COPY)
+        line.rows = std::max<std::int64_t>(line.rows, MyBEEntry->st_progress_param[PROGRESS_COPY_TUPLES_PROCESSED]);
+}
+
 void show(const std::string &waiting_on) {
+    keep_rows();
     std::string text = line.phase;
     if (line.rows >= 0)
         text += fmt::format("; {} rows", line.rows);
@@ -70,6 +80,8 @@ void show_phase(const job::Partition &partition, Phase phase, int part, int part
     line.phase[std::min(text.size(), sizeof(line.phase) - 1)] = '\0';
     show("");
 }
+
+void show_rows() { show(""); }
 
 void show_rows(std::int64_t rows) {
     line.rows = rows;

@@ -232,15 +232,18 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
         figures.rows = static_cast<std::int64_t>(engine::load(request));
         loaded = Clock::now();
         show_rows(figures.rows);
+        engine::end_progress();
+        settle();
         const bool side_by_side = !paced || !pacer.waits_between_indexes();
         engine::build_indexes(partition.shadow, side_by_side, [&](int k, int n) {
-            settle();
             show_phase(partition, Phase::indexing, k, n);
+            settle();
             reach("index", partition);
         });
+        show_phase(partition, Phase::validating);
+        engine::end_progress();
         settle();
         indexed = Clock::now();
-        show_phase(partition, Phase::validating);
         lock_to_finish(job, partition, pacer);
         figures.rows_before = engine::rows_before_shrinking(partition.live, figures.rows);
         if (paced)

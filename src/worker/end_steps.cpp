@@ -161,7 +161,7 @@ public:
             if (engine::is_contention(error) || error.code() == pg::sqlcode::kQueryCanceled)
                 throw;
             if (left_.empty())
-                left_ = "could not tidy up: " + error.fields().message;
+                left_ = job::kCouldNotTidyUp + error.fields().message;
         }
     }
     const std::string &left() const noexcept { return left_; }

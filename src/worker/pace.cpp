@@ -141,6 +141,8 @@ void Pacer::look() {
         another_plan_ = true;
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, "throttle_query cannot be asked beside a parallel query");
     }
+    if (pace_.throttle_query)
+        show_rows();
     const auto asked = Clock::now();
     held_by_ = signals_.look(pace_, shadow_);
     nice_.slept(Clock::now() - asked);

@@ -109,7 +109,7 @@ is($node->safe_psql('postgres', <<"SQL"), 'running|1|1|t|t|t|t|t', 'and its job'
     FROM backfill_status WHERE job = $job
 SQL
 like($node->safe_psql('postgres', "SELECT query FROM pg_stat_activity WHERE backend_type = 'partbackfill worker'"),
-    qr/^backfill job $job partition 1 public\.t_1: loading; throttled [\d.]+ s(; waiting on WAL .*)?$/, 'a line of the worker that can be read');
+    qr/^backfill job $job partition 1 public\.t_1: loading; \d+ rows; throttled [\d.]+ s(; waiting on WAL .*)?$/, 'a line of the worker that can be read');
 my $gate = session($node);
 close_gate($gate, 7);
 await_partition($node, $job, 1, "phase = 'indexing' AND rows = 2000 AND percent >= 70");

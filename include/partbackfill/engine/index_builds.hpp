@@ -9,6 +9,13 @@
 
 namespace partbackfill::engine {
 
+// Progress of the builds of so many indexes of the table, in the server's view of CREATE
+// INDEX as that of so many partitions. C-style. It lasts until the command's end is
+// reported, so that it does not vanish between two of them.
+void start_index_progress(Oid table, int indexes);
+// Before an index is built, after `done` others.
+void show_index_progress(int done, Oid index);
+
 // Builds those of the indexes that can be built so, as REINDEX would, and returns
 // the others. The table is a plain heap that nobody else has open, with ACCESS
 // EXCLUSIVE on it, and is to be analyzed afterwards: that tells how large the

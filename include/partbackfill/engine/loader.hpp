@@ -38,14 +38,18 @@ void lock_for_load(Oid shadow);
 // CHECK, the partition's bounds); generated columns are computed; no trigger
 // fires. The query is read with the active snapshot, in a transaction that is
 // read-only for it, by parallel workers where the server sees fit. Progress is
-// shown as a COPY in pg_stat_progress_copy.
+// shown as a COPY in pg_stat_progress_copy, until end_progress().
 // ACCESS EXCLUSIVE on the shadow, which nobody else knows.
 std::uint64_t load(const LoadRequest &request);
 
 // Builds every index of the shadow in bulk, constraints checked; calls
 // `before(k, n)` before the k-th of n, or once before those that are built side by
-// side, if they may be. Nothing to do after an INSERT ... SELECT.
+// side, if they may be. Nothing to do after an INSERT ... SELECT. Progress is shown in
+// pg_stat_progress_create_index, until end_progress().
 void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, int)> &before);
+
+// What the caller shows otherwise from now on.
+void end_progress();
 
 // ANALYZE: a partition without statistics is never shown to readers.
 void analyze(Oid shadow);

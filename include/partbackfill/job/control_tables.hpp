@@ -69,6 +69,9 @@ struct Census {
     int failed = 0;
 };
 
+// How the error of a job begins of whose work something could not be dropped.
+inline constexpr const char *kCouldNotTidyUp = "could not tidy up: ";
+
 class ControlTables {
 public:
     // Sets the mark that keeps the control tables out of logical decoding where it was
@@ -114,6 +117,8 @@ public:
     // Its failed partitions are queued again, with all their attempts; how many.
     int retry_job(const Job &job);
     void alter_job(std::int64_t job, const Alteration &alteration);
+    // Workers are being started for it, and will show up in a moment.
+    void note_start(const Job &job);
     // Nobody can do its work: what is left of it has failed.
     void give_up_job(const Job &job, const pg::ErrorFields &error);
 
@@ -188,6 +193,8 @@ public:
 
     // Columns of backfill_live for the jobs that this role may control.
     std::vector<std::vector<std::optional<std::string>>> live(Oid role);
+    // Those that have something to do, and nobody who does it or will by himself.
+    std::vector<std::int64_t> jobs_without_worker();
 
     // ----- what is left lying around
     // Shadows and watched partitions that no swap can use any more: a job that is paused or failed keeps those of
@@ -206,6 +213,9 @@ public:
     void forget_leftovers(const Job &job);
     std::vector<Oid> old_tables(std::int64_t job);
     void set_error(std::int64_t job, const std::string &error);
+    // What could not be tidied up is gone now, if it is: the job's error is that of its
+    // partitions again.
+    void clear_tidy_error(std::int64_t job);
     void forget_old(std::int64_t job, Oid old_table);
 
     const std::string &schema() const noexcept { return owner_.extension().schema; }

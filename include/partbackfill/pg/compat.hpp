@@ -30,7 +30,7 @@ void set_new_file(Relation relation);
 Oid define_index(Oid table, IndexStmt *statement);
 
 // Builds the index anew from its table's rows, unique and exclusion
-// constraints checked, progress reported. ACCESS EXCLUSIVE on the index.
+// constraints checked. ACCESS EXCLUSIVE on the index.
 void rebuild_index(Oid index, char persistence);
 
 // As the server builds indexes: expressions are computed as the table's owner, who

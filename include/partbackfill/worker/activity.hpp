@@ -17,6 +17,8 @@ enum class Phase { creating, loading, indexing, analyzing, validating, swapping 
 void show_phase(const job::Partition &partition, Phase phase, int part = 0, int parts = 0);
 // Adds to that line, for the phases to come too, what has been loaded: "; 1200 rows".
 void show_rows(std::int64_t rows);
+// The same for what the load in hand reports of its progress, before that is wiped out.
+void show_rows();
 // The same for how long it has been made to wait: "; throttled 3.2 s; held 1.0 s".
 // Until it is called again also on what it waits now: "; waiting on WAL 12 MB/s > 8 MB/s".
 struct Waited {
