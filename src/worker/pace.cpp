@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/engine/lock_waits.hpp"
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/latch.hpp"
@@ -44,9 +45,13 @@ void Pacer::begin(const job::Partition &partition) {
             look();
             transaction.commit();
         }
-        if (held_by_.empty())
+        if (!held_by_.empty())
+            wait_held();
+        else if (owed() >= engine::kLongestHold) { // of a build that was given up for that
+            reason_ = reason();
+            nap(kBetweenLooks);
+        } else
             break;
-        wait_held();
     }
     signals_.begin();
     marked_ = Clock::now();
@@ -162,9 +167,17 @@ void Pacer::check_runs() {
 
 void Pacer::wait_for_signals() {
     while (!held_by_.empty()) {
+        give_way(held_by_);
         wait_held();
         look();
     }
+}
+
+// What the build waits for may be what another session waits for, with the build's locks in
+// its way: then it would last as long as they are held.
+void Pacer::give_way(const std::string &reason) {
+    if (const auto waiter = engine::waiter_since(engine::kLongestHold))
+        pg::raise(pg::sqlcode::kLockNotAvailable, fmt::format("{}, while {} waits for this build", reason, *waiter));
 }
 
 // Of the job's time, as much as this one could have done of it.
@@ -172,11 +185,14 @@ void Pacer::wait_held() { waited_.held += nap(kBetweenLooks) / sharers_; }
 
 // In short naps, since the settings may change meanwhile.
 void Pacer::pay() {
+    const auto begun = Clock::now();
     while (owed() >= kShortest) {
         const Seconds until_look = looked_ + kBetweenLooks - Clock::now();
         if (until_look <= Seconds(0)) {
             look();
             wait_for_signals();
+            if (Clock::now() - begun >= engine::kLongestHold)
+                give_way(reason());
             continue;
         }
         reason_ = reason();

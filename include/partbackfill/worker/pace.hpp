@@ -28,8 +28,9 @@ public:
     // Its shadow, once it is there: what is in it is not still to be written.
     void fills(Oid shadow) noexcept { shadow_ = shadow; }
     // In its build, after each bit of work: waits once enough is owed for it, and while
-    // something speaks against going on; gives way to who waits for the processor. Legal
-    // while a query runs, in parallel mode too.
+    // something speaks against going on; gives way to who waits for the processor. Raises
+    // an error of contention when it has to wait while another session has waited for a
+    // lock of the build's for kLongestHold. Legal while a query runs, in parallel mode too.
     void check();
     // The same between the parts of a build, for all that is owed.
     void settle();
@@ -71,6 +72,7 @@ private:
     void check_runs();
     void look();
     void wait_for_signals();
+    void give_way(const std::string &reason);
     void wait_held();
     void pay();
     core::Seconds owed();
