@@ -5,3 +5,11 @@ SELECT CASE WHEN e.id IS NULL THEN format('lost: row %s (%s, %s) is not in the t
 FROM (SELECT DISTINCT ON (id) id, at, value FROM journal ORDER BY id, n DESC) AS j
 FULL JOIN (SELECT id, at, value FROM events WHERE id > 0) AS e USING (id)
 WHERE (j.at, j.value) IS DISTINCT FROM (e.at, e.value);
+-- The queue against its events.
+SELECT 'consumed twice: message ' || id FROM event WHERE what = 'consumed' GROUP BY id HAVING count(*) > 1;
+SELECT 'lost: message ' || id
+FROM (SELECT id FROM event WHERE what = 'sent' EXCEPT SELECT id FROM event WHERE what = 'consumed' EXCEPT SELECT id FROM message) AS s;
+SELECT 'lost: what was done to message ' || m.id
+FROM message AS m
+LEFT JOIN (SELECT id, bool_or(what = 'consumed') AS over, count(*) FILTER (WHERE what = 'read') AS reads FROM event GROUP BY id) AS e USING (id)
+WHERE (m.state = 'over') <> e.over OR m.read_ct <> e.reads;

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Readers who know what they must find, writers who keep a journal, and jobs that rewrite everything again and again, by
 # each method and each way to deal with writes in turn, STRESS_SECONDS in all. Prints a line for each; fails when a reader
-# has seen anything but whole partitions, a write is lost or undone, or anybody's statement was canceled.
+# has seen anything but whole partitions, a write is lost or undone, anybody's statement was canceled, or a transaction
+# took longer than the stated bound. Beside the big table a queue is consumed, and a small one is altered and truncated
+# together with its source; they have jobs of their own.
 # Needs a running server (PGHOST, ...) with the extension installed, and the directory $scratch, which it can read.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${scratch:?}"
 seconds=${STRESS_SECONDS:-20}
 still=100 # rows of a partition that nobody writes
+bound=20000 # milliseconds in which every transaction of every client has ended
 database=stress
 
 say() { printf '%s\n' "$*"; }
@@ -42,11 +45,14 @@ start_clients() {
         [[ $script == *@* ]] || writers[-1]+=.pgbench
     done
     bench write "$limit" -D base=1 -c 5 -R 40 "${writers[@]}"
+    bench queue "$limit" -c 2 -R 20 -f "$here/write_queue.pgbench"
+    bench migrate "$limit" -c 1 -R 3 -f "$here/migrate_target.pgbench" -f "$here/migrate_source.pgbench" -f "$here/migrate_truncate.pgbench"
+    bench measured "$limit" -c 1 -R 20 -f "$here/read_measured.pgbench"
     bench truncate "$limit" -D base=40 -c 1 -R 2 -f "$here/write_truncate.pgbench"
 }
 
 # The longest transaction of such a client, in milliseconds; none has ended when it is still waiting.
-longest() { cat "$work/$1".[0-9]* 2>/dev/null | awk '$3 > max { max = $3 } END { printf "%.0f", max / 1000 }'; }
+longest() { cat "$work/"$1.[0-9]* 2>/dev/null | awk '$3 > max { max = $3 } END { printf "%.0f", max / 1000 }'; }
 transactions() { sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$work/$1.out"; }
 # Clients that have ended early, and transactions that have failed.
 errors() {
@@ -56,15 +62,15 @@ errors() {
     echo $((ended + failures))
 }
 
-# rewrite METHOD ON_WRITE: one job after the other for as long as there are clients.
+# rewrite NUMBERS TABLE SOURCE METHOD ON_WRITE: one job after the other for as long as there are clients, whose numbers go
+# to that file. %s in the source is another number each time.
 rewrite() {
-    local method=$1 on_write=$2 job state
-    jobs=()
+    local numbers=$1 table=$2 source=$3 method=$4 on_write=$5 job state
     while kill -0 "${clients[0]}" 2>/dev/null; do
         pass=$((pass + 1))
-        job=$(ask "SELECT backfill_start('events', 'SELECT id, at, value, $pass AS pass, note FROM events', swap => '$method',
+        job=$(ask "SELECT backfill_start('$table', '${source/\%s/$pass}', swap => '$method',
             on_write => '$on_write', workers => 2, delay => '0', keep_old => false)")
-        jobs+=("$job")
+        echo "$job" >>"$numbers"
         state=$(ask "SELECT backfill_wait($job, '2 min')")
         case $state in
         "done") ;;
@@ -81,7 +87,7 @@ rewrite() {
 bad=0
 # run METHOD ON_WRITE SECONDS
 run() {
-    local method=$1 on_write=$2 limit=$3 anomalies lost canceled numbers pid gid
+    local method=$1 on_write=$2 limit=$3 anomalies lost canceled numbers others pid gid jobs wait side=()
     rm -f "$work"/*.[0-9]* "$work"/*.out "$work"/*.err
     sql -c "TRUNCATE anomaly" -c "VACUUM journal, events"
     for ((client = 0; client < 5; client++)); do
@@ -91,7 +97,16 @@ run() {
     done
     clients=()
     start_clients "$limit"
-    rewrite "$method" "$on_write" || bad=1
+    : >"$work/jobs"
+    : >"$work/side_jobs"
+    rewrite "$work/side_jobs" message "SELECT * FROM message" "$method" "$on_write" &
+    side+=($!)
+    rewrite "$work/side_jobs" measured "SELECT k, generation, note FROM measured_raw" "$method" "$on_write" &
+    side+=($!)
+    rewrite "$work/jobs" events "SELECT id, at, value, %s AS pass, note FROM events" "$method" "$on_write" || bad=1
+    pass=$((pass + 10000))
+    for pid in "${side[@]}"; do wait "$pid" || bad=1; done
+    mapfile -t jobs <"$work/jobs"
     for pid in "${clients[@]}"; do wait "$pid" || true; done
     clients=()
     for gid in $(ask "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"); do sql -c "COMMIT PREPARED '$gid'"; done
@@ -101,15 +116,23 @@ run() {
     lost=$(wc -l <"$work/lost")
     canceled=$(errors)
     numbers=$(IFS=,; echo "${jobs[*]}")
-    printf '%-8s %-8s %5s %6s %9s %7s %7s %7s %10s %5s %8s %13s %13s\n' "$method" "$on_write" "${#jobs[@]}" \
+    others=$(paste -sd, "$work/side_jobs")
+    wait=$(longest "*")
+    printf '%-8s %-8s %5s %6s %9s %7s %7s %7s %10s %5s %8s %13s %13s %8s\n' "$method" "$on_write" "${#jobs[@]}" \
         "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND state = 'done'")" \
         "$(ask "SELECT sum(rebuilds) FROM backfill_progress WHERE job IN ($numbers)")" \
         "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND error IS NOT NULL AND state <> 'done'")" \
         "$(($(transactions point) + $(transactions read) + $(transactions old)))" \
         "$(($(transactions update) + $(transactions write) + $(transactions truncate)))" \
-        "$anomalies" "$lost" "$canceled" "$(longest point)" "$(longest update)"
+        "$anomalies" "$lost" "$canceled" "$(longest point)" "$(longest update)" "$wait"
+    ask "SELECT format('  %s: %s of %s partitions rewritten', j.target, count(*) FILTER (WHERE p.state = 'done'), count(*))
+         FROM backfill_progress AS p JOIN backfill_status AS j USING (job) WHERE j.job IN ($others) GROUP BY j.target ORDER BY 1"
     ask "SELECT format('  not rewritten: %s (%s)', split_part(error, E'\\n', 2), count(*)) FROM backfill_progress
          WHERE job IN ($numbers) AND error IS NOT NULL AND state <> 'done' GROUP BY split_part(error, E'\\n', 2) LIMIT 5"
+    if ((wait > bound)); then
+        bad=1
+        say "  a transaction took $wait ms, longer than $bound ms"
+    fi
     if ((anomalies + lost + canceled > 0)); then
         bad=1
         ask "SELECT '  anomaly: ' || what FROM anomaly ORDER BY n LIMIT 10"
@@ -121,9 +144,9 @@ run() {
 mkdir -p "$work"
 PGOPTIONS=--client-min-messages=warning psql -Xq -d postgres -c "DROP DATABASE IF EXISTS $database WITH (FORCE)" -c "CREATE DATABASE $database"
 sql -c "CREATE EXTENSION partbackfill"
-sql -q -o /dev/null -v still=$still -f "$here/schema.sql"
+sql -q -o /dev/null -v still=$still -f "$here/schema.sql" -f "$here/queue.sql"
 pass=0
-say "method   on_write  jobs  swaps  rebuilds  failed   reads  writes  anomalies  lost canceled  longest read longest write (ms)"
+say "method   on_write  jobs  swaps  rebuilds  failed   reads  writes  anomalies  lost canceled  longest read longest write (ms)  any: at most $bound"
 for method in attach storage; do
     for on_write in rebuild block; do
         run $method $on_write $(((seconds + 3) / 4))
