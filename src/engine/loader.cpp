@@ -190,15 +190,17 @@ void lock_for_load(Oid shadow) {
     pg::guard([&] { LockRelationOid(shadow, AccessExclusiveLock); });
 }
 
-std::uint64_t load(const LoadRequest &request) {
-    check_settings(); // a role may have got others since
-    const std::string shadow = relation_name(request.shadow);
+void check_source(const LoadRequest &request) {
     std::optional<RangeKey> key;
     if (!request.params.empty())
         key = RangeKey{pg::type_oid(request.params.front()), ""};
-    // The source may have changed since the door: what must not be converted is
-    // looked at again.
     check_columns(parse_query(request.query.sql, key).columns, request.shadow, request.key_columns);
+}
+
+std::uint64_t load(const LoadRequest &request) {
+    check_settings(); // a role may have got others since
+    const std::string shadow = relation_name(request.shadow);
+    check_source(request); // it may have changed since the door
     Undecoded undecoded(request.shadow);
     std::uint64_t rows = 0;
     if (is_plain_heap(request.shadow)) {

@@ -121,6 +121,22 @@ engine::LoadRequest load_request(const job::Job &job, const job::Partition &part
     return request;
 }
 
+// While writers wait, what the source reads is not waited for any longer than other
+// locks: whoever has it could come to wait for the partition, and be the one that the
+// server cancels.
+engine::LoadRequest load_request_in_time(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
+    const engine::BoundedWaits bounded(job.lock_timeout);
+    try {
+        engine::LoadRequest request = load_request(job, partition, leaf);
+        engine::check_source(request);
+        return request;
+    } catch (const pg::Error &error) {
+        if (error.code() != pg::sqlcode::kLockNotAvailable)
+            throw;
+        pg::raise(error.code(), fmt::format("no lock within {} ms on what the source reads", job.lock_timeout.count()));
+    }
+}
+
 enum class Creation { done, locked_out, gone };
 
 // The copy reads the partition and what is above it. Whoever changes the tree locks
@@ -207,7 +223,9 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
             pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                       fmt::format("partition \"{}\" is gone", partition.name));
     }
-    engine::LoadRequest request = load_request(job, partition, *leaf); // the source is parsed as the user meant it
+    // The source is parsed as the user meant it.
+    engine::LoadRequest request =
+        paced ? load_request(job, partition, *leaf) : load_request_in_time(job, partition, *leaf);
     pacer.fills(partition.shadow);
     pacer.skip();
     request.reads_ahead = !paced || !pacer.slows_down();

@@ -134,6 +134,19 @@ for my $kind (
     check_done($job, $title, 100);
 }
 {
+    # One that would stand in the source's queue by then would let the server cancel the other.
+    my $title = 'writers are held, and the source is locked';
+    my $job = start_held(q{, on_write => 'block'});
+    my $migration = migration();
+    begin_waiting($migration, 'BEGIN; LOCK TABLE raw');
+    open_gate($holder, 1);
+    await_partition($node, $job, 2, 'waiting_on IS NOT NULL');
+    $migration->query_safe('LOCK TABLE t');
+    finish($migration, $title);
+    $migration->quit;
+    check_done($job, $title, 100);
+}
+{
     # The server finds this one, and cancels the build.
     my $title = 'a deadlock over what the source reads';
     my $job = start_held('', 'SELECT k, v FROM raw WHERE pass_gate(1) AND others() IS NOT NULL');

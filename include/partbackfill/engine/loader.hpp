@@ -25,6 +25,10 @@ struct LoadRequest {
 // itself: nobody but its owner knows of it.
 void lock_for_load(Oid shadow);
 
+// Raises when the query's columns are not what the shadow takes. ACCESS SHARE on what
+// the query names, as load() has it.
+void check_source(const LoadRequest &request);
+
 // Fills the shadow anew with the rows of the query and returns their number.
 // What it held before is gone.
 //
