@@ -77,8 +77,7 @@ for my $case (
     # On disk is the job with its first attempt; what is committed after a crash is not, unless the worker sees to it.
     await_at_gate($node, 1);
     $node->safe_psql('postgres', 'CHECKPOINT');
-    open_gate($holder, 1);
-    eval { $holder->quit };
+    eval { open_gate($holder, 1); $holder->quit }; # the crash may come before the answer
     my $state = '';
     for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default) {
         my ($code, $out) = eval { $node->psql('postgres', "SELECT backfill_wait($job, '60 s')") };
