@@ -50,6 +50,10 @@ constexpr const char *kAttachRefusals = R"SQL(
         FROM pg_constraint AS k LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
         WHERE k.contype = 'f' AND k.confrelid = leaf.oid
         UNION ALL
+        SELECT 'has index ' || quote_ident(ic.relname) || ', which is not valid (drop it or rebuild it with REINDEX)'
+        FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid
+        WHERE i.indrelid = leaf.oid AND NOT i.indisvalid
+        UNION ALL
         SELECT 'has constraint ' || quote_ident(k.conname) || ', which is not valid'
         FROM pg_constraint AS k
         WHERE k.conrelid = leaf.oid AND NOT k.convalidated AND k.contype <> 'f'

@@ -4,6 +4,7 @@
 
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/hazards.hpp"
+#include "partbackfill/engine/likeness.hpp"
 #include "partbackfill/engine/loader.hpp"
 #include "partbackfill/engine/lock_waits.hpp"
 #include "partbackfill/engine/locks.hpp"
@@ -70,8 +71,14 @@ void lock_to_finish(const job::Job &job, const job::Partition &partition, Pacer 
 void finish_shadow(const job::Job &job, const job::Partition &partition) {
     const pg::PinnedSettings pinned;
     const auto leaf = engine::find_leaf(partition.live, job.target);
-    if (leaf)
-        method_of(job).finish_shadow(job.id, *leaf, partition.shadow, proofs_on(partition.live));
+    if (!leaf)
+        return;
+    const std::vector<Oid> proofs = proofs_on(partition.live);
+    method_of(job).finish_shadow(job.id, *leaf, partition.shadow, proofs);
+    // What was changed on the partition meanwhile has it built again; what else differs would be so again.
+    std::string known = partition.fingerprint;
+    if (job.swap != engine::kStorageName && engine::has_fingerprint(partition.live, partition.shadow, proofs, known))
+        engine::check_likeness(*leaf, partition.shadow, proofs);
 }
 
 // What the build sees of the live partition, by its own snapshot. A guard that was
