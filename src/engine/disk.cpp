@@ -98,16 +98,30 @@ std::map<Oid, std::int64_t> known_bytes_by_tablespace(Oid table) {
     return bytes;
 }
 
-// Paths are relative to the data directory, where every process of the server is.
-std::optional<Volume> volume_of(Oid tablespace) {
-    const std::string path =
-        tablespace == DEFAULTTABLESPACE_OID ? "base" : "pg_tblspc/" + std::to_string(tablespace);
+namespace {
+
+// Relative to the data directory, where every process of the server is; links are followed.
+std::optional<Volume> volume_at(const std::string &path) {
     struct stat status {};
     struct statvfs system {};
     if (stat(path.c_str(), &status) != 0 || statvfs(path.c_str(), &system) != 0)
         return std::nullopt;
     const auto block = static_cast<double>(system.f_frsize);
     return Volume{status.st_dev, block * static_cast<double>(system.f_blocks), block * static_cast<double>(system.f_bavail)};
+}
+
+} // namespace
+
+std::optional<Volume> volume_of(Oid tablespace) {
+    return volume_at(tablespace == DEFAULTTABLESPACE_OID ? "base" : "pg_tblspc/" + std::to_string(tablespace));
+}
+
+std::vector<Volume> volumes_of_log() {
+    std::vector<Volume> volumes;
+    for (const char *path : {"pg_wal", "pg_replslot"})
+        if (const auto volume = volume_at(path))
+            volumes.push_back(*volume);
+    return volumes;
 }
 
 } // namespace partbackfill::engine

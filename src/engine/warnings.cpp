@@ -63,6 +63,11 @@ std::vector<Hazard> warnings(const Target &target) {
             SELECT 7, format('publication %I is FOR ALL TABLES: while it has tables of the job in schemas backfill_<job>_new '
                              'and _old, ALTER SUBSCRIPTION ... REFRESH PUBLICATION fails where they do not exist', p.pubname)
             FROM pg_publication AS p WHERE p.puballtables
+            UNION ALL
+            SELECT 8, format('logical replication slot %I queues the new rows, and may spill them to pg_replslot, before it passes '
+                             'over them', s.slot_name)
+            FROM pg_replication_slots AS s
+            WHERE s.slot_type = 'logical' AND s.database = current_database()
         ) AS hazard (step, text)
         ORDER BY leaf.oid, hazard.step, hazard.text
     )SQL",

@@ -112,6 +112,9 @@ std::string Signals::look_at_disk(const core::Room &room, Oid shadow) {
     for (const auto &[tablespace, bytes] : others_)
         if (expected_.count(tablespace) > 0)
             demand(tablespace, bytes);
+    // How much of the log stays is not known: checkpoints remove it, slots keep it.
+    for (const engine::Volume &volume : engine::volumes_of_log())
+        demands[volume.device].volume = volume;
     for (const auto &[device, demand] : demands) {
         const double wanted = room.of(demand.volume.size);
         if (demand.volume.free < wanted + demand.coming)

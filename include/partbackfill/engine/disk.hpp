@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "partbackfill/pg/error.hpp"
 
@@ -27,5 +28,9 @@ struct Volume {
 
 // Nothing when the system does not tell.
 std::optional<Volume> volume_of(Oid tablespace);
+
+// Those of WAL, and of what logical decoding spills of it: an end of their room is
+// the end of the server.
+std::vector<Volume> volumes_of_log();
 
 } // namespace partbackfill::engine
