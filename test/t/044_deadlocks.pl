@@ -8,6 +8,7 @@ use lib $FindBin::RealBin;
 
 use Backfill;
 use Test::More;
+use Time::HiRes 'usleep';
 
 my $node = new_node('deadlocks', settings => [ 'max_prepared_transactions = 4' ]);
 my $holder = session($node);
@@ -206,5 +207,24 @@ for my $kind (
 }
 
 $holder->quit;
+
+#
+# At any moment: BACKFILL_ROUNDS says how often
+#
+my @migrations = (
+    "ALTER TABLE t $default; ALTER TABLE raw $default", "ALTER TABLE raw $default; ALTER TABLE t $default",
+    'TRUNCATE t, raw', 'TRUNCATE raw, t', 'LOCK TABLE t_1, raw', 'SELECT count(*) FROM t; LOCK TABLE raw');
+for my $round (1 .. $ENV{BACKFILL_ROUNDS} // 4) {
+    make_table();
+    my $on_write = $round % 2 ? 'rebuild' : 'block';
+    my $job = start_job($node, qq{'t', 'SELECT k, v FROM raw, (SELECT pg_sleep(0.05) OFFSET 0) AS s', $options, on_write => '$on_write'});
+    for my $statements (@migrations[ map { int rand @migrations } 1 .. 2 ]) {
+        usleep(rand 100_000);
+        is((error_of($node, "SET lock_timeout = '20 s'; BEGIN; $statements; COMMIT"))[0], 'none', "round $round, $on_write: $statements");
+    }
+    is(wait_job($node, $job), 'done', "round $round: the job is done");
+    check_clean($node, "round $round");
+}
+
 $node->stop;
 done_testing();
