@@ -114,10 +114,10 @@ PARTBACKFILL_FUNCTION(partbackfill_pause) {
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
     if (!core::can(job.state, core::JobEvent::pause))
         PG_RETURN_BOOL(false);
-    const std::vector<int> live = engine::claims_of(job.id);
     {
         job::ControlTables control;
-        control.pause_job(job, live);
+        control.lock_job(job.id); // no claim is committed from here on
+        control.pause_job(job, engine::claims_of(job.id));
     }
     stop_workers(job);
     PG_RETURN_BOOL(true);

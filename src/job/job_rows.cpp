@@ -255,7 +255,7 @@ std::vector<Oid> ControlTables::old_tables(std::int64_t job) {
 }
 
 void ControlTables::lock_job(std::int64_t job) {
-    run("SELECT FROM {s}.backfill_job WHERE job = $1 FOR UPDATE", {job});
+    run("SELECT FROM {s}.backfill_job WHERE job = $1 FOR NO KEY UPDATE", {job});
 }
 
 void ControlTables::set_error(std::int64_t job, const std::string &error) {

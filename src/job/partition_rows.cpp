@@ -41,15 +41,20 @@ std::int64_t new_token() {
 
 } // namespace
 
-std::optional<Partition> ControlTables::next_candidate(const Job &job, const std::vector<int> &passed) {
-    std::vector<std::string> ordinals;
-    ordinals.reserve(passed.size());
-    for (const int ordinal : passed)
-        ordinals.push_back(std::to_string(ordinal));
-    // A build whose source reads the target would itself hold up a swap that
+bool ControlTables::keep_running(std::int64_t job) {
+    return !run("SELECT FROM {s}.backfill_job WHERE job = $1 AND state = $2 FOR SHARE SKIP LOCKED",
+                {job, core::name(core::JobState::running)})
+                .empty();
+}
+
+// `condition` goes on after WHERE, its parameters from $4 on.
+std::optional<Partition> ControlTables::candidate(const Job &job, const std::string &condition, const pg::Params &more_params) {
+    // By attach a build whose source reads the target would itself hold up a swap that
     // waits: none begins while there is one. A build that keeps writers out would
     // wait for another. One that may have crashed the server is built alone: others
     // would lose an attempt each time that it does.
+    pg::Params params{job.id, core::sources(core::PartitionEvent::claim), job.owner};
+    params.insert(params.end(), more_params.begin(), more_params.end());
     const pg::Result result = run(R"SQL(
         SELECT c.job, c.ordinal, c.partition_oid::bigint, c.partition, c.partition_bound, c.range_start,
                c.range_end, c.state, c.attempts, c.swap_attempts, c.partition_constraint, c.shadow_oid::bigint,
@@ -57,28 +62,54 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
                c.built, c.worker_pid IS NOT NULL, c.orphaned, c.rows_before
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job
+        CROSS JOIN (SELECT COALESCE(bool_or(state = 'failed'), false) AS failed,
+                           COALESCE(bool_or(state = 'ready'), false) AS ready,
+                           COALESCE(bool_or(state = 'running'), false) AS running,
+                           COALESCE(bool_or(state = 'running' AND suspect), false) AS suspect
+                    FROM {s}.backfill_control
+                    WHERE job = $1) AS others
         WHERE c.job = $1
-          AND j.owner = $4
+          AND j.owner = $3
           AND c.state = ANY ($2)
           AND (c.not_before IS NULL OR c.not_before <= clock_timestamp())
-          AND c.ordinal <> ALL ($3::integer[])
-          AND NOT (c.state = 'pending' AND j.on_error = 'stop'
-                   AND EXISTS (SELECT FROM {s}.backfill_control AS f WHERE f.job = $1 AND f.state = 'failed'))
-          AND NOT (c.state = 'pending'
-                   AND EXISTS (SELECT FROM {s}.backfill_control AS r
-                               WHERE r.job = $1 AND r.state = 'running' AND (r.suspect OR c.suspect)))
-          AND NOT (c.state = 'pending' AND j.reads_target
-                   AND EXISTS (SELECT FROM {s}.backfill_control AS r WHERE r.job = $1 AND r.state = 'ready'))
-          AND NOT (c.state = 'pending' AND j.on_write = 'block'
-                   AND EXISTS (SELECT FROM {s}.backfill_control AS r WHERE r.job = $1 AND r.state = 'running'))
-        ORDER BY c.state = 'ready' DESC, c.ordinal
-        LIMIT 1
-        FOR UPDATE OF c SKIP LOCKED
-    )SQL",
-                                  {job.id, core::sources(core::PartitionEvent::claim), ordinals, job.owner});
+          AND (c.state <> 'pending'
+               OR NOT (j.on_error = 'stop' AND others.failed
+                       OR others.suspect OR others.running AND c.suspect
+                       OR j.reads_target AND j.swap = 'attach' AND others.ready
+                       OR j.on_write = 'block' AND others.running))
+          AND )SQL" + condition,
+                                  params);
     if (result.empty())
         return std::nullopt;
     return partition_of(result.rows.front());
+}
+
+std::optional<Partition> ControlTables::next_candidate(const Job &job, const std::vector<int> &passed) {
+    std::vector<std::string> ordinals;
+    ordinals.reserve(passed.size());
+    for (const int ordinal : passed)
+        ordinals.push_back(std::to_string(ordinal));
+    return candidate(job, "c.ordinal <> ALL ($4::integer[]) ORDER BY c.state = 'ready' DESC, c.ordinal LIMIT 1", {ordinals});
+}
+
+std::optional<Partition> ControlTables::lock_candidate(const Job &job, int ordinal) {
+    return candidate(job, "c.ordinal = $4 FOR UPDATE OF c", {ordinal});
+}
+
+void ControlTables::give_back_if_paused(Partition &partition) {
+    if (partition.state != core::PartitionState::running)
+        return;
+    const core::PartitionState to = core::next(partition.state, core::PartitionEvent::pause);
+    if (run(R"SQL(
+            UPDATE {s}.backfill_control
+            SET state = $4, claim = NULL, worker_pid = NULL, waiting_on = NULL, attempts = attempts - 1
+            WHERE job = $1 AND ordinal = $2 AND claim = $3 AND state = $5
+              AND EXISTS (SELECT FROM {s}.backfill_job AS j WHERE j.job = $1 AND j.state = $6)
+        )SQL",
+            {partition.job, partition.ordinal, partition.claim, core::name(to), core::name(partition.state),
+             core::name(core::JobState::paused)})
+            .processed == 1)
+        partition.state = to;
 }
 
 void ControlTables::move(Partition &partition, core::PartitionEvent event, const std::string &more,
@@ -179,11 +210,13 @@ void ControlTables::built(Partition &partition, const BuildFigures &figures) {
 
 void ControlTables::lock_for_swap(const Partition &partition) {
     const pg::Result result = run(R"SQL(
-        SELECT FROM {s}.backfill_control
-        WHERE job = $1 AND ordinal = $2 AND claim = $3 AND state = $4
-        FOR UPDATE SKIP LOCKED
+        SELECT FROM {s}.backfill_control AS c
+        WHERE c.job = $1 AND c.ordinal = $2 AND c.claim = $3 AND c.state = $4
+          AND EXISTS (SELECT FROM {s}.backfill_job AS j WHERE j.job = $1 AND j.state = $5)
+        FOR UPDATE OF c
     )SQL",
-                                  {partition.job, partition.ordinal, partition.claim, core::name(partition.state)});
+                                  {partition.job, partition.ordinal, partition.claim, core::name(partition.state),
+                                   core::name(core::JobState::running)});
     if (result.empty())
         throw LostClaim();
 }

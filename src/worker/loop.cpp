@@ -109,16 +109,22 @@ bool is_own(const Job &job) { return job.owner == pg::current_role(); }
 std::optional<Partition> claim_next(const Job &job, bool &orphan) {
     pg::Transaction transaction;
     std::optional<Partition> claimed;
-    std::vector<int> passed;
     engine::lock_choice(job.id); // one at a time: what one takes up decides what others may
+    std::vector<int> passed = engine::claims_of(job.id);
     {
         job::ControlTables control;
-        while (auto candidate = control.next_candidate(job, passed)) {
-            if (!engine::try_claim(job.id, candidate->ordinal)) {
-                passed.push_back(candidate->ordinal);
+        if (!control.keep_running(job.id))
+            return std::nullopt;
+        while (const auto candidate = control.next_candidate(job, passed)) {
+            passed.push_back(candidate->ordinal);
+            if (!engine::try_claim(job.id, candidate->ordinal))
+                continue;
+            // The worker that had it until now may have moved it since.
+            claimed = control.lock_candidate(job, candidate->ordinal);
+            if (!claimed) {
+                engine::release_claim(job.id, candidate->ordinal);
                 continue;
             }
-            claimed = candidate;
             orphan = claimed->state == core::PartitionState::running || claimed->held;
             control.claim(*claimed);
             if (claimed->state == core::PartitionState::ready && orphan)
@@ -206,6 +212,17 @@ void advance(const Job &job, Partition &partition, Pacer &pacer) {
         tidy_step(job, partition);
 }
 
+// backfill_pause gives back what it sees in the hands of workers. Of a claim that was
+// committed at the same moment it may not know, in a transaction whose snapshot is older.
+void give_back_if_paused(Partition &partition) {
+    pg::Transaction transaction;
+    {
+        job::ControlTables control;
+        control.give_back_if_paused(partition);
+    }
+    transaction.commit();
+}
+
 // One partition, whatever becomes of it. A cancel and a lost claim are for the
 // caller: the state of the job tells what they mean.
 void work_on(const Job &job, Partition &partition, bool orphan, Pacer &pacer) {
@@ -220,12 +237,17 @@ void work_on(const Job &job, Partition &partition, bool orphan, Pacer &pacer) {
         advance(job, partition, pacer);
         if (partition.state == core::PartitionState::skipped)
             announce(partition);
+    } catch (const job::LostClaim &) {
+        give_back_if_paused(partition);
+        throw;
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kQueryCanceled) {
             pg::forget_cancel();
             const auto now = read_job(job.id);
-            if (!now || now->state != core::JobState::running)
+            if (!now || now->state != core::JobState::running) {
+                give_back_if_paused(partition);
                 return;
+            }
         }
         if (partition.state == core::PartitionState::done)
             throw; // it is swapped; what failed is only tidying

@@ -103,11 +103,18 @@ HeldSwap try_held(const job::Job &job, job::Partition &partition) {
             pg::sleep(kHeldPause, pg::Wait::backoff);
         if (!prepare_held(job, partition))
             continue;
-        {
+        try {
             pg::Subtransaction subtransaction;
-            held.swap = swap(job, partition);
+            {
+                const engine::BoundedWaits bounded(job.lock_timeout); // for the partition's row: writers are held
+                held.swap = swap(job, partition);
+            }
             if (held.swap.outcome == engine::SwapOutcome::swapped)
                 subtransaction.commit();
+        } catch (const pg::Error &error) {
+            if (!engine::is_contention(error))
+                throw;
+            continue;
         }
         if (held.swap.outcome != engine::SwapOutcome::locked_out)
             break;

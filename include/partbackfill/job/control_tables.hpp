@@ -131,10 +131,16 @@ public:
     std::optional<Claimant> claimant_of(Oid partition);
 
     // ----- a partition, by the worker that has it
-    // The next partition to take up and not in `passed`, its row locked: ready
-    // ones first, then in order. One that another worker has is found too: its
-    // session lock tells.
+    // Keeps the job running, to the end of the transaction: pausing it or canceling it comes
+    // after what is done here, and sees that. False when the job does not run, or its state
+    // is about to change.
+    bool keep_running(std::int64_t job);
+    // The next partition to take up and not in `passed`: ready ones first, then in order.
+    // One that another worker has is found too: its session lock tells.
     std::optional<Partition> next_candidate(const Job &job, const std::vector<int> &passed);
+    // The same partition as it is now, its row locked; nothing when it is not to be taken
+    // up any more. The caller has its session lock.
+    std::optional<Partition> lock_candidate(const Job &job, int ordinal);
     // Takes it up under a new claim.
     void claim(Partition &partition);
     // The partitions that other workers may be building, by their ordinals: of those
@@ -144,6 +150,9 @@ public:
     void count_orphan(Partition &partition);
     // A worker died in its build, and may have died of it.
     void suspect(const Partition &partition);
+    // Of a paused job: it is pending again, and the attempt does not count. Nothing when it
+    // was given back already.
+    void give_back_if_paused(Partition &partition);
     // Gives it back as it is; no worker takes it up earlier than in `pause`.
     void put_off(const Partition &partition, Milliseconds pause);
     // An attempt begins: counted before anything of the user's runs.
@@ -156,7 +165,8 @@ public:
     std::vector<Oid> proofs_on(Oid partition);
     void built(Partition &partition, const BuildFigures &figures);
     // Locks the row, before any lock that others can feel is taken: a swap must
-    // not wait for a row while it holds tables. Throws LostClaim.
+    // not wait for a row while it holds tables. Waits for who has the row for a moment.
+    // Throws LostClaim when another has the partition, or the job does not run.
     void lock_for_swap(const Partition &partition);
     void swapped(Partition &partition, Oid old_table, double lock_wait_seconds);
     // Announces that it is done, too. Returns what its build cost and gave.
@@ -226,6 +236,7 @@ private:
     // Moves the job; `more` sets further columns from $4 on.
     void move_job(const Job &job, core::JobEvent event, const std::string &more, const pg::Params &more_params = {});
     // UPDATE with the fence; `more` sets further columns from $6 on.
+    std::optional<Partition> candidate(const Job &job, const std::string &condition, const pg::Params &more_params);
     void move(Partition &partition, core::PartitionEvent event, const std::string &more,
               const pg::Params &more_params = {});
     void change(const Partition &partition, const std::string &assignments, const pg::Params &more_params = {});
