@@ -97,6 +97,15 @@ ANALYZE t_1;
 INSERT INTO t SELECT g % 100, 'more' FROM generate_series(1, 3000) AS g;
 CALL rebuild('SELECT k, ''few''::text AS v FROM t LIMIT 60', 'attach', 'rebuild');
 SELECT * FROM counts ORDER BY 1, 2;
+-- nor does one without statistics, for columns that are narrower than the planner thinks
+CREATE TABLE wide (k int NOT NULL, c1 text, c2 text, c3 text, c4 text, c5 text, c6 text, c7 text, c8 text, c9 text, c10 text, c11 text, c12 text, c13 text, c14 text, c15 text, c16 text, c17 text, c18 text, c19 text, c20 text, c21 text, c22 text, c23 text, c24 text, c25 text, c26 text, c27 text, c28 text, c29 text, c30 text) PARTITION BY RANGE (k);
+CREATE TABLE wide_1 PARTITION OF wide FOR VALUES FROM (0) TO (10000);
+INSERT INTO wide (k) SELECT generate_series(0, 9999);
+SELECT backfill_start('wide', 'SELECT * FROM wide WHERE k < 2000', max_attempts => 1, delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+CALL show(:job);
+SELECT backfill_cancel(:job);
+SELECT backfill_wait(:job, '60 s');
 -- an empty partition may stay empty
 TRUNCATE t;
 CALL rebuild('SELECT k, ''none''::text AS v FROM t', 'attach', 'rebuild');

@@ -8,6 +8,7 @@
 #include "partbackfill/engine/door.hpp"
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/row_triggers.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/source.hpp"
@@ -164,6 +165,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     if (InSecurityRestrictedOperation())
         pg::raise(pg::sqlcode::kInsufficientPrivilege,
                   "cannot start a backfill within a security-restricted operation");
+    const engine::FirstVictim in_deadlocks;
     const Oid oid = arguments.oid(0, "target");
     const std::string text = arguments.string(1, "source");
     const engine::Selection selection = read_selection(arguments, 2);

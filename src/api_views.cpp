@@ -10,6 +10,7 @@
 #include "partbackfill/core/quantity.hpp"
 #include "partbackfill/engine/disk.hpp"
 #include "partbackfill/engine/hazards.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/row_triggers.hpp"
 #include "partbackfill/engine/source.hpp"
 #include "partbackfill/engine/swap.hpp"
@@ -101,6 +102,7 @@ using namespace partbackfill;
 // source. ACCESS SHARE on the partition tree and the source.
 PARTBACKFILL_FUNCTION(partbackfill_plan) {
     const pg::Arguments arguments(fcinfo);
+    const engine::FirstVictim in_deadlocks;
     engine::Selection selection;
     selection.range_start = arguments.optional_text(2);
     selection.range_end = arguments.optional_text(3);

@@ -247,6 +247,11 @@ BoundedWaits::BoundedWaits(Milliseconds limit) {
     force("log_lock_waits", "off");
 }
 
+FirstVictim::FirstVictim() {
+    force("deadlock_timeout", kDeadlockTimeout);
+    force("log_lock_waits", "off");
+}
+
 std::vector<TableLock> share_ancestors(Oid table) {
     std::vector<TableLock> locks;
     for (const pg::Row &row : pg::query(R"SQL(

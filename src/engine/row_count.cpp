@@ -20,7 +20,8 @@ namespace {
 // A rebuild with fewer than one row in so many of the live partition's shrinks it.
 constexpr std::int64_t kShrinking = 2;
 
-// Up to this share of the limit the estimate is believed; beyond it rows are counted.
+// Up to this share of the limit the estimate is believed; beyond it, or when the table was
+// never analyzed or vacuumed, rows are counted.
 constexpr double kClearly = 0.75;
 
 } // namespace
@@ -39,6 +40,19 @@ std::int64_t estimated_rows(Oid table) {
     });
     return static_cast<std::int64_t>(rows);
 }
+
+namespace {
+
+bool estimate_is_founded(Oid table) {
+    return pg::guard([&] {
+        Relation relation = relation_open(table, NoLock);
+        const bool founded = relation->rd_rel->reltuples >= 0;
+        relation_close(relation, NoLock);
+        return founded;
+    });
+}
+
+} // namespace
 
 std::int64_t count_rows(Oid table) {
     return pg::guard([&] {
@@ -59,7 +73,7 @@ std::int64_t count_rows(Oid table) {
 
 std::optional<std::int64_t> rows_before_shrinking(Oid live, std::int64_t rebuilt) {
     const auto limit = static_cast<double>(kShrinking * rebuilt);
-    if (rebuilt > 0 && static_cast<double>(estimated_rows(live)) <= kClearly * limit)
+    if (rebuilt > 0 && estimate_is_founded(live) && static_cast<double>(estimated_rows(live)) <= kClearly * limit)
         return std::nullopt;
     const std::int64_t rows = count_rows(live);
     return rows > kShrinking * rebuilt ? std::optional(rows) : std::nullopt;

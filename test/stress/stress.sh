@@ -68,8 +68,14 @@ rewrite() {
     local numbers=$1 table=$2 source=$3 method=$4 on_write=$5 job state
     while kill -0 "${clients[0]}" 2>/dev/null; do
         pass=$((pass + 1))
-        job=$(ask "SELECT backfill_start('$table', '${source/\%s/$pass}', swap => '$method',
-            on_write => '$on_write', workers => 2, delay => '0', keep_old => false)")
+        # In a deadlock with a migration it is backfill_start that gives way.
+        until job=$(ask "SELECT backfill_start('$table', '${source/\%s/$pass}', swap => '$method',
+            on_write => '$on_write', workers => 2, delay => '0', keep_old => false)" 2>"$numbers.error"); do
+            if ! grep -q 'deadlock detected' "$numbers.error"; then
+                cat "$numbers.error"
+                return 1
+            fi
+        done
         echo "$job" >>"$numbers"
         state=$(ask "SELECT backfill_wait($job, '2 min')")
         case $state in

@@ -64,6 +64,13 @@ public:
     explicit BoundedWaits(std::chrono::milliseconds limit);
 };
 
+// For a function that a session calls and that locks the tree and the source in its
+// turn: should that be a deadlock with somebody's migration, it is the one to be canceled.
+class FirstVictim : public pg::SettingsScope {
+public:
+    FirstVictim();
+};
+
 // Who is in the way of those locks, for people: "lock (held by 123, prepared
 // transaction "x")"; kFreeLock when nobody is any more.
 inline constexpr const char *kFreeLock = "lock";
