@@ -106,17 +106,12 @@ struct config_generic **all_settings(int *count) {
 }
 
 bool decides_meaning(const struct config_generic *variable) {
-    switch (variable->group) {
-    case CLIENT_CONN_STATEMENT:
-    case CLIENT_CONN_LOCALE:
-    case CLIENT_CONN_OTHER:
-    case COMPAT_OPTIONS_PREVIOUS:
-    case COMPAT_OPTIONS_CLIENT:
-    case CUSTOM_OPTIONS:
-        return variable->context == PGC_USERSET && (variable->flags & GUC_CUSTOM_PLACEHOLDER) == 0;
-    default:
-        return false;
-    }
+    const config_group group = variable->group;
+    const bool wanted = group == CLIENT_CONN_STATEMENT || group == CLIENT_CONN_LOCALE || group == CLIENT_CONN_OTHER ||
+                        group == CUSTOM_OPTIONS ||
+                        // Both groups of compatibility options; the second has had two names.
+                        (group >= COMPAT_OPTIONS_PREVIOUS && group < ERROR_HANDLING_OPTIONS);
+    return wanted && variable->context == PGC_USERSET && (variable->flags & GUC_CUSTOM_PLACEHOLDER) == 0;
 }
 
 } // namespace

@@ -8,10 +8,10 @@
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/job/own_job.hpp"
-#include "partbackfill/pg/fault.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/activity.hpp"
+#include "partbackfill/worker/claim.hpp"
 #include "partbackfill/worker/fault.hpp"
 #include "partbackfill/worker/session.hpp"
 #include "partbackfill/worker/steps.hpp"
@@ -104,91 +104,6 @@ std::optional<Job> read_job(std::int64_t id) {
 // is canceled is tidied as the role that canceled it.)
 bool is_own(const Job &job) { return job.owner == pg::current_role(); }
 
-// Takes up a partition: its row, its session lock, and one more attempt when it
-// is to be built. `orphan` is set when a dead worker left it behind.
-std::optional<Partition> claim_next(const Job &job, bool &orphan) {
-    pg::Transaction transaction;
-    std::optional<Partition> claimed;
-    engine::lock_choice(job.id); // one at a time: what one takes up decides what others may
-    std::vector<int> passed = engine::claims_of(job.id);
-    {
-        job::ControlTables control;
-        if (!control.keep_running(job.id))
-            return std::nullopt;
-        while (const auto candidate = control.next_candidate(job, passed)) {
-            passed.push_back(candidate->ordinal);
-            if (!engine::try_claim(job.id, candidate->ordinal))
-                continue;
-            // The worker that had it until now may have moved it since.
-            claimed = control.lock_candidate(job, candidate->ordinal);
-            if (!claimed) {
-                engine::release_claim(job.id, candidate->ordinal);
-                continue;
-            }
-            orphan = claimed->state == core::PartitionState::running || claimed->held;
-            control.claim(*claimed);
-            if (claimed->state == core::PartitionState::ready && orphan)
-                control.count_orphan(*claimed);
-            if (claimed->state == core::PartitionState::running && !orphan)
-                control.begin_attempt(*claimed);
-            break;
-        }
-    }
-    // Should the commit fail, the session lock must not stay.
-    try {
-        transaction.commit();
-    } catch (...) {
-        if (claimed)
-            engine::release_claim(job.id, claimed->ordinal);
-        throw;
-    }
-    return claimed;
-}
-
-pg::ErrorFields died_with(const Partition &partition, const char *doing, const char *in, int count) {
-    pg::ErrorFields error;
-    error.code = pg::sqlcode::kInternal;
-    error.message = fmt::format("the worker that {} partition \"{}\" ended in {} {}", doing, partition.name, in, count);
-    error.detail = "It was terminated, or the server crashed.";
-    return error;
-}
-
-job::Milliseconds pause_after_crash(int crashes) { return core::crash_pause(pg::crash_pause_unit(), crashes); }
-
-// A worker that died in a build may have died of it: the next try comes after a
-// pause that grows, and counts. What is built needs only its swap, at once; but when
-// workers die of that again and again, so does the server.
-// True when the partition is to be worked on now.
-bool take_over(const Job &job, Partition &partition) {
-    if (partition.state == core::PartitionState::running) {
-        {
-            pg::Transaction transaction;
-            {
-                job::ControlTables control;
-                control.suspect(partition);
-            }
-            transaction.commit();
-        }
-        fail_attempt(job, partition, died_with(partition, "rebuilt", "attempt", partition.attempts),
-                     pause_after_crash(partition.attempts));
-        return false;
-    }
-    if (partition.orphaned <= 1)
-        return true;
-    if (partition.orphaned > job.max_attempts) {
-        record_failure(job, partition, core::PartitionEvent::fail, died_with(partition, "swapped", "try", partition.orphaned),
-                       job::Milliseconds(0), Remains::kept);
-        return false;
-    }
-    pg::Transaction transaction;
-    {
-        job::ControlTables control;
-        control.put_off(partition, pause_after_crash(partition.orphaned - 1));
-    }
-    transaction.commit();
-    return false;
-}
-
 // From where it stands to its swap, or to what keeps it from it.
 void advance(const Job &job, Partition &partition, Pacer &pacer) {
     const bool held = partition.state == core::PartitionState::running && holds_writers(job, partition);
@@ -210,17 +125,6 @@ void advance(const Job &job, Partition &partition, Pacer &pacer) {
     }
     if (outcome == StepOutcome::done)
         tidy_step(job, partition);
-}
-
-// backfill_pause gives back what it sees in the hands of workers. Of a claim that was
-// committed at the same moment it may not know, in a transaction whose snapshot is older.
-void give_back_if_paused(Partition &partition) {
-    pg::Transaction transaction;
-    {
-        job::ControlTables control;
-        control.give_back_if_paused(partition);
-    }
-    transaction.commit();
 }
 
 // One partition, whatever becomes of it. A cancel and a lost claim are for the
