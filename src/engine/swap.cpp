@@ -5,6 +5,7 @@
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::engine {
 
@@ -26,10 +27,40 @@ bool bounded(std::chrono::milliseconds limit, F &&work) {
     }
 }
 
-// A new sibling takes from what a DEFAULT may hold, and is no change of the DEFAULT's own catalog rows.
-bool is_as_it_was(const SwapRequest &request, std::string &known) {
-    return has_fingerprint(request.live, request.shadow, request.proofs(), known) &&
-           constraint_text(request.live) == request.constraint;
+// Whether the partition, or one above it, is a DEFAULT.
+bool depends_on_siblings(Oid leaf) {
+    return pg::query_row(R"SQL(
+        SELECT COALESCE(bool_or(pg_get_expr(c.relpartbound, 0) = 'DEFAULT'), false)
+        FROM pg_partition_ancestors($1) AS a JOIN pg_class AS c ON c.oid = a.relid
+    )SQL",
+                         {leaf})
+        .boolean(0);
+}
+
+// A new sibling takes from what a DEFAULT may hold, and is no change of the DEFAULT's own
+// catalog rows. Deparsing locks the tree: the locks are given back at once, since a table
+// on which this process has one already is never queued for.
+bool has_constraint(const SwapRequest &request) {
+    const pg::Subtransaction always_rolled_back;
+    const BoundedWaits waits(request.lock_timeout);
+    return constraint_text(request.live) == request.constraint;
+}
+
+// False in `free` when others were in the way of the look.
+bool is_as_it_was(const SwapRequest &request, std::string &known, bool &free) {
+    free = true;
+    if (!has_fingerprint(request.live, request.shadow, request.proofs(), known))
+        return false;
+    if (!depends_on_siblings(request.live))
+        return true;
+    try {
+        return has_constraint(request);
+    } catch (const pg::Error &error) {
+        if (!is_contention(error))
+            throw;
+        free = false;
+        return true;
+    }
 }
 
 } // namespace
@@ -54,8 +85,13 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     // Nobody has to wait for a swap that cannot be; and what is looked at once more
     // under the locks is then in the caches.
     std::string known = request.fingerprint;
-    if (!is_as_it_was(request, known)) {
+    bool free = true;
+    if (!is_as_it_was(request, known, free)) {
         result.outcome = SwapOutcome::changed;
+        return result;
+    }
+    if (!free) {
+        result.locks = method.tables_to_lock(*before, request.shadow);
         return result;
     }
     if (!method.prepared(request, *before)) {
@@ -89,11 +125,12 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         result.outcome = SwapOutcome::gone;
         return result;
     }
-    if (!is_as_it_was(request, known) ||
-        method.tables_to_lock(*leaf, request.shadow) != result.locks) {
+    if (!is_as_it_was(request, known, free) || method.tables_to_lock(*leaf, request.shadow) != result.locks) {
         result.outcome = SwapOutcome::changed;
         return result;
     }
+    if (!free)
+        return result;
     if (!method.prepared(request, *leaf)) {
         result.outcome = SwapOutcome::unprepared;
         return result;
@@ -108,7 +145,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
         return result;
     }
     method.check(request, *leaf);
-    const bool free = bounded(request.lock_timeout, [&] {
+    free = bounded(request.lock_timeout, [&] {
         for (const Oid table : {request.live, request.shadow}) {
             drop_guard(request.job, table);
             unmark_triggers(table);
