@@ -127,6 +127,8 @@ job::Job insert_job(const engine::Target &target, const engine::Source &source,
             if (const auto other = control.claimant_of(leaf.oid)) {
                 if (other->failed)
                     job::raise_kept(leaf.name, other->job);
+                if (other->paused)
+                    job::raise_paused(leaf.name, other->job);
                 job::raise_busy(leaf.name, other->job);
             }
     job::NewJob job;

@@ -97,8 +97,9 @@ int ControlTables::retry_job(const Job &job) {
                                     .processed);
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kUniqueViolation)
-            pg::raise(pg::sqlcode::kObjectInUse, fmt::format("a partition of backfill job {} is in another unfinished job", job.id), "",
-                      "Wait until that has ended; backfill_status lists your jobs.");
+            pg::raise(pg::sqlcode::kObjectInUse, fmt::format("a partition of backfill job {} is in another unfinished job", job.id),
+                      "The other job has it in hand, or keeps what it has built for it.",
+                      "Wait until that has ended, or cancel it; backfill_status lists your jobs.");
         throw;
     }
 }

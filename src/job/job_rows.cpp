@@ -234,7 +234,7 @@ std::optional<Job> ControlTables::job_in_the_way() {
 
 std::optional<ControlTables::Claimant> ControlTables::claimant_of(Oid partition) {
     const pg::Result result = run(R"SQL(
-        SELECT c.job, c.state = 'failed'
+        SELECT c.job, c.state = 'failed', j.state = 'paused'
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job AND j.installation = {s}.backfill_installation()
         WHERE c.partition_oid = $1
@@ -243,7 +243,7 @@ std::optional<ControlTables::Claimant> ControlTables::claimant_of(Oid partition)
                                   {partition});
     if (result.empty())
         return std::nullopt;
-    return Claimant{result.rows.front().integer(0), result.rows.front().boolean(1)};
+    return Claimant{result.rows.front().integer(0), result.rows.front().boolean(1), result.rows.front().boolean(2)};
 }
 
 std::vector<Oid> ControlTables::old_tables(std::int64_t job) {

@@ -43,6 +43,12 @@ void raise_busy(const std::string &partition, std::int64_t job) {
               job != 0 ? fmt::format("Wait for it with backfill_wait({0}), or end it with backfill_cancel({0}).", job) : "");
 }
 
+void raise_paused(const std::string &partition, std::int64_t job) {
+    pg::raise(pg::sqlcode::kObjectInUse, fmt::format("partition \"{}\" already belongs to an unfinished job", partition),
+              fmt::format("It is job {}, which is paused.", job),
+              fmt::format("Go on with it by backfill_resume({0}), or end it with backfill_cancel({0}).", job));
+}
+
 void raise_kept(const std::string &partition, std::int64_t job) {
     pg::raise(pg::sqlcode::kObjectInUse, fmt::format("partition \"{}\" is built by a job that failed and may be retried", partition),
               fmt::format("Job {} keeps what it has built for it, and watches for writes to it.", job),

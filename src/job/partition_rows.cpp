@@ -93,16 +93,19 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
 }
 
 std::optional<Partition> ControlTables::lock_candidate(const Job &job, int ordinal) {
-    return candidate(job, "c.ordinal = $4 FOR UPDATE OF c", {ordinal});
+    // Not waited for: others of the job would wait for this worker meanwhile.
+    return candidate(job, "c.ordinal = $4 FOR UPDATE OF c SKIP LOCKED", {ordinal});
 }
 
 void ControlTables::give_back_if_paused(Partition &partition) {
-    if (partition.state != core::PartitionState::running)
+    const bool built = partition.state == core::PartitionState::ready;
+    if (!built && partition.state != core::PartitionState::running)
         return;
-    const core::PartitionState to = core::next(partition.state, core::PartitionEvent::pause);
+    const core::PartitionState to = built ? partition.state : core::next(partition.state, core::PartitionEvent::pause);
     if (run(R"SQL(
             UPDATE {s}.backfill_control
-            SET state = $4, claim = NULL, worker_pid = NULL, waiting_on = NULL, attempts = attempts - 1
+            SET state = $4, claim = NULL, worker_pid = NULL, waiting_on = NULL,
+                attempts = attempts - CASE WHEN $4 = $5 THEN 0 ELSE 1 END
             WHERE job = $1 AND ordinal = $2 AND claim = $3 AND state = $5
               AND EXISTS (SELECT FROM {s}.backfill_job AS j WHERE j.job = $1 AND j.state = $6)
         )SQL",

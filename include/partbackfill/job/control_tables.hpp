@@ -127,6 +127,7 @@ public:
     struct Claimant {
         std::int64_t job = 0;
         bool failed = false;
+        bool paused = false;
     };
     std::optional<Claimant> claimant_of(Oid partition);
 
@@ -139,7 +140,7 @@ public:
     // One that another worker has is found too: its session lock tells.
     std::optional<Partition> next_candidate(const Job &job, const std::vector<int> &passed);
     // The same partition as it is now, its row locked; nothing when it is not to be taken
-    // up any more. The caller has its session lock.
+    // up any more, or another session has its row. The caller has its session lock.
     std::optional<Partition> lock_candidate(const Job &job, int ordinal);
     // Takes it up under a new claim.
     void claim(Partition &partition);
@@ -150,8 +151,8 @@ public:
     void count_orphan(Partition &partition);
     // A worker died in its build, and may have died of it.
     void suspect(const Partition &partition);
-    // Of a paused job: it is pending again, and the attempt does not count. Nothing when it
-    // was given back already.
+    // Of a paused job: what is built waits for its swap; what is not is pending again, and
+    // the attempt does not count. Nothing when it was given back already.
     void give_back_if_paused(Partition &partition);
     // Gives it back as it is; no worker takes it up earlier than in `pause`.
     void put_off(const Partition &partition, Milliseconds pause);

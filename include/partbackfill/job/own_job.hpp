@@ -20,6 +20,8 @@ bool at_rest(const Job &job);
 
 // The partition is in another job, whose number is 0 when it is not known.
 [[noreturn]] void raise_busy(const std::string &partition, std::int64_t job);
+// The job that has it is paused.
+[[noreturn]] void raise_paused(const std::string &partition, std::int64_t job);
 // The job has failed, and keeps what it built for the partition.
 [[noreturn]] void raise_kept(const std::string &partition, std::int64_t job);
 
