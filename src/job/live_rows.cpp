@@ -46,12 +46,8 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
         ) AS line ON true
         LEFT JOIN pg_stat_progress_copy AS copy ON copy.pid = a.pid
         LEFT JOIN LATERAL (
-            -- Once a B-tree has scanned the table its blocks are 0 again, and tuples count.
-            SELECT p.partitions_done
-                   + CASE WHEN p.phase LIKE '%: sorting %' OR p.phase LIKE '%: loading %'
-                          THEN 0.6 + 0.4 * LEAST(1, p.tuples_done / GREATEST(p.tuples_total, 1)::float8)
-                          ELSE 0.6 * LEAST(1, p.blocks_done / GREATEST(p.blocks_total, 1)::float8)
-                     END AS done
+            -- Whole indexes: the counters within one are set back while it is built.
+            SELECT p.partitions_done::float8 AS done
             FROM pg_stat_progress_create_index AS p WHERE p.pid = a.pid
         ) AS index ON true
         WHERE pg_has_role($1, j.owner, 'MEMBER')
