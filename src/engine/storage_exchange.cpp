@@ -98,49 +98,41 @@ void depend_on(Oid toast, Oid table) {
     recordDependencyOn(&dependent, &referenced, DEPENDENCY_INTERNAL);
 }
 
-// pg_class.relname of the TOAST tables and their indexes, which say whose they are.
-void exchange_names(Oid a, Oid b, bool are_indexes) {
-    const char *name_of_a = get_rel_name(a);
-    const char *name_of_b = get_rel_name(b);
-    const char *between = psprintf("partbackfill_%u", a);
-    RenameRelationInternal(a, between, true, are_indexes);
-    CommandCounterIncrement();
-    RenameRelationInternal(b, name_of_a, true, are_indexes);
-    CommandCounterIncrement();
-    RenameRelationInternal(a, name_of_b, true, are_indexes);
+// pg_class.relname of a TOAST table and its index.
+void rename_toast(Oid toast, const char *name) {
+    const Oid index = toast_get_valid_index(toast, NoLock);
+    RenameRelationInternal(toast, name, true, false);
+    RenameRelationInternal(index, psprintf("%s_index", name), true, true);
     CommandCounterIncrement();
 }
 
 // pg_class.reltoastrelid: the TOAST tables change owners as a whole, since the
-// rows name the TOAST table that has their long values. When the shadow has none,
-// its rows need none (all such columns were dropped), and the live partition
-// keeps its own.
+// rows name the TOAST table that has their long values, and are named after them.
+// One side may have none: it has no such row then.
 void exchange_toast(Relation catalog, Oid live, Oid shadow) {
     HeapTuple live_row = class_row(live);
     HeapTuple shadow_row = class_row(shadow);
     const Oid live_toast = form(live_row)->reltoastrelid;
     const Oid shadow_toast = form(shadow_row)->reltoastrelid;
-    if (OidIsValid(shadow_toast)) {
-        form(live_row)->reltoastrelid = shadow_toast;
-        form(shadow_row)->reltoastrelid = live_toast;
-        CatalogTupleUpdate(catalog, &live_row->t_self, live_row);
-        CatalogTupleUpdate(catalog, &shadow_row->t_self, shadow_row);
-        require_lock(shadow_toast);
-        depend_on(shadow_toast, live);
-        if (OidIsValid(live_toast)) {
-            require_lock(live_toast);
-            depend_on(live_toast, shadow);
-        }
-        CommandCounterIncrement();
-        if (OidIsValid(live_toast)) {
-            const Oid live_index = toast_get_valid_index(live_toast, NoLock);
-            const Oid shadow_index = toast_get_valid_index(shadow_toast, NoLock);
-            exchange_names(live_toast, shadow_toast, false);
-            exchange_names(live_index, shadow_index, true);
-        }
-    }
+    form(live_row)->reltoastrelid = shadow_toast;
+    form(shadow_row)->reltoastrelid = live_toast;
+    CatalogTupleUpdate(catalog, &live_row->t_self, live_row);
+    CatalogTupleUpdate(catalog, &shadow_row->t_self, shadow_row);
     heap_freetuple(live_row);
     heap_freetuple(shadow_row);
+    if (OidIsValid(live_toast)) {
+        require_lock(live_toast);
+        depend_on(live_toast, shadow);
+        rename_toast(live_toast, psprintf("partbackfill_%u", live));
+    }
+    if (OidIsValid(shadow_toast)) {
+        require_lock(shadow_toast);
+        depend_on(shadow_toast, live);
+        rename_toast(shadow_toast, psprintf("pg_toast_%u", live));
+    }
+    if (OidIsValid(live_toast))
+        rename_toast(live_toast, psprintf("pg_toast_%u", shadow));
+    CommandCounterIncrement();
 }
 
 HeapTuple attribute_row(Oid relation, AttrNumber number) {

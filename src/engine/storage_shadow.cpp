@@ -56,6 +56,49 @@ TupleDesc standalone_descriptor(Relation live) {
     return descriptor;
 }
 
+bool has_toast(Oid table) {
+    return pg::query_row("SELECT reltoastrelid <> 0 FROM pg_class WHERE oid = $1", {table}).boolean(0);
+}
+
+void create_toast(Oid table, Oid live) {
+    pg::guard([&] {
+        Relation model = table_open(live, AccessShareLock);
+        const Oid toast = model->rd_rel->reltoastrelid;
+        table_close(model, NoLock);
+        NewHeapCreateToastTable(table, options_of(toast), AccessExclusiveLock, toast);
+        CommandCounterIncrement();
+    });
+}
+
+// The shadow has a TOAST table when the live partition has one: each of the two goes
+// with its rows then, and its options stay. The server makes none for columns that
+// cannot be long, as those that are left when others were dropped: it is shown one
+// that can, a dropped one or one that takes no such values any more, while it looks.
+void create_toast_like(Oid live, Oid shadow) {
+    if (!has_toast(live))
+        return;
+    create_toast(shadow, live);
+    if (has_toast(shadow))
+        return;
+    {
+        const pg::AsExtensionOwner as_owner;
+        pg::execute(R"SQL(
+            UPDATE pg_attribute SET attisdropped = false, attstorage = 'x', atttypmod = -1
+            WHERE attrelid = $1 AND attlen = -1
+        )SQL",
+                    {shadow});
+    }
+    create_toast(shadow, live);
+    const pg::AsExtensionOwner as_owner;
+    pg::execute(R"SQL(
+        UPDATE pg_attribute AS mine
+        SET attisdropped = theirs.attisdropped, attstorage = theirs.attstorage, atttypmod = theirs.atttypmod
+        FROM pg_attribute AS theirs
+        WHERE mine.attrelid = $2 AND theirs.attrelid = $1 AND theirs.attnum = mine.attnum AND mine.attlen = -1
+    )SQL",
+                {live, shadow});
+}
+
 Oid make_table(Relation live, const char *schema) {
     const Oid oid = heap_create_with_catalog(
         RelationGetRelationName(live), get_namespace_oid(schema, false), live->rd_rel->reltablespace, InvalidOid,
@@ -63,11 +106,6 @@ Oid make_table(Relation live, const char *schema) {
         RELKIND_RELATION, live->rd_rel->relpersistence, false, false, ONCOMMIT_NOOP,
         options_of(RelationGetRelid(live)), false, true, true, InvalidOid, nullptr);
     CommandCounterIncrement();
-    const Oid toast = live->rd_rel->reltoastrelid;
-    if (OidIsValid(toast)) {
-        NewHeapCreateToastTable(oid, options_of(toast), AccessExclusiveLock, toast);
-        CommandCounterIncrement();
-    }
     return oid;
 }
 
@@ -128,6 +166,7 @@ Oid create_storage_shadow(std::int64_t job, const Leaf &leaf, const std::vector<
         table_close(live, NoLock);
         return made;
     });
+    create_toast_like(leaf.oid, oid);
     drop_copies_of_proofs(oid, proofs);
     copy_array_type_name(leaf.oid, oid);
     add_bounds_constraint(leaf.oid, oid);

@@ -10,9 +10,9 @@ namespace partbackfill::engine {
 
 // Makes it, empty, in the job's schema: the same columns with the same numbers
 // (dropped ones too), the same access method, tablespaces and storage options, a
-// TOAST table when rows may need one, one index for each valid index of the live
-// partition, and what a load has to check and compute. Grants, triggers and the
-// like stay with the live partition and are not copied.
+// TOAST table when the live partition has one, one index for each of its valid
+// indexes, and what a load has to check and compute. Grants, triggers and the like
+// stay with the live partition and are not copied.
 //
 // pg_class.relrewrite of each index names the live index that it is made for.
 // Needs a PinnedSettings scope. ACCESS SHARE on the live partition, to the end of
