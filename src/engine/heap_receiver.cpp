@@ -26,6 +26,7 @@ extern "C" {
 
 #include "partbackfill/engine/heap_receiver.hpp"
 #include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/counters.hpp"
 #include "partbackfill/pg/parallel.hpp"
 
 namespace partbackfill::engine {
@@ -113,6 +114,7 @@ void flush(HeapReceiver *self) {
         return;
     spare_cache_if_large(self);
     const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
+    pg::leave_uncounted(self->table);
     table_multi_insert(self->table, self->slots, self->buffered, self->command, kInsertOptions, self->bulk);
     MemoryContextSwitchTo(before);
     MemoryContextReset(self->flush_memory);

@@ -7,6 +7,7 @@ extern "C" {
 #include "catalog/pg_constraint.h"
 #include "commands/defrem.h"
 #include "nodes/makefuncs.h"
+#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/procarray.h"
 #include "storage/sinvaladt.h"
@@ -267,6 +268,23 @@ void exchange_file_history(Relation a, Relation b) {
     if (is_new)
         RelationAssumeNewRelfilenode(a);
 #endif
+}
+
+void exchange_row_counters(PgStat_StatTabEntry &a, PgStat_StatTabEntry &b) {
+#if PG_VERSION_NUM >= 160000
+    std::swap(a.live_tuples, b.live_tuples);
+    std::swap(a.dead_tuples, b.dead_tuples);
+    std::swap(a.mod_since_analyze, b.mod_since_analyze);
+    std::swap(a.ins_since_vacuum, b.ins_since_vacuum);
+    std::swap(a.last_analyze_time, b.last_analyze_time);
+#else
+    std::swap(a.n_live_tuples, b.n_live_tuples);
+    std::swap(a.n_dead_tuples, b.n_dead_tuples);
+    std::swap(a.changes_since_analyze, b.changes_since_analyze);
+    std::swap(a.inserts_since_vacuum, b.inserts_since_vacuum);
+    std::swap(a.analyze_timestamp, b.analyze_timestamp);
+#endif
+    a.analyze_count += std::exchange(b.analyze_count, 0);
 }
 
 std::uint32_t bypass_login_flag() {

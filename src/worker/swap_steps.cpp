@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/core/backoff.hpp"
+#include "partbackfill/engine/counters.hpp"
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/shadow.hpp"
@@ -165,6 +166,7 @@ StepOutcome after_swap(const job::Job &job, job::Partition &partition, const eng
         job::ControlTables control;
         figures = control.record_locked_for(partition, locked_for.count());
     }
+    engine::carry_counters(partition.live, partition.shadow, result.old_table);
     transaction.commit();
     log_line(fmt::format("backfill job {} swapped partition {}: {} rows in {:.2f} s, {:.1f} MB of WAL; waited {:.1f} ms for "
                          "locks, held them for {:.1f} ms",

@@ -12,6 +12,7 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
+#include "pgstat.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/relcache.h"
@@ -89,6 +90,10 @@ void exchange_all_frozen(Form_pg_class a, Form_pg_class b);
 // The two relations have exchanged their files: what the relation cache knows of
 // files made in this transaction is exchanged, too.
 void exchange_file_history(Relation a, Relation b);
+
+// What is counted of tables' rows is exchanged between them, and that the rows of `b`
+// were analyzed is counted for `a`.
+void exchange_row_counters(PgStat_StatTabEntry &a, PgStat_StatTabEntry &b);
 
 // Tree walkers and mutators as the server's functions want them.
 #if PG_VERSION_NUM >= 160000

@@ -1,0 +1,59 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+#include "utils/pgstat_internal.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+}
+
+#include <utility>
+
+#include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/counters.hpp"
+#include "partbackfill/pg/guard.hpp"
+
+namespace partbackfill::pg {
+
+namespace {
+
+PgStat_EntryRef *entry_of(Oid relation) {
+    // One that is made for a relation that is gone would stay for ever.
+    if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+        return nullptr;
+    return pgstat_get_entry_ref(PGSTAT_KIND_RELATION, MyDatabaseId, relation, true, nullptr);
+}
+
+PgStat_StatTabEntry &counters_of(PgStat_EntryRef *entry) {
+    return reinterpret_cast<PgStatShared_Relation *>(entry->shared_stats)->stats;
+}
+
+// Both entries are locked in the order of their OIDs; the server locks one at a time.
+void with_both(Oid a, Oid b, void (*change)(PgStat_StatTabEntry &, PgStat_StatTabEntry &)) {
+    guard([&] {
+        PgStat_EntryRef *of_a = pgstat_track_counts ? entry_of(a) : nullptr;
+        PgStat_EntryRef *of_b = of_a != nullptr ? entry_of(b) : nullptr;
+        if (of_b == nullptr)
+            return;
+        pgstat_lock_entry(a < b ? of_a : of_b, false);
+        pgstat_lock_entry(a < b ? of_b : of_a, false);
+        change(counters_of(of_a), counters_of(of_b));
+        pgstat_unlock_entry(of_b);
+        pgstat_unlock_entry(of_a);
+    });
+}
+
+} // namespace
+
+void leave_uncounted(Relation relation) {
+    pgstat_unlink_relation(relation);
+    relation->pgstat_enabled = false;
+}
+
+void exchange_counters(Oid a, Oid b) {
+    with_both(a, b, [](PgStat_StatTabEntry &of_a, PgStat_StatTabEntry &of_b) { std::swap(of_a, of_b); });
+}
+
+void exchange_counters_of_rows(Oid live, Oid other) { with_both(live, other, exchange_row_counters); }
+
+} // namespace partbackfill::pg
