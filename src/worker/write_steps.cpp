@@ -240,6 +240,7 @@ StepOutcome held_step(const job::Job &job, job::Partition &partition, Pacer &pac
     } catch (const pg::Error &error) {
         if (partition.state == core::PartitionState::done)
             throw;
+        partition.state = core::PartitionState::running; // nothing of this was committed
         return postpone_build(job, partition, pacer, error);
     }
 }
