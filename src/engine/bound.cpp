@@ -6,6 +6,7 @@ extern "C" {
 }
 
 #include "partbackfill/engine/bound.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -20,6 +21,13 @@ PartitionBoundSpec *bound_of(Oid partition) {
     auto *spec = static_cast<PartitionBoundSpec *>(stringToNode(TextDatumGetCString(bound)));
     ReleaseSysCache(tuple);
     return spec;
+}
+
+PartitionKey key_of(Relation table) {
+    const int level = pg::use_callers_path();
+    const PartitionKey key = RelationGetPartitionKey(table);
+    pg::end_callers_path(level);
+    return key;
 }
 
 } // namespace partbackfill::engine

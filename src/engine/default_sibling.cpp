@@ -17,6 +17,7 @@ extern "C" {
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -40,8 +41,10 @@ void alter_proof(Oid proof, Oid table, const char *action) {
         WHERE k.oid = $1 AND k.contype = 'c' AND k.conrelid <> 0 AND ($3 = 0 OR k.conrelid = $3) AND starts_with(k.conname::text, 'partbackfill_')
     )SQL",
                                         {proof, action, table})
-                                  .rows)
+                                  .rows) {
+        const pg::CallersPath path; // VALIDATE calls the functions of the key
         pg::execute(row.text(0));
+    }
 }
 
 // The negation of the partition's own bound, exactly as ATTACH will ask for it.
@@ -105,10 +108,13 @@ Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::mill
     if (!sibling || !lock_politely(locks_for_proof(leaf.parent, *sibling), limit))
         return kNoOid;
     const std::string name = free_proof_name(job, ordinal, *sibling);
-    pg::guard([&] {
-        add_check(leaf.parent, leaf.oid, *sibling, name.c_str());
-        CommandCounterIncrement();
-    });
+    {
+        const pg::CallersPath path;
+        pg::guard([&] {
+            add_check(leaf.parent, leaf.oid, *sibling, name.c_str());
+            CommandCounterIncrement();
+        });
+    }
     return pg::query_row("SELECT oid::bigint FROM pg_constraint WHERE conrelid = $1 AND conname = $2", {*sibling, name})
         .oid(0);
 }

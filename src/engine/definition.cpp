@@ -27,6 +27,7 @@ extern "C" {
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -178,6 +179,7 @@ void copy_comment(Oid catalog, Oid from, Oid to) {
 }
 
 void add_bounds_constraint(Oid live, Oid shadow) {
+    const pg::CallersPath path;
     pg::guard([&] {
         add_bounds(live, shadow);
         CommandCounterIncrement();
@@ -203,6 +205,7 @@ void copy_array_type_name(Oid live, Oid shadow) {
 }
 
 void clone_indexes(Oid live_oid, Oid shadow_oid) {
+    const pg::CallersPath path;
     pg::guard([&] {
         Relation live = table_open(live_oid, AccessShareLock);
         Relation shadow = table_open(shadow_oid, AccessExclusiveLock);

@@ -4,6 +4,7 @@
 
 #include "partbackfill/engine/catalog_drop.hpp"
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -22,7 +23,8 @@ void check_referenced_keys(const Leaf &leaf, Oid shadow) {
         CROSS JOIN LATERAL (
             SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY n.position) AS list,
                    -- IS NOT NULL would ask for every field of a composite value.
-                   'num_nulls(' || string_agg(quote_ident(a.attname), ', ' ORDER BY n.position) || ') = 0' AS present
+                   'pg_catalog.num_nulls(' || string_agg(quote_ident(a.attname), ', ' ORDER BY n.position)
+                       || ') OPERATOR(pg_catalog.=) 0' AS present
             FROM unnest(k.confkey) WITH ORDINALITY AS n (attnum, position)
             JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = n.attnum
         ) AS columns
@@ -30,11 +32,13 @@ void check_referenced_keys(const Leaf &leaf, Oid shadow) {
         ORDER BY k.oid
     )SQL",
                                       {leaf.oid});
+    const std::string rebuilt = name_of(shadow);
     for (const pg::Row &key : keys.rows) {
+        const pg::CallersPath path; // the planner looks at the tables' indexes
         const pg::Result missing = pg::query(
-            fmt::format("SELECT ROW({0})::text FROM (SELECT {0} FROM ONLY {1} WHERE {2} EXCEPT SELECT {0} FROM ONLY {3}) AS k "
-                        "LIMIT 1",
-                        key.text(2), leaf.qualified(), key.text(3), name_of(shadow)),
+            fmt::format("SELECT ROW({0})::pg_catalog.text "
+                        "FROM (SELECT {0} FROM ONLY {1} WHERE {2} EXCEPT SELECT {0} FROM ONLY {3}) AS k LIMIT 1",
+                        key.text(2), leaf.qualified(), key.text(3), rebuilt),
             {}, pg::Read::active_snapshot);
         if (!missing.empty())
             pg::raise(pg::sqlcode::kForeignKeyViolation,

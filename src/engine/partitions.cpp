@@ -15,6 +15,7 @@ extern "C" {
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 }
 
 #include <algorithm>
@@ -97,7 +98,7 @@ void walk(Oid table, const KeyRange *inherited, const RequestedRange *requested,
           List **descendants) {
     Relation relation = table_open(table, AccessShareLock);
     *descendants = lappend_oid(*descendants, table);
-    const PartitionKey key = RelationGetPartitionKey(relation);
+    const PartitionKey key = key_of(relation);
     // One that is being detached concurrently is none any more.
     const PartitionDesc desc = RelationGetPartitionDesc(relation, true);
     for (int i = 0; i < desc->nparts; i++) {
@@ -129,7 +130,7 @@ List *all_column_names(Relation relation) {
 // Names of the columns that the table's partition key uses.
 List *key_column_names(Oid table) {
     Relation relation = table_open(table, AccessShareLock);
-    const PartitionKey key = RelationGetPartitionKey(relation);
+    const PartitionKey key = key_of(relation);
     Bitmapset *columns = nullptr;
     for (int i = 0; i < key->partnatts; i++)
         if (key->partattrs[i] != 0)
@@ -184,7 +185,7 @@ RequestedRange parse_range(Oid target, const Selection &selection) {
     const char *end = range.has_end ? selection.range_end->c_str() : nullptr;
     const bool ordered = pg::guard([&] {
         Relation relation = table_open(target, AccessShareLock);
-        const PartitionKey key = RelationGetPartitionKey(relation);
+        const PartitionKey key = key_of(relation);
         if (!has_range_key(key))
             ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                             errmsg("cannot select partitions of \"%s\" by range", RelationGetRelationName(relation)),
@@ -276,7 +277,7 @@ Target inspect(Oid oid, const Selection &selection) {
         if (get_rel_relispartition(oid))
             ancestors = get_partition_ancestors(oid);
         Relation relation = table_open(oid, AccessShareLock);
-        const PartitionKey key = RelationGetPartitionKey(relation);
+        const PartitionKey key = key_of(relation);
         if (has_range_key(key)) {
             range_key.type = key->parttypid[0];
             type_name = format_type_be(key->parttypid[0]);
@@ -342,7 +343,17 @@ std::optional<Leaf> find_leaf(Oid oid, Oid target) {
 }
 
 std::string constraint_text(Oid leaf) {
-    return pg::query_row("SELECT COALESCE(pg_get_partition_constraintdef($1), 'true')", {leaf}).text(0);
+    Expr *constraint = nullptr;
+    {
+        const pg::CallersPath path;
+        constraint = pg::guard([&] { return get_partition_qual_relid(leaf); });
+    }
+    if (constraint == nullptr)
+        return "true";
+    return pg::guard([&] {
+        List *context = deparse_context_for(get_rel_name(leaf), leaf);
+        return deparse_expression(reinterpret_cast<Node *>(constraint), context, false, false);
+    });
 }
 
 } // namespace partbackfill::engine

@@ -143,10 +143,13 @@ void drop_empty_schemas(std::int64_t job) {
 Oid create_shadow(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs) {
     const std::string schema = new_schema(job);
     const std::string shadow = pg::quote_qualified(schema, leaf.name);
-    pg::execute(fmt::format("CREATE {}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING INDEXES "
-                            "EXCLUDING STATISTICS){}",
-                            leaf.persistence == 'u' ? "UNLOGGED " : "", shadow, leaf.qualified(),
-                            storage_clauses(leaf)));
+    const std::string create =
+        fmt::format("CREATE {}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING INDEXES EXCLUDING STATISTICS){}",
+                    leaf.persistence == 'u' ? "UNLOGGED " : "", shadow, leaf.qualified(), storage_clauses(leaf));
+    {
+        const pg::CallersPath path; // CHECK constraints are planned
+        pg::execute(create);
+    }
     const Oid oid = pg::query_row("SELECT $1::regclass::oid::bigint", {shadow}).oid(0);
     drop_copies_of_proofs(oid, proofs);
     copy_array_type_name(leaf.oid, oid);

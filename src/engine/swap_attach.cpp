@@ -6,6 +6,7 @@
 #include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -24,6 +25,12 @@ std::vector<TableLock> tables_to_lock(const Leaf &leaf, Oid shadow) {
     return locks;
 }
 
+// The server plans the parent's key, and the indexes and constraints of both tables.
+void execute_on_tree(const std::string &statement) {
+    const pg::CallersPath path;
+    pg::execute(statement);
+}
+
 // Both tables have one name and their indexes have one name each, in two
 // schemas: nothing has to be renamed. The bounds constraint on the shadow
 // implies the partition's, and a proof on the DEFAULT sibling that it has no row
@@ -36,12 +43,12 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     // Proofs on a DEFAULT do not go with its old rows: those that are still needed are made anew.
     for (const Oid proof : request.proofs())
         drop_proof(proof);
-    pg::execute(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, live));
+    execute_on_tree(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, live));
     for (const auto &statement : extras.before_move)
         pg::execute(statement);
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", live, old_schema(request.job)));
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", shadow, pg::quote_identifier(leaf.schema)));
-    pg::execute(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
+    execute_on_tree(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
     pg::execute(fmt::format("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", live, kBoundsConstraint));
     for (const auto &statement : extras.after_attach)
         pg::execute(statement);

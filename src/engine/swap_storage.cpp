@@ -8,6 +8,7 @@
 #include "partbackfill/engine/storage_shadow.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -61,6 +62,7 @@ Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLoc
     // What the step changes is what it is known by from then on.
     if (!request.untouched())
         return Preparation::touched;
+    const pg::CallersPath path; // VALIDATE plans a query on both tables
     return run_bounded({step->statement}, request.lock_timeout) ? Preparation::again : Preparation::locked_out;
 }
 

@@ -1,6 +1,7 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "miscadmin.h"
 #include "utils/guc.h"
 }
 
@@ -25,7 +26,14 @@ void SettingsScope::force(const char *name, const char *value) {
     guard([&] { set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false); });
 }
 
-PinnedSettings::PinnedSettings() {
+namespace {
+
+const PinnedSettings *outermost = nullptr;
+
+} // namespace
+
+PinnedSettings::PinnedSettings()
+    : path_(guard([] { return GetConfigOption("search_path", false, false); })), role_(GetUserId()) {
     set("search_path", "pg_catalog, pg_temp");
     set("DateStyle", "ISO, YMD");
     set("IntervalStyle", "postgres");
@@ -37,6 +45,31 @@ PinnedSettings::PinnedSettings() {
     set("quote_all_identifiers", "off");
     set("jit", "off");
     set("max_parallel_workers_per_gather", "0");
+    if (outermost == nullptr)
+        outermost = this;
+}
+
+PinnedSettings::~PinnedSettings() {
+    if (outermost == this)
+        outermost = nullptr;
+}
+
+int use_callers_path() {
+    const int level = NewGUCNestLevel();
+    if (outermost == nullptr)
+        return level;
+    if (outermost->role_ != GetUserId())
+        elog(ERROR, "search_path of another role");
+    set_config_option("search_path", outermost->path_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    return level;
+}
+
+void end_callers_path(int level) { AtEOXact_GUC(true, level); }
+
+CallersPath::CallersPath() : level_(guard([] { return use_callers_path(); })) {}
+
+CallersPath::~CallersPath() {
+    guard_noexcept([](void *level) { end_callers_path(*static_cast<int *>(level)); }, &level_);
 }
 
 std::vector<Setting> session_settings() {

@@ -34,7 +34,34 @@ private:
 class PinnedSettings : public SettingsScope {
 public:
     PinnedSettings();
+    ~PinnedSettings();
+
+private:
+    friend int use_callers_path();
+    std::string path_; // search_path outside, and the role that it was in force for
+    Oid role_;
 };
+
+// Within its life search_path is again what the outermost PinnedSettings found: for
+// steps in which the server parses or calls functions that a table's expressions name,
+// as the same command of the caller's would. Their bodies may need it, and nothing else
+// in such a step may: statements name their objects with schemas, and contain no
+// operator. An error for any other role than that which had the path, and so as the
+// extension's owner.
+class CallersPath {
+public:
+    CallersPath();
+    ~CallersPath();
+    CallersPath(const CallersPath &) = delete;
+    CallersPath &operator=(const CallersPath &) = delete;
+
+private:
+    int level_;
+};
+
+// What CallersPath does, in C's way: a jump between the two is undone by PinnedSettings.
+int use_callers_path();
+void end_callers_path(int level);
 
 // The settings that the caller of backfill_start tried the query under: all that decide
 // what a query means, made by anybody or left at their defaults, which may be others by
