@@ -84,11 +84,12 @@ constexpr const char *kAfterLoad = R"SQL(
     SELECT statement.text
     FROM (
         SELECT 2 AS step, k.oid, format('ALTER TABLE %s ADD CONSTRAINT %I %s', $2, k.conname, pg_get_constraintdef(k.oid)) AS text
-        FROM pg_constraint AS k WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated AND k.oid <> ALL ($4)
+        FROM pg_constraint AS k
+        WHERE k.conrelid = $1 AND k.contype IN ('c', 'n') AND NOT k.convalidated AND k.oid <> ALL ($4)
         UNION ALL
         SELECT 3, k.oid, format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, $2, obj_description(k.oid, 'pg_constraint'))
         FROM pg_constraint AS k
-        WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated
+        WHERE k.conrelid = $1 AND k.contype IN ('c', 'n') AND NOT k.convalidated
           AND obj_description(k.oid, 'pg_constraint') IS NOT NULL
         UNION ALL
         SELECT 4, p.oid, format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', p.polname, $2,
@@ -131,7 +132,7 @@ void leave_out_invalid_constraints(std::int64_t job, const Leaf &leaf, const std
     params.emplace_back(proofs);
     run_all(statements(R"SQL(
         SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', $2, k.conname)
-        FROM pg_constraint AS k WHERE k.conrelid = $1 AND k.contype = 'c' AND NOT k.convalidated AND $3 <> ''
+        FROM pg_constraint AS k WHERE k.conrelid = $1 AND k.contype IN ('c', 'n') AND NOT k.convalidated AND $3 <> ''
           AND k.oid <> ALL ($4)
     )SQL",
                        params));

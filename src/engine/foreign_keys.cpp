@@ -28,7 +28,7 @@ void check_referenced_keys(const Leaf &leaf, Oid shadow) {
             FROM unnest(k.confkey) WITH ORDINALITY AS n (attnum, position)
             JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = n.attnum
         ) AS columns
-        WHERE k.contype = 'f' AND k.confrelid = $1
+        WHERE k.contype = 'f' AND k.confrelid = $1 AND pg_get_constraintdef(k.oid) NOT LIKE '% NOT ENFORCED'
         ORDER BY k.oid
     )SQL",
                                       {leaf.oid});

@@ -56,8 +56,8 @@ constexpr const char *kAttachRefusals = R"SQL(
         UNION ALL
         SELECT 'has constraint ' || quote_ident(k.conname) || ', which is not valid'
         FROM pg_constraint AS k
-        WHERE k.conrelid = leaf.oid AND NOT k.convalidated AND k.contype <> 'f'
-          AND (k.contype <> 'c' OR k.coninhcount > 0)
+        WHERE k.conrelid = leaf.oid AND NOT k.convalidated AND k.contype = 'c' AND k.coninhcount > 0
+          AND pg_get_constraintdef(k.oid) NOT LIKE '% NOT ENFORCED'
         UNION ALL
         SELECT 'has a constraint named ' || quote_ident(k.conname)
         FROM pg_constraint AS k WHERE k.conrelid = leaf.oid AND k.conname = $2
@@ -212,7 +212,7 @@ constexpr const char *kStorageRefusals = R"SQL(
         -- The new rows would be checked against the old ones.
         SELECT 'has foreign key ' || quote_ident(k.conname) || ' to its own table'
         FROM pg_constraint AS k
-        WHERE k.contype = 'f' AND k.conrelid = leaf.oid
+        WHERE k.contype = 'f' AND k.conrelid = leaf.oid AND pg_get_constraintdef(k.oid) NOT LIKE '% NOT ENFORCED'
           AND (k.confrelid = leaf.oid OR k.confrelid IN (SELECT a.relid FROM pg_partition_ancestors(leaf.oid) AS a))
         UNION ALL
         SELECT 'has foreign key ' || quote_ident(k.conname) || ' to table ' || k.confrelid::regclass::text
@@ -221,9 +221,15 @@ constexpr const char *kStorageRefusals = R"SQL(
         WHERE k.contype = 'f' AND k.conrelid = leaf.oid AND k.convalidated
           AND NOT has_table_privilege(k.confrelid, 'REFERENCES')
         UNION ALL
+        -- VALIDATE asks only whether the periods overlap (18.6).
+        SELECT 'has foreign key ' || quote_ident(k.conname) || ' with PERIOD'
+        FROM pg_constraint AS k
+        WHERE k.contype = 'f' AND k.conrelid = leaf.oid AND k.convalidated AND pg_get_constraintdef(k.oid) LIKE '%, PERIOD %'
+        UNION ALL
         SELECT 'is referenced by foreign key ' || quote_ident(k.conname) || ' with PERIOD'
         FROM pg_constraint AS k
         WHERE k.contype = 'f' AND k.confrelid = leaf.oid AND pg_get_constraintdef(k.oid) LIKE '%, PERIOD %'
+          AND pg_get_constraintdef(k.oid) NOT LIKE '% NOT ENFORCED'
         UNION ALL
         SELECT 'has a constraint named ' || quote_ident(k.conname)
         FROM pg_constraint AS k WHERE k.conrelid = leaf.oid AND k.conname = $2
@@ -304,7 +310,7 @@ void check_can_ignore_writes(const std::vector<Oid> &leaves) {
         FROM pg_constraint AS k
         JOIN pg_class AS c ON c.oid = k.confrelid
         LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
-        WHERE k.contype = 'f' AND k.confrelid = ANY ($1)
+        WHERE k.contype = 'f' AND k.confrelid = ANY ($1) AND pg_get_constraintdef(k.oid) NOT LIKE '% NOT ENFORCED'
         ORDER BY c.oid, k.oid
         LIMIT 1
     )SQL",

@@ -62,7 +62,7 @@ constexpr const char *kDefinition = R"SQL(
         UNION ALL
         SELECT format('constraint %I %s, comment %L', k.conname, pg_get_constraintdef(k.oid), obj_description(k.oid, 'pg_constraint'))
         FROM pg_constraint AS k
-        WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.conname <> $2 AND k.oid <> ALL ($3)
+        WHERE k.conrelid = c.oid AND k.contype IN ('c', 'n') AND k.conname <> $2 AND k.oid <> ALL ($3)
         UNION ALL
         SELECT format('index %s%s%s%s, comment %L',
                       -- The definition, but for the table's schema.
