@@ -64,14 +64,15 @@ sub index_uses {
         "SELECT indexrelname, idx_scan, idx_tup_read, idx_tup_fetch FROM pg_stat_all_indexes WHERE relid = '$table'::regclass");
 }
 
-my $old_rows = '950|350|350|0';
 my $new_rows = "$rows|0|0|0";
 
 sub check_swap {
     my ($table, $arguments, $title) = @_;
     my $partition = "${table}_1";
     make_table($table);
-    is(counters($row_counters, $partition), $old_rows, "$title: before");
+    my $old_rows = counters($row_counters, $partition);
+    my $kept_rows = counters('n_live_tup, n_dead_tup', $partition);
+    like($kept_rows, qr/^950\|[1-9]/, "$title: rows live and dead");
     my $analyzed = counters('analyze_count', $partition);
     my $at = counters('last_analyze', $partition);
     my $used = counters($uses, $partition);
@@ -90,7 +91,7 @@ sub check_swap {
     is(counters("analyze_count - $analyzed, last_analyze > '$at'", $partition), '1|t', "$title: analyzed once more");
     is(counters($uses, $partition), $used, "$title: how it was used goes on");
     is(index_uses($partition), $index_used, "$title: how its index was used goes on");
-    is(counters('n_live_tup, n_dead_tup', "backfill_${job}_old.$partition"), '950|350', "$title: what is kept are the old rows");
+    is(counters('n_live_tup, n_dead_tup', "backfill_${job}_old.$partition"), $kept_rows, "$title: what is kept are the old rows");
 
     # What is written from now on is counted.
     run_counted("INSERT INTO $table SELECT generate_series(9000, 9004)");
