@@ -101,6 +101,8 @@ sub check_swap {
 
 check_swap('attached', "swap => 'attach'", 'attach');
 check_swap('stored', "swap => 'storage'", 'storage');
+check_swap('attached_held', "swap => 'attach', on_write => 'block'", 'attach, built and swapped in one transaction');
+check_swap('stored_held', "swap => 'storage', on_write => 'block'", 'storage, built and swapped in one transaction');
 
 #
 # Autovacuum finds nothing to do, for what was just swapped and for what is built and waits
