@@ -40,6 +40,8 @@ LOCKMODE server_mode(LockMode mode) {
         return AccessShareLock;
     case LockMode::row_share:
         return RowShareLock;
+    case LockMode::share_update_exclusive:
+        return ShareUpdateExclusiveLock;
     case LockMode::share_row_exclusive:
         return ShareRowExclusiveLock;
     case LockMode::exclusive:

@@ -72,18 +72,18 @@ std::vector<TableLock> locks_against_writers(const Leaf &leaf) {
 // takes ACCESS EXCLUSIVE on the DEFAULT for a moment, bounded by lock_timeout;
 // validating it SHARE UPDATE EXCLUSIVE for a scan.
 Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLock> &locks) {
-    switch (proof_state(leaf, request.proof)) {
-    case Proof::not_needed:
-    case Proof::valid:
+    const auto sibling = default_sibling(leaf);
+    const Proof proof = proof_state(leaf, request.proof);
+    if (!sibling || proof == Proof::not_needed || proof == Proof::valid)
         return Preparation::complete;
-    case Proof::added:
+    if (proof == Proof::added) {
+        locks = {{*sibling, LockMode::share_update_exclusive}};
+        if (!lock_politely(locks, request.lock_timeout))
+            return Preparation::locked_out;
         validate_proof(request.proof);
         return Preparation::again;
-    case Proof::missing:
-        break;
     }
-    if (const auto sibling = default_sibling(leaf))
-        locks = locks_for_proof(leaf.parent, *sibling);
+    locks = locks_for_proof(leaf.parent, *sibling);
     request.proof = add_proof(request.job, request.ordinal, leaf, request.lock_timeout);
     return request.proof == kNoOid ? Preparation::locked_out : Preparation::again;
 }

@@ -1,5 +1,8 @@
 #include "partbackfill/worker/steps.hpp"
 
+#include <algorithm>
+#include <limits>
+
 #include <fmt/format.h>
 
 #include "partbackfill/engine/fingerprint.hpp"
@@ -128,9 +131,9 @@ engine::LoadRequest load_request(const job::Job &job, const job::Partition &part
     return request;
 }
 
-// While writers wait, what the source reads is not waited for any longer than other
-// locks: whoever has it could come to wait for the partition, and be the one that the
-// server cancels.
+// What the source reads is not waited for any longer than other locks: while writers are
+// held, whoever has it could come to wait for the partition, and be the one that the server
+// cancels; and a build that waits in a queue says nothing and obeys nobody.
 engine::LoadRequest load_request_in_time(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
     const engine::BoundedWaits bounded(job.lock_timeout);
     try {
@@ -143,6 +146,17 @@ engine::LoadRequest load_request_in_time(const job::Job &job, const job::Partiti
         pg::raise(error.code(), fmt::format("no lock within {} ms on what the source reads", job.lock_timeout.count()));
     }
 }
+
+// What functions and views lock in the midst of a build is known to nobody beforehand:
+// the build stands in a queue then, and gives up when swap_patience is over.
+class PatientWaits : public pg::SettingsScope {
+public:
+    explicit PatientWaits(const job::Job &job) {
+        constexpr std::int64_t kLongest = std::numeric_limits<int>::max(); // of the setting
+        const std::int64_t limit = std::max(job.swap_patience, job.lock_timeout).count();
+        set("lock_timeout", std::to_string(std::clamp<std::int64_t>(limit, 1, kLongest)).c_str());
+    }
+};
 
 enum class Creation { done, locked_out, gone };
 
@@ -231,8 +245,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
                       fmt::format("partition \"{}\" is gone", partition.name));
     }
     // The source is parsed as the user meant it.
-    engine::LoadRequest request =
-        paced ? load_request(job, partition, *leaf) : load_request_in_time(job, partition, *leaf);
+    engine::LoadRequest request = load_request_in_time(job, partition, *leaf);
     pacer.fills(partition.shadow);
     pacer.skip();
     request.reads_ahead = !paced || !pacer.slows_down();
@@ -250,6 +263,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
     Clock::time_point indexed;
     take_shadow(partition);
     {
+        const PatientWaits patient(job);
         const pg::SnapshotScope snapshot;
         seen = see(job, partition);
         show_phase(partition, Phase::loading);

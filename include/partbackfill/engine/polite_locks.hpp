@@ -23,7 +23,7 @@
 
 namespace partbackfill::engine {
 
-enum class LockMode { access_share, row_share, share_row_exclusive, exclusive, access_exclusive };
+enum class LockMode { access_share, row_share, share_update_exclusive, share_row_exclusive, exclusive, access_exclusive };
 
 // For every session that takes locks so.
 inline constexpr const char *kDeadlockTimeout = "10 ms";
