@@ -33,6 +33,7 @@ using Milliseconds = std::chrono::milliseconds;
 constexpr Milliseconds kShortestWait{10};
 constexpr Milliseconds kPoll{1};
 constexpr int kPollsPerLook = 20;
+constexpr Milliseconds kBetweenLooks{4};
 
 LOCKMODE server_mode(LockMode mode) {
     switch (mode) {
@@ -79,7 +80,7 @@ void add_holders(Oid table, LOCKMODE mode, std::vector<Holder> &all) {
         LOCKTAG tag;
         SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
         Found result{0, nullptr};
-        const VirtualTransactionId *transactions = GetLockConflicts(&tag, mode, &result.count);
+        VirtualTransactionId *transactions = GetLockConflicts(&tag, mode, &result.count);
         result.holders = static_cast<Holder *>(palloc(sizeof(Holder) * static_cast<Size>(result.count + 1)));
         int kept = 0;
         for (int i = 0; i < result.count; i++) {
@@ -88,9 +89,11 @@ void add_holders(Oid table, LOCKMODE mode, std::vector<Holder> &all) {
                 result.holders[kept++] = holder;
         }
         result.count = kept;
+        pfree(transactions);
         return result;
     });
     all.insert(all.end(), found.holders, found.holders + found.count);
+    pg::guard([&] { pfree(found.holders); });
 }
 
 std::vector<Holder> in_the_way(const std::vector<TableLock> &locks) {
@@ -98,6 +101,10 @@ std::vector<Holder> in_the_way(const std::vector<TableLock> &locks) {
     for (const TableLock &lock : locks)
         add_holders(lock.table, server_mode(lock.mode), holders);
     return holders;
+}
+
+void forget_autovacuums(std::vector<Holder> &holders) {
+    std::erase_if(holders, [](const Holder &holder) { return holder.autovacuum; });
 }
 
 // A prepared transaction ends when a person ends it.
@@ -270,6 +277,30 @@ std::vector<TableLock> share_ancestors(Oid table) {
 
 bool worth_queueing(const std::vector<TableLock> &locks, Milliseconds limit) {
     return evict_autovacuum(locks, Clock::now() + limit) && !one_is_older(in_the_way(locks), limit);
+}
+
+bool nobody_in_the_way(const std::vector<TableLock> &locks) {
+    return std::all_of(locks.begin(), locks.end(), [](const TableLock &lock) {
+        std::vector<Holder> holders = in_the_way({lock});
+        forget_autovacuums(holders);
+        return holders.empty();
+    });
+}
+
+bool none_is_older(const std::vector<TableLock> &locks, Milliseconds limit) {
+    std::vector<Holder> holders = in_the_way(locks);
+    forget_autovacuums(holders);
+    return !one_is_older(holders, limit);
+}
+
+bool wait_for_moment(const std::vector<TableLock> &locks, Milliseconds limit, Milliseconds patience) {
+    const auto end = Clock::now() + patience;
+    while (!worth_queueing(locks, limit)) {
+        if (Clock::now() >= end)
+            return false;
+        pg::sleep(kBetweenLooks, pg::Wait::backoff);
+    }
+    return true;
 }
 
 bool lock_politely(const std::vector<TableLock> &locks, Milliseconds limit, Clock::time_point *exclusive) {

@@ -1,5 +1,7 @@
 #include "partbackfill/engine/swap.hpp"
 
+#include <optional>
+
 #include "partbackfill/engine/catalog_drop.hpp"
 #include "partbackfill/engine/fingerprint.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
@@ -63,6 +65,46 @@ bool is_as_it_was(const SwapRequest &request, std::string &known, bool &free) {
     }
 }
 
+bool lacks_writes(const SwapRequest &request) { return request.lacks_writes && request.lacks_writes(); }
+
+enum class Writes { asked, later };
+
+// What decides whether the exchange may be made, asked before the locks and under them:
+// no one has to wait for a swap that cannot be, and what is looked at once more under the
+// locks is then in the caches. Nothing when it may; locked_out when others were in the
+// way of the look.
+std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest &request, const Leaf &leaf, std::string &known,
+                                    Writes writes) {
+    bool free = true;
+    if (!is_as_it_was(request, known, free))
+        return SwapOutcome::changed;
+    if (!free)
+        return SwapOutcome::locked_out;
+    if (!method.prepared(request, leaf))
+        return SwapOutcome::unprepared;
+    if (writes == Writes::asked && lacks_writes(request))
+        return SwapOutcome::written;
+    if (!request.untouched())
+        return SwapOutcome::touched;
+    method.check(request, leaf);
+    return std::nullopt;
+}
+
+// Locks; false when the locks were not had, or are not worth to be had.
+bool lock_for_swap(const SwapRequest &request, SwapResult &result) {
+    const auto asked = Clock::now();
+    bool locked = wait_for_moment(result.locks, request.lock_timeout, request.moment);
+    // Only then the writes: what could not be swapped anyway is not built again for
+    // them, and again.
+    if (locked && lacks_writes(request)) {
+        result.outcome = SwapOutcome::written;
+        return false;
+    }
+    locked = locked && lock_politely(result.locks, request.lock_timeout, &result.locked_at);
+    result.lock_wait = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - asked);
+    return locked;
+}
+
 } // namespace
 
 const SwapMethod &swap_method(const std::string &name) { return name == kStorageName ? kStorage : kAttach; }
@@ -77,83 +119,37 @@ bool run_bounded(const std::vector<std::string> &statements, std::chrono::millis
 SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     const pg::KeepPlans keep;
     SwapResult result;
+    const auto stop = [&](SwapOutcome outcome) {
+        result.outcome = outcome;
+        return result;
+    };
     const auto before = find_leaf(request.live, request.target);
-    if (!before || before->bound != request.bound) {
-        result.outcome = SwapOutcome::gone;
-        return result;
-    }
-    // Nobody has to wait for a swap that cannot be; and what is looked at once more
-    // under the locks is then in the caches.
+    if (!before || before->bound != request.bound)
+        return stop(SwapOutcome::gone);
     std::string known = request.fingerprint;
-    bool free = true;
-    if (!is_as_it_was(request, known, free)) {
-        result.outcome = SwapOutcome::changed;
-        return result;
-    }
-    if (!free) {
-        result.locks = method.tables_to_lock(*before, request.shadow);
-        return result;
-    }
-    if (!method.prepared(request, *before)) {
-        result.outcome = SwapOutcome::unprepared;
-        return result;
-    }
-    if (!request.untouched()) {
-        result.outcome = SwapOutcome::touched;
-        return result;
-    }
-    method.check(request, *before);
+    const auto met = obstacle(method, request, *before, known, Writes::later);
+    if (met && *met != SwapOutcome::locked_out)
+        return stop(*met);
     result.locks = method.tables_to_lock(*before, request.shadow);
-    const auto asked = Clock::now();
-    // Only then the writes: what could not be swapped anyway is not built again for
-    // them, and again.
-    if (!worth_queueing(result.locks, request.lock_timeout)) {
-        result.lock_wait = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - asked);
-        return result;
-    }
-    if (request.lacks_writes && request.lacks_writes()) {
-        result.outcome = SwapOutcome::written;
-        return result;
-    }
-    const bool locked = lock_politely(result.locks, request.lock_timeout, &result.locked_at);
-    result.lock_wait = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - asked);
-    if (!locked)
+    if (met || !lock_for_swap(request, result))
         return result;
     // Whatever was true before the locks may have changed while they were waited for.
     const auto leaf = find_leaf(request.live, request.target);
-    if (!leaf || leaf->bound != request.bound || leaf->parent != before->parent) {
-        result.outcome = SwapOutcome::gone;
-        return result;
-    }
-    if (!is_as_it_was(request, known, free) || method.tables_to_lock(*leaf, request.shadow) != result.locks) {
-        result.outcome = SwapOutcome::changed;
-        return result;
-    }
-    if (!free)
-        return result;
-    if (!method.prepared(request, *leaf)) {
-        result.outcome = SwapOutcome::unprepared;
-        return result;
-    }
+    if (!leaf || leaf->bound != request.bound || leaf->parent != before->parent)
+        return stop(SwapOutcome::gone);
+    if (method.tables_to_lock(*leaf, request.shadow) != result.locks)
+        return stop(SwapOutcome::changed);
     // Every writer has ended, and what he committed is seen.
-    if (request.lacks_writes && request.lacks_writes()) {
-        result.outcome = SwapOutcome::written;
-        return result;
-    }
-    if (!request.untouched()) {
-        result.outcome = SwapOutcome::touched;
-        return result;
-    }
-    method.check(request, *leaf);
-    free = bounded(request.lock_timeout, [&] {
+    if (const auto meets = obstacle(method, request, *leaf, known, Writes::asked))
+        return stop(*meets);
+    const bool free = bounded(request.lock_timeout, [&] {
         for (const Oid table : {request.live, request.shadow}) {
             drop_guard(request.job, table);
             unmark_triggers(table);
         }
         result.old_table = method.exchange(request, *leaf);
     });
-    result.outcome = free ? SwapOutcome::swapped : SwapOutcome::locked_out;
-    return result;
+    return stop(free ? SwapOutcome::swapped : SwapOutcome::locked_out);
 }
 
 } // namespace partbackfill::engine

@@ -6,6 +6,8 @@
 
 namespace partbackfill::job {
 
+using namespace std::string_literals;
+
 namespace {
 
 Partition partition_of(const pg::Row &row) {
@@ -48,7 +50,7 @@ bool ControlTables::keep_running(std::int64_t job) {
 }
 
 // `condition` goes on after WHERE, its parameters from $4 on.
-std::optional<Partition> ControlTables::candidate(const Job &job, const std::string &condition, const pg::Params &more_params) {
+std::vector<Partition> ControlTables::candidates(const Job &job, const std::string &condition, const pg::Params &more_params) {
     // By attach a build whose source reads the target would itself hold up a swap that
     // waits: none begins while there is one. A build that keeps writers out would
     // wait for another. One that may have crashed the server is built alone: others
@@ -71,7 +73,6 @@ std::optional<Partition> ControlTables::candidate(const Job &job, const std::str
         WHERE c.job = $1
           AND j.owner = $3
           AND c.state = ANY ($2)
-          AND (c.not_before IS NULL OR c.not_before <= clock_timestamp())
           AND (c.state <> 'pending'
                OR NOT (j.on_error = 'stop' AND others.failed
                        OR others.suspect OR others.running AND c.suspect
@@ -79,22 +80,44 @@ std::optional<Partition> ControlTables::candidate(const Job &job, const std::str
                        OR j.on_write = 'block' AND others.running))
           AND )SQL" + condition,
                                   params);
-    if (result.empty())
-        return std::nullopt;
-    return partition_of(result.rows.front());
+    std::vector<Partition> partitions;
+    for (const pg::Row &row : result.rows)
+        partitions.push_back(partition_of(row));
+    return partitions;
 }
+
+std::optional<Partition> ControlTables::candidate(const Job &job, const std::string &condition, const pg::Params &more_params) {
+    const std::vector<Partition> found = candidates(job, condition, more_params);
+    return found.empty() ? std::nullopt : std::optional(found.front());
+}
+
+namespace {
+
+constexpr const char *kDue = "(c.not_before IS NULL OR c.not_before <= clock_timestamp()) AND ";
+// Built, tried, and in nobody's hands; one of whose tries workers died keeps its pause.
+constexpr const char *kWaitsForSwap = "c.state = 'ready' AND c.worker_pid IS NULL AND c.orphaned = 0";
+
+} // namespace
 
 std::optional<Partition> ControlTables::next_candidate(const Job &job, const std::vector<int> &passed) {
     std::vector<std::string> ordinals;
     ordinals.reserve(passed.size());
     for (const int ordinal : passed)
         ordinals.push_back(std::to_string(ordinal));
-    return candidate(job, "c.ordinal <> ALL ($4::integer[]) ORDER BY c.state = 'ready' DESC, c.ordinal LIMIT 1", {ordinals});
+    return candidate(job, kDue + "c.ordinal <> ALL ($4::integer[]) ORDER BY c.state = 'ready' DESC, c.ordinal LIMIT 1"s, {ordinals});
 }
 
 std::optional<Partition> ControlTables::lock_candidate(const Job &job, int ordinal) {
     // Not waited for: others of the job would wait for this worker meanwhile.
-    return candidate(job, "c.ordinal = $4 FOR UPDATE OF c SKIP LOCKED", {ordinal});
+    return candidate(job, kDue + "c.ordinal = $4 FOR UPDATE OF c SKIP LOCKED"s, {ordinal});
+}
+
+std::optional<Partition> ControlTables::lock_waiting(const Job &job, int ordinal) {
+    return candidate(job, kWaitsForSwap + " AND c.ordinal = $4 FOR UPDATE OF c SKIP LOCKED"s, {ordinal});
+}
+
+std::vector<Partition> ControlTables::waiting_for_swap(const Job &job, int limit) {
+    return candidates(job, kWaitsForSwap + " ORDER BY c.ordinal LIMIT $4"s, {limit});
 }
 
 void ControlTables::give_back_if_paused(Partition &partition) {

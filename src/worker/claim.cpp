@@ -26,6 +26,18 @@ pg::ErrorFields died_with(const Partition &partition, const char *doing, const c
 
 job::Milliseconds pause_after_crash(int crashes) { return core::crash_pause(pg::crash_pause_unit(), crashes); }
 
+// Should the commit fail, the session lock must not stay.
+std::optional<Partition> commit_claim(pg::Transaction &transaction, std::optional<Partition> claimed) {
+    try {
+        transaction.commit();
+    } catch (...) {
+        if (claimed)
+            engine::release_claim(claimed->job, claimed->ordinal);
+        throw;
+    }
+    return claimed;
+}
+
 } // namespace
 
 std::optional<Partition> claim_next(const Job &job, bool &orphan) {
@@ -56,15 +68,23 @@ std::optional<Partition> claim_next(const Job &job, bool &orphan) {
             break;
         }
     }
-    // Should the commit fail, the session lock must not stay.
-    try {
-        transaction.commit();
-    } catch (...) {
+    return commit_claim(transaction, std::move(claimed));
+}
+
+std::optional<Partition> claim_waiting(const Job &job, int ordinal) {
+    pg::Transaction transaction;
+    std::optional<Partition> claimed;
+    {
+        job::ControlTables control;
+        if (!control.keep_running(job.id) || !engine::try_claim(job.id, ordinal))
+            return std::nullopt;
+        claimed = control.lock_waiting(job, ordinal);
         if (claimed)
-            engine::release_claim(job.id, claimed->ordinal);
-        throw;
+            control.claim(*claimed);
+        else
+            engine::release_claim(job.id, ordinal);
     }
-    return claimed;
+    return commit_claim(transaction, std::move(claimed));
 }
 
 bool take_over(const Job &job, Partition &partition) {

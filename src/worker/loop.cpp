@@ -15,6 +15,7 @@
 #include "partbackfill/worker/fault.hpp"
 #include "partbackfill/worker/session.hpp"
 #include "partbackfill/worker/steps.hpp"
+#include "partbackfill/worker/watch.hpp"
 
 namespace partbackfill::worker {
 
@@ -194,19 +195,49 @@ void rest(std::int64_t id, Pacer &pacer) {
     }
 }
 
-enum class Turn { worked, idle, over };
+// A swap whose moment has come goes before everything else.
+std::optional<Partition> claim_free(const Job &job, Watch &watch) {
+    while (const auto ordinal = watch.free_one()) {
+        if (auto claimed = claim_waiting(job, *ordinal))
+            return claimed;
+        watch.forget(*ordinal);
+    }
+    return std::nullopt;
+}
 
-Turn take_turn(std::int64_t id, Place &place, Pacer &pacer) {
+// Nothing is to be built or tried by now: until something is, swaps are watched for.
+std::optional<Partition> idle(const Job &job, Watch &watch) {
+    watch.note_all(job);
+    const auto ordinal = watch.wait(job, kIdle);
+    auto claimed = ordinal ? claim_waiting(job, *ordinal) : std::nullopt;
+    if (ordinal && !claimed)
+        watch.forget(*ordinal);
+    return claimed;
+}
+
+enum class Turn { worked, over };
+
+Turn take_turn(std::int64_t id, Place &place, Pacer &pacer, Watch &watch) {
     const auto job = read_job(id);
     if (!job || job->state != core::JobState::running || !is_own(*job) || !place.is_wanted(*job))
         return Turn::over;
     bool orphan = false;
-    auto claimed = claim_next(*job, orphan);
+    auto tried = Watch::Tried::as_watched;
+    auto claimed = claim_free(*job, watch);
+    if (!claimed) {
+        claimed = claim_next(*job, orphan);
+        tried = claimed ? Watch::Tried::otherwise : tried;
+    }
+    if (!claimed && !work_is_left(id))
+        return Turn::over;
     if (!claimed)
-        return work_is_left(id) ? Turn::idle : Turn::over;
+        claimed = idle(*job, watch);
+    if (!claimed)
+        return Turn::worked;
     work_on(*job, *claimed, orphan, pacer);
+    watch.note(*job, *claimed, tried);
     show_idle(id);
-    if (claimed->state == core::PartitionState::done)
+    if (claimed->state == core::PartitionState::done && !watch.free_one())
         rest(id, pacer);
     return Turn::worked;
 }
@@ -272,6 +303,7 @@ bool leave(std::int64_t id, Place &place) {
 void run_job(std::int64_t id) {
     Place place;
     Pacer pacer(id);
+    Watch watch;
     bool joined = false;
     for (int errors = 0;;) {
         try {
@@ -280,15 +312,13 @@ void run_job(std::int64_t id) {
                 return;
             joined = true;
             show_idle(id);
-            const Turn turn = take_turn(id, place, pacer);
+            const Turn turn = take_turn(id, place, pacer, watch);
             errors = 0;
             if (turn == Turn::over) {
                 joined = false;
                 if (leave(id, place))
                     return;
             }
-            if (turn == Turn::idle)
-                pg::wait_latch(kIdle, pg::Wait::idle);
         } catch (const job::LostClaim &) {
             // The source may have given up every lock of the session.
             if (!engine::shares_job(id)) {

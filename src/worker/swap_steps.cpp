@@ -36,7 +36,7 @@ engine::SwapResult try_swap(const job::Job &job, job::Partition &partition) {
     pg::Transaction transaction;
     // A synchronous standby that hangs must not keep readers out.
     pg::execute("SET LOCAL synchronous_commit = local");
-    const engine::SwapResult result = swap(job, partition);
+    const engine::SwapResult result = swap(job, partition, job.lock_timeout);
     if (result.outcome == engine::SwapOutcome::gone) {
         const pg::PinnedSettings pinned;
         skip(job, partition, kGone);
@@ -142,14 +142,16 @@ engine::SwapRequest swap_request(const job::Job &job, const job::Partition &part
     return request;
 }
 
-engine::SwapResult swap(const job::Job &job, job::Partition &partition) {
+engine::SwapResult swap(const job::Job &job, job::Partition &partition, job::Milliseconds moment) {
     const pg::PinnedSettings pinned;
     const pg::KeepPlans keep;
     {
         job::ControlTables control;
         control.lock_for_swap(partition);
     }
-    const engine::SwapResult result = engine::swap(method_of(job), swap_request(job, partition));
+    engine::SwapRequest request = swap_request(job, partition);
+    request.moment = moment;
+    const engine::SwapResult result = engine::swap(method_of(job), request);
     if (result.outcome == engine::SwapOutcome::swapped) {
         job::ControlTables control;
         control.swapped(partition, result.old_table, Seconds(result.lock_wait).count());

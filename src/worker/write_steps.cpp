@@ -107,7 +107,7 @@ HeldSwap try_held(const job::Job &job, job::Partition &partition) {
             pg::Subtransaction subtransaction;
             {
                 const engine::BoundedWaits bounded(job.lock_timeout); // for the partition's row: writers are held
-                held.swap = swap(job, partition);
+                held.swap = swap(job, partition, job::Milliseconds(0));
             }
             if (held.swap.outcome == engine::SwapOutcome::swapped)
                 subtransaction.commit();

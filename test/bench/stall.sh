@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# What a reader of single rows feels of a backfill of 24 partitions, while another session keeps a transaction that has
-# read the table open for 5 s, again and again: the longest read, by each method and by hand. By 'storage' once more for
-# a reader of another partition, who is compared to one of another table: he, too, shares the machine with the builds.
+# What a reader of single rows feels of a backfill of 24 partitions, and how long it takes, while an analyst keeps a
+# transaction that has read the table open for 5 s, again and again, with a pause of 1 s, and two sessions read it at the
+# end of REPEATABLE READ transactions that are seconds old by then: the longest read, by each method and by hand. By
+# 'storage' once more for a reader of another partition, who is compared to one of another table: he, too, shares the
+# machine with the builds.
 # BENCH_ROWS are the rows of a partition.
 set -euo pipefail
 # shellcheck source=measure.sh
@@ -20,6 +22,14 @@ SELECT count(*) FROM events;
 \sleep 5 s
 COMMIT;
 \sleep 1 s
+END
+cat >"$scratch/repeatable.pgbench" <<'END'
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT count(*) FROM pg_class;
+\sleep 3 s
+\set id random(0, :rows - 1)
+SELECT kind FROM events WHERE id = :id AND at = :id;
+COMMIT;
 END
 cat >"$scratch/point.pgbench" <<'END'
 \set id random(:low, :high - 1)
@@ -57,6 +67,7 @@ stall() {
     stalled=()
     rm -f "$scratch"/point.[0-9]*
     start_client -c 1 -f "$scratch/analyst.pgbench"
+    start_client -c 2 -D "rows=$((partitions * rows))" -f "$scratch/repeatable.pgbench"
     start_client -c 1 -R 200 -D "low=$low" -D "high=$high" -f "$scratch/point.pgbench" --log --log-prefix="$scratch/point"
     began=$(date +%s%N)
     "$@"
@@ -77,8 +88,10 @@ printf '%-44s %8s %8s %10s %10s %10s %8s\n' "" seconds reads "median ms" "99.9 %
 stall "nothing" 0 $all sleep 20
 stall "attach" 0 $all job events attach
 attach=$longest
+attach_seconds=$seconds
 stall "storage" 0 $all job events storage
 storage=$longest
+storage_seconds=$seconds
 stall "storage, a reader of another table" $all $((all + rows)) job elsewhere storage
 noise=$usual
 noise_longest=$longest
@@ -87,7 +100,10 @@ other=$usual
 other_longest=$longest
 stall "by hand" 0 $all by_hand
 hand=$longest
+hand_seconds=$seconds
 say
+compare "seconds for all, attach / by hand" "$attach_seconds" "$hand_seconds" 1.00
+compare "seconds for all, storage / by hand" "$storage_seconds" "$hand_seconds" 1.00
 compare "longest read, attach / (lock_timeout + 100 ms)" "$attach" $((lock_timeout + 100)) 1.00
 compare "longest read, storage / (lock_timeout + 100 ms)" "$storage" $((lock_timeout + 100)) 1.00
 compare "99.9 % of reads, storage, partition / table" "$other" "$noise" 2.00

@@ -48,6 +48,15 @@ bool lock_politely(const std::vector<TableLock> &locks, std::chrono::millisecond
 // Whether it may succeed, as far as can be seen without queueing.
 bool worth_queueing(const std::vector<TableLock> &locks, std::chrono::milliseconds limit);
 
+// The same without evicting an autovacuum, which is nobody here: whether no session has
+// a lock that is in the way; whether no transaction that has one is older than `limit`.
+// The first asks no query and needs no transaction.
+bool nobody_in_the_way(const std::vector<TableLock> &locks);
+bool none_is_older(const std::vector<TableLock> &locks, std::chrono::milliseconds limit);
+
+// Waits for up to `patience`, without queueing, until it is worth to queue.
+bool wait_for_moment(const std::vector<TableLock> &locks, std::chrono::milliseconds limit, std::chrono::milliseconds patience);
+
 // Whether a session that is in the way of those locks waits for a lock of this one,
 // directly or through others: then they do not come free until this one gives up.
 bool holders_wait_for_us(const std::vector<TableLock> &locks);

@@ -23,6 +23,9 @@ struct SwapRequest {
     std::string constraint;  // the partition's own when the shadow was made, its ancestors' included
     std::string fingerprint; // of the live partition when the shadow was made
     std::chrono::milliseconds lock_timeout{0};
+    // How long the moment is waited for at which others will let the locks go in time.
+    // No one waits for it meanwhile but who controls the job.
+    std::chrono::milliseconds moment{0};
     // Whether rows were written to the live partition that the shadow lacks; asked
     // before the locks, to spare them, and under them. Empty when nobody watches.
     std::function<bool()> lacks_writes;

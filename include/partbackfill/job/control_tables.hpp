@@ -142,6 +142,10 @@ public:
     // The same partition as it is now, its row locked; nothing when it is not to be taken
     // up any more, or another session has its row. The caller has its session lock.
     std::optional<Partition> lock_candidate(const Job &job, int ordinal);
+    // Those that are built and whose swap did not get its locks, in order; one of them, its
+    // row locked, whatever pause it was given.
+    std::vector<Partition> waiting_for_swap(const Job &job, int limit);
+    std::optional<Partition> lock_waiting(const Job &job, int ordinal);
     // Takes it up under a new claim.
     void claim(Partition &partition);
     // The partitions that other workers may be building, by their ordinals: of those
@@ -237,6 +241,7 @@ private:
     // Moves the job; `more` sets further columns from $4 on.
     void move_job(const Job &job, core::JobEvent event, const std::string &more, const pg::Params &more_params = {});
     // UPDATE with the fence; `more` sets further columns from $6 on.
+    std::vector<Partition> candidates(const Job &job, const std::string &condition, const pg::Params &more_params);
     std::optional<Partition> candidate(const Job &job, const std::string &condition, const pg::Params &more_params);
     void move(Partition &partition, core::PartitionEvent event, const std::string &more,
               const pg::Params &more_params = {});

@@ -11,6 +11,10 @@ namespace partbackfill::worker {
 // is to be built. `orphan` is set when a dead worker left it behind. In no transaction.
 std::optional<job::Partition> claim_next(const job::Job &job, bool &orphan);
 
+// Takes up a partition that waits for its swap, whatever pause it was given; nothing when
+// it does not wait any more. In no transaction.
+std::optional<job::Partition> claim_waiting(const job::Job &job, int ordinal);
+
 // What a dead worker left behind. A worker that died in a build may have died of it: the
 // next try comes after a pause that grows, and counts. What is built needs only its swap,
 // at once; but when workers die of that again and again, so does the server.

@@ -93,11 +93,12 @@ const engine::SwapMethod &method_of(const job::Job &job);
 std::vector<Oid> proofs_on(Oid partition);
 // The build itself and the swap itself, within the caller's transaction. The first
 // returns what the log shall say. At full speed, which is for builds that somebody
-// waits for, what is owed is waited for afterwards.
+// waits for, what is owed is waited for afterwards. The second waits for up to `moment`
+// until it is worth to queue for its locks.
 enum class Speed { paced, full };
 std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, Speed speed);
 engine::SwapRequest swap_request(const job::Job &job, const job::Partition &partition);
-engine::SwapResult swap(const job::Job &job, job::Partition &partition);
+engine::SwapResult swap(const job::Job &job, job::Partition &partition, job::Milliseconds moment);
 // Takes the shadow as it is now for what was built. The caller holds what keeps
 // others from changing it, and knows that they have not.
 void reseal(const job::Partition &partition);
