@@ -111,7 +111,6 @@ CREATE TABLE @extschema@.backfill_control (
     proof_oid       oid,
     seen_snapshot   pg_snapshot,
     seen_guard      text,
-    seen_file       oid,
     seal            text,
     shadow_oid      oid,
     built           boolean NOT NULL DEFAULT false,
@@ -146,7 +145,6 @@ COMMENT ON COLUMN @extschema@.backfill_control.fingerprint IS 'digest of the par
 COMMENT ON COLUMN @extschema@.backfill_control.proof_oid IS 'the CHECK on a DEFAULT sibling that spares the swap a scan of it, until the swap drops it';
 COMMENT ON COLUMN @extschema@.backfill_control.seen_snapshot IS 'what its build read: a mark in backfill_write that it does not see is a write that the shadow lacks';
 COMMENT ON COLUMN @extschema@.backfill_control.seen_guard IS 'versions of the guard''s triggers that the build saw; others at the swap mean a rebuild';
-COMMENT ON COLUMN @extschema@.backfill_control.seen_file IS 'file of the live partition that the build saw; another one at the swap means a rebuild';
 COMMENT ON COLUMN @extschema@.backfill_control.seal IS 'digest of the shadow''s definition as it was made, then built; another one means that somebody changed it';
 COMMENT ON COLUMN @extschema@.backfill_control.throttled_time IS 'how long its builds were made to wait';
 COMMENT ON COLUMN @extschema@.backfill_control.held_time IS 'what the job lost of its time while nothing could be done: waiting for a standby, throttle_query or the disk';

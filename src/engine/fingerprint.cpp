@@ -30,7 +30,7 @@ private:
 namespace {
 
 // By content ($3) a row of pg_class or pg_index counts for what it says instead of its version, but for what is no
-// definition: files and their sizes, hints, and the number of CHECKs. The proofs ($4) of a DEFAULT partition are ours.
+// definition: files and their sizes, hints, the number of CHECKs, and which TOAST table it is. The proofs ($4) of a DEFAULT partition are ours.
 std::string digest(Oid leaf, Oid shadow, const std::vector<Oid> &proofs, bool by_content) {
     const QuickPlans plans;
     return pg::query_row(R"SQL(
@@ -39,21 +39,22 @@ std::string digest(Oid leaf, Oid shadow, const std::vector<Oid> &proofs, bool by
             FROM pg_class AS c
             JOIN pg_inherits AS i ON i.inhrelid = c.oid
             WHERE c.oid = $1
-        ), relation (oid) AS ( -- the leaf, its TOAST table and its indexes
-            SELECT oid FROM leaf
+        ), relation (oid, is_toast) AS ( -- the leaf, its TOAST table and its indexes
+            SELECT oid, false FROM leaf
             UNION ALL
-            SELECT reltoastrelid FROM leaf WHERE reltoastrelid <> 0
+            SELECT reltoastrelid, true FROM leaf WHERE reltoastrelid <> 0
             UNION ALL
-            SELECT i.indexrelid FROM pg_index AS i JOIN leaf ON i.indrelid = leaf.oid
+            SELECT i.indexrelid, false FROM pg_index AS i JOIN leaf ON i.indrelid = leaf.oid
         ), version (text) AS (
-            SELECT format('class %s %s', c.oid, CASE WHEN $3 THEN (to_jsonb(c) - ARRAY[
-                       'relfilenode', 'relpages', 'reltuples', 'relallvisible', 'relallfrozen', 'relfrozenxid', 'relminmxid',
+            SELECT format('class %s %s', CASE WHEN $3 AND r.is_toast THEN 'TOAST' ELSE c.oid::text END, CASE WHEN $3 THEN (to_jsonb(c)
+                       - CASE WHEN r.is_toast THEN ARRAY['oid', 'relname'] ELSE '{}' END - ARRAY[
+                       'reltoastrelid', 'relfilenode', 'relpages', 'reltuples', 'relallvisible', 'relallfrozen', 'relfrozenxid', 'relminmxid',
                        'relhasindex', 'relhasrules', 'relhastriggers', 'relhassubclass', 'relchecks', 'relrewrite'])::text
                    ELSE c.xmin::text END)
             FROM pg_class AS c JOIN relation AS r ON r.oid = c.oid
             UNION ALL
             SELECT format('column %s %s %s', a.attrelid, a.attnum, a.xmin)
-            FROM pg_attribute AS a JOIN relation AS r ON r.oid = a.attrelid WHERE a.attnum > 0
+            FROM pg_attribute AS a JOIN relation AS r ON r.oid = a.attrelid WHERE a.attnum > 0 AND NOT ($3 AND r.is_toast)
             UNION ALL
             SELECT format('column %s %s %s', a.attrelid, a.attnum, a.xmin)
             FROM pg_attribute AS a JOIN leaf ON leaf.inhparent = a.attrelid WHERE a.attnum > 0

@@ -50,7 +50,7 @@ void create_trigger(Oid table, Oid function, const char *name, const char *argum
 
 Sight look(std::int64_t job, Oid partition, pg::Read read) {
     const pg::Result found = pg::query(R"SQL(
-        SELECT pg_current_snapshot()::text, COALESCE(guard.versions, ''), c.relfilenode::bigint, guard.count = 2
+        SELECT pg_current_snapshot()::text, COALESCE(guard.versions, ''), guard.count = 2
         FROM pg_class AS c
         CROSS JOIN LATERAL (
             SELECT string_agg(format('%s:%s', t.oid, t.xmin), ' ' ORDER BY t.oid) AS versions, count(*) AS count
@@ -63,7 +63,7 @@ Sight look(std::int64_t job, Oid partition, pg::Read read) {
     if (found.empty())
         return {};
     const pg::Row &row = found.rows.front();
-    return {row.text(0), row.text(1), row.oid(2), row.boolean(3)};
+    return {row.text(0), row.text(1), row.boolean(2)};
 }
 
 void create_guard(std::int64_t job, Oid partition) {

@@ -4,14 +4,14 @@ namespace partbackfill::job {
 
 // swap_since counts from here: what was waited for before the build is over.
 void ControlTables::record_sight(const Partition &partition, const engine::Sight &seen) {
-    change(partition, "seen_snapshot = $4::text::pg_snapshot, seen_guard = $5, seen_file = $6, swap_since = NULL",
-           {seen.snapshot, seen.guard, seen.file});
+    change(partition, "seen_snapshot = $4::text::pg_snapshot, seen_guard = $5, swap_since = NULL",
+           {seen.snapshot, seen.guard});
 }
 
 // Marks older than all that the snapshot does not see are passed by in the index.
 bool ControlTables::lacks_writes(const Partition &partition, const engine::Sight &now) {
     return run(R"SQL(
-        SELECT NOT $3 OR c.seen_guard IS DISTINCT FROM $4 OR c.seen_file IS DISTINCT FROM $5
+        SELECT NOT $3 OR c.seen_guard IS DISTINCT FROM $4
                OR EXISTS (SELECT FROM {s}.backfill_write AS w
                           WHERE w.job = c.job AND w.partition = c.partition_oid
                             AND w.xid >= pg_snapshot_xmin(c.seen_snapshot)
@@ -19,7 +19,7 @@ bool ControlTables::lacks_writes(const Partition &partition, const engine::Sight
         FROM {s}.backfill_control AS c
         WHERE c.job = $1 AND c.ordinal = $2
     )SQL",
-               {partition.job, partition.ordinal, now.guarded, now.guard, now.file})
+               {partition.job, partition.ordinal, now.guarded, now.guard})
         .rows.at(0)
         .boolean(0);
 }

@@ -122,7 +122,9 @@ my @changes = (
     'ANALYZE $t', 0,
     'VACUUM ${t}_1', 0,
     'TRUNCATE ${t}_1',
-    'VACUUM FULL ${t}_1',
+    'VACUUM FULL ${t}_1', 0,
+    'UPDATE ${t}_1 SET n = 0; VACUUM FULL ${t}_1',
+    'ALTER TABLE $t ALTER v TYPE text USING upper(v)',
 );
 
 # What changed so that the swap method cannot carry it is refused, as at the door.

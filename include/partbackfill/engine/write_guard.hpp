@@ -7,6 +7,12 @@
 // xid) in backfill_write. A build keeps what it saw, its snapshot first of all;
 // the rows that it lacks are exactly those of marks that its snapshot does not see.
 //
+// A rewrite of the table fires no trigger. It leaves the rows as they are (VACUUM FULL,
+// CLUSTER), or it comes with a change of the definition, which the
+// fingerprint tells (ALTER COLUMN ... TYPE, SET EXPRESSION, ADD COLUMN). The storage
+// method's own exchange is kept away from other jobs: a partition is one job's as long
+// as that job could still swap it.
+//
 // Each of the functions needs a PinnedSettings scope.
 #pragma once
 
@@ -22,7 +28,6 @@ namespace partbackfill::engine {
 struct Sight {
     std::string snapshot; // pg_snapshot
     std::string guard;    // versions of its enabled triggers: switched off and on again they are others
-    Oid file = kNoOid;    // pg_class.relfilenode: a rewrite fires no trigger
     bool guarded = false; // whether both triggers are there and enabled
 };
 Sight look(std::int64_t job, Oid partition, pg::Read read);
