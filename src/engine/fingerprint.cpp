@@ -175,6 +175,9 @@ std::string shadow_digest(Oid shadow) {
         FROM (
             SELECT format('class %s %s', c.oid, c.xmin) FROM pg_class AS c WHERE c.oid = $1
             UNION ALL
+            SELECT format('toast %s %s', c.oid, c.xmin)
+            FROM pg_class AS t JOIN pg_class AS c ON c.oid = t.reltoastrelid WHERE t.oid = $1
+            UNION ALL
             SELECT format('index %s %s %s', i.indexrelid, i.xmin, c.xmin)
             FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
             WHERE i.indrelid = $1
@@ -190,6 +193,8 @@ std::string shadow_digest(Oid shadow) {
             SELECT format('statistics %s %s', s.oid, s.xmin) FROM pg_statistic_ext AS s WHERE s.stxrelid = $1
             UNION ALL
             SELECT format('policy %s %s', p.oid, p.xmin) FROM pg_policy AS p WHERE p.polrelid = $1
+            UNION ALL
+            SELECT format('rule %s %s', w.oid, w.xmin) FROM pg_rewrite AS w WHERE w.ev_class = $1
             UNION ALL
             SELECT format('publication %s %s', p.oid, p.xmin) FROM pg_publication_rel AS p WHERE p.prrelid = $1
             UNION ALL

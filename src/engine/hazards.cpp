@@ -32,7 +32,7 @@ constexpr const char *kAttachRefusals = R"SQL(
     WITH leaf AS (
         SELECT c.*, i.inhparent
         FROM pg_class AS c
-        JOIN pg_inherits AS i ON i.inhrelid = c.oid
+        LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid -- a shadow has no parent
         WHERE c.oid = ANY ($1)
     )
     SELECT leaf.oid::bigint, reason.text
@@ -247,6 +247,17 @@ std::vector<Hazard> refusals(const std::vector<Oid> &leaves, const std::string &
         hazards.push_back({row.oid(0), row.text(1)});
     return hazards;
 }
+
+} // namespace
+
+std::vector<std::string> attach_refusals(Oid table) {
+    std::vector<std::string> reasons;
+    for (const pg::Row &row : pg::query(kAttachRefusals, {std::vector<Oid>{table}, "", kSmallPages, pg::attach_minds_kinds()}).rows)
+        reasons.push_back(row.text(1));
+    return reasons;
+}
+
+namespace {
 
 std::string way_out(const std::vector<Oid> &leaves, const std::string &method) {
     return method == kAttachName && refusals(leaves, kStorageName).empty()

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/engine/foreign_keys.hpp"
+#include "partbackfill/engine/likeness.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/storage_exchange.hpp"
 #include "partbackfill/engine/storage_shadow.hpp"
@@ -131,6 +132,7 @@ bool prepared(const SwapRequest &request, const Leaf &leaf) {
 void check(const SwapRequest &request, const Leaf &leaf) {
     check_still_owner(leaf);
     check_same_layout(leaf, request.shadow);
+    check_contents(leaf, request.shadow, request.proofs(), request.constraint != "true");
     index_pairs(leaf, request.shadow);
 }
 

@@ -39,7 +39,7 @@ for my $case (
     [ q{COMMENT ON TABLE %s IS 'made by somebody'}, qr/comment 'made by somebody'/ ],
     [ 'ALTER TABLE %s ALTER v SET DEFAULT 7', qr/column v has default/ ],
     [ 'ALTER TABLE %s ADD CONSTRAINT more CHECK (k < 5000)', qr/constraint more/ ],
-    [ 'CREATE INDEX ON %s (v)', qr/index CREATE INDEX/ ]) {
+    [ 'CREATE INDEX ON %s (v)', qr/index t_1_v_idx/ ]) {
     my ($statement, $reason) = @$case;
     $node->safe_psql('postgres', "TRUNCATE change; INSERT INTO change VALUES (\$\$$statement\$\$)");
     my $job = start_job($node, "'t', 't', swap => 'attach', keep_old => false, max_attempts => 1");

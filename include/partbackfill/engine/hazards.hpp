@@ -16,6 +16,8 @@ struct Hazard {
 // Reasons for which a selected leaf cannot be swapped by that method without
 // losing something. Refusing is better than losing. Needs a PinnedSettings scope.
 std::vector<Hazard> refusals(const Target &target, const std::string &method);
+// Reasons of that kind, for the attach method, of a table that takes a leaf's place or has taken it.
+std::vector<std::string> attach_refusals(Oid table);
 // The leaves that the target's request means.
 std::vector<Oid> selected_oids(const Target &target);
 
