@@ -126,14 +126,15 @@ for my $case (@cases) {
             'BEGIN IF $who <> ''maker'' THEN RAISE ''called as %'', $who; END IF; RETURN v; END';
         CREATE TABLE t (k int NOT NULL, v int) PARTITION BY RANGE (k);
         CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
-        INSERT INTO t SELECT g, g FROM generate_series(0, 9) AS g;
+        CREATE TABLE t_rest PARTITION OF t DEFAULT;
+        INSERT INTO t SELECT g, g FROM generate_series(0, 9) AS g UNION ALL SELECT g, g FROM generate_series(1000, 8000) AS g;
         CREATE INDEX ON t (as_maker(v));
         CREATE INDEX ON t ((as_maker(v) + 1));
         CREATE FUNCTION as_caller(v int) RETURNS boolean LANGUAGE plpgsql AS
             'BEGIN IF who() <> ''caller'' THEN RAISE ''called as %'', who(); END IF; RETURN true; END';
         ALTER TABLE t ADD CHECK (as_caller(v)) NOT VALID;
         RESET ROLE;
-        UPDATE pg_constraint SET convalidated = true WHERE conrelid IN ('t'::regclass, 't_1'::regclass);
+        UPDATE pg_constraint SET convalidated = true WHERE conrelid IN ('t'::regclass, 't_1'::regclass, 't_rest'::regclass);
 EOQ
     for my $swap ('attach', 'storage') {
         my $job = start_job($node, "'t', 't', delay => '0', keep_old => false, swap => '$swap', max_attempts => 1",
