@@ -52,7 +52,8 @@ bool ControlTables::keep_running(std::int64_t job) {
 // `condition` goes on after WHERE, its parameters from $4 on.
 std::vector<Partition> ControlTables::candidates(const Job &job, const std::string &condition, const pg::Params &more_params) {
     // By attach a build whose source reads the target would itself hold up a swap that
-    // waits: none begins while there is one. A build that keeps writers out would
+    // waits: none begins while there is one, unless builds are over before one would be
+    // missed; then several are swapped in one pause of those who read. A build that keeps writers out would
     // wait for another. One that may have crashed the server is built alone: others
     // would lose an attempt each time that it does.
     pg::Params params{job.id, core::sources(core::PartitionEvent::claim), job.owner};
@@ -65,7 +66,8 @@ std::vector<Partition> ControlTables::candidates(const Job &job, const std::stri
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job
         CROSS JOIN (SELECT COALESCE(bool_or(state = 'failed'), false) AS failed,
-                           COALESCE(bool_or(state = 'ready'), false) AS ready,
+                           count(*) FILTER (WHERE state = 'ready') AS ready,
+                           max(build_time) AS longest_build,
                            COALESCE(bool_or(state = 'running'), false) AS running,
                            COALESCE(bool_or(state = 'running' AND suspect), false) AS suspect
                     FROM {s}.backfill_control
@@ -76,7 +78,8 @@ std::vector<Partition> ControlTables::candidates(const Job &job, const std::stri
           AND (c.state <> 'pending'
                OR NOT (j.on_error = 'stop' AND others.failed
                        OR others.suspect OR others.running AND c.suspect
-                       OR j.reads_target AND j.swap = 'attach' AND others.ready
+                       OR j.reads_target AND j.swap = 'attach' AND others.ready > 0
+                          AND (others.ready >= 8 OR others.longest_build > interval '1 s')
                        OR j.on_write = 'block' AND others.running))
           AND )SQL" + condition,
                                   params);
