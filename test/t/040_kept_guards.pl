@@ -1,10 +1,15 @@
 # What a failed job keeps for a partition, its shadow and the triggers that watch for writes, and other jobs: no write is
 # lost between them, and nothing of it piles up on the partition.
+#
+# BACKFILL_ROUNDS: how many rounds of random timing, by either method.
 use strict;
 use warnings;
 
 use Backfill;
+use IPC::Run;
+use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes 'usleep';
 
 my $node = new_node('kept_guards');
 $node->safe_psql('postgres', <<'SQL');
@@ -47,6 +52,55 @@ SQL
     is($node->safe_psql('postgres', "SELECT v, (SELECT rebuilds FROM backfill_progress WHERE job = $first) FROM t WHERE k = 5"),
         $method eq 'attach' ? '1|1' : '2|1', "$method: with what was written");
     check_clean($node, $method);
+}
+
+# At any moment: jobs fail beside readers and writers, are retried or canceled and started anew, and every write is there.
+$node->safe_psql('postgres', <<'SQL');
+    CREATE TABLE tally (k int PRIMARY KEY, v int);
+    -- An update of both, so that they are the same as long as none is lost.
+    CREATE PROCEDURE write_both(which int) LANGUAGE sql AS 'UPDATE t SET v = v + 1 WHERE k = which; UPDATE tally SET v = v + 1 WHERE k = which';
+SQL
+my $writes = PostgreSQL::Test::Utils::tempdir() . '/writes.pgbench';
+append_to_file($writes, "\\set which random(0, 19)\nBEGIN;\nCALL write_both(:which);\n\\sleep 1 ms\nCOMMIT;\n");
+my $reads = PostgreSQL::Test::Utils::tempdir() . '/reads.pgbench';
+append_to_file($reads, "\\set hold random(1, 60)\nBEGIN;\nSELECT count(*) FROM t;\n\\sleep :hold ms\nCOMMIT;\n");
+for my $round (1 .. 2 * ($ENV{BACKFILL_ROUNDS} // 1)) {
+    my $method = $round % 2 ? 'attach' : 'storage';
+    my $title = "round $round, $method";
+    $node->safe_psql('postgres', 'TRUNCATE tally; INSERT INTO tally SELECT k, v FROM t');
+    my ($out, $err) = ('', '');
+    my $clients = IPC::Run::start(
+        [ 'pgbench', '-n', '-T', '600', '-c', '4', '-R', '100', '-f', "$writes\@3", '-f', "$reads\@1", '-h', $node->host, '-p', $node->port, 'postgres' ],
+        '>', \$out, '2>', \$err);
+    my $arguments = "'t', 'SELECT k, v FROM t, (SELECT pg_sleep(0.02) OFFSET 0) AS s', swap => '$method', swap_patience => '0', lock_timeout => '10 ms',"
+        . ' delay => \'0\', keep_old => false';
+    my $job = start_job($node, $arguments);
+    for (1 .. 4) {
+        usleep(rand 300_000);
+        my $state = $node->safe_psql('postgres', "SELECT state FROM backfill_job WHERE job = $job");
+        if ($state eq 'failed' && rand() < 0.5) {
+            $node->safe_psql('postgres', "SELECT backfill_retry($job)");
+        } elsif ($state eq 'failed' && rand() < 0.3) {
+            # Refused, as long as the failed one keeps something.
+            my ($code, $other) = $node->psql('postgres', "SELECT backfill_start($arguments)");
+            $job = $other if $code == 0;
+        } elsif ($state ne 'running') {
+            cancel_job($node, $job) if $state eq 'failed';
+            wait_job($node, $job);
+            $job = start_job($node, $arguments);
+        }
+    }
+    $clients->signal('INT');
+    $clients->finish;
+    unlike($err, qr/ERROR|aborted/, "$title: no statement fails");
+    await($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'");
+    if (wait_job($node, $job) eq 'failed') {
+        $node->safe_psql('postgres', "SELECT backfill_alter($job, swap_patience => '30 s'), backfill_retry($job)");
+    }
+    is(wait_job($node, $job), 'done', "$title: the job is done in the end");
+    is($node->safe_psql('postgres', 'SELECT count(*) FROM t FULL JOIN tally USING (k) WHERE t.v IS DISTINCT FROM tally.v'), '0',
+        "$title: every write is there");
+    check_clean($node, $title);
 }
 
 # Two jobs' triggers on one table, as an older failed one leaves them beside what a later version would start: each gets

@@ -7,7 +7,7 @@ use Backfill;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $rounds = $ENV{BACKFILL_CLAIM_ROUNDS} // 5;
+my $rounds = $ENV{BACKFILL_ROUNDS} // 5;
 
 my $node = new_node('claims', settings => [ "partbackfill.crash_pause = '30s'" ]);
 $node->safe_psql('postgres', <<'SQL');

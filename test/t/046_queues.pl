@@ -1,5 +1,7 @@
 # A queue is consumed by statements that lock rows and write them at once, as pgmq and pg-boss do: all the time, in all
 # partitions, while builds hold writers. Every partition is rebuilt, and every message consumed exactly once.
+#
+# BACKFILL_ROUNDS: how many more rounds of random timing.
 use strict;
 use warnings;
 
@@ -63,9 +65,11 @@ my $wrong = <<'SQL';
     HAVING count(*) > 0
 SQL
 
-for my $kind ([ 'attach', 'block' ], [ 'storage', 'block' ], [ 'storage', 'rebuild' ]) {
-    my ($method, $on_write) = @$kind;
-    my $title = "$method, $on_write";
+my @kinds = ([ 'attach', 'block' ], [ 'storage', 'block' ], [ 'storage', 'rebuild' ]);
+for my $round (0 .. $#kinds + ($ENV{BACKFILL_ROUNDS} // 0)) {
+    my ($method, $on_write) = @{ $kinds[$round % @kinds] };
+    my $title = "$method, $on_write" . ($round < @kinds ? '' : ", round $round");
+    my ($build, $workers) = $round < @kinds ? (0.1, 1) : (rand 0.2, 1 + int rand 3);
     my ($out, $err) = ('', '');
     $node->safe_psql('postgres', 'TRUNCATE message, event; CREATE INDEX IF NOT EXISTS event_id ON event (id)');
     my $bench = IPC::Run::start(
@@ -73,7 +77,7 @@ for my $kind ([ 'attach', 'block' ], [ 'storage', 'block' ], [ 'storage', 'rebui
         '>', \$out, '2>', \$err);
     await($node, "SELECT count(DISTINCT queue) = $queues FROM event WHERE what = 'consumed'");
     # It takes long enough to be written to.
-    my $job = start_job($node, qq{'message', \$\$SELECT m.* FROM message AS m, (SELECT pg_sleep(0.1) OFFSET 0) AS s\$\$,
+    my $job = start_job($node, qq{'message', \$\$SELECT m.* FROM message AS m, (SELECT pg_sleep($build) OFFSET 0) AS s\$\$, workers => $workers,
         swap => '$method', on_write => '$on_write', delay => '0', keep_old => false});
     is(wait_job($node, $job), 'done', "$title: the job is done");
     is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT state || coalesce(error, ''), E'\\n') FROM backfill_progress WHERE job = $job"),

@@ -3,7 +3,7 @@
 # keeps no name from a CHECK of somebody else, and is no change of the DEFAULT's definition. A job rests only once a look
 # at the catalogs finds nothing of it.
 #
-# PARTBACKFILL_ROUNDS: how many rounds of random timing, by either method.
+# BACKFILL_ROUNDS: how many rounds of random timing, by either method.
 use strict;
 use warnings;
 
@@ -101,7 +101,7 @@ is($node->safe_psql('postgres', "SELECT attempts FROM backfill_progress WHERE jo
 check_clean($node, 'paused and resumed');
 
 # Readers and what people do to a job, at random moments.
-my $rounds = $ENV{PARTBACKFILL_ROUNDS} // 2;
+my $rounds = $ENV{BACKFILL_ROUNDS} // 2;
 my @readers = ('SELECT count(*) FROM ONLY t_1', 'SELECT count(*) FROM ONLY t_2', 'SELECT count(*) FROM ONLY t_rest',
     'SELECT count(*) FROM t WHERE k = 15');
 my ($stuck, $left, $rejected) = (0, 0, 0);
