@@ -127,6 +127,22 @@ my @changes = (
     'ALTER TABLE $t ALTER v TYPE text USING upper(v)',
 );
 
+push @changes, (
+    'GRANT MAINTAIN ON ${t}_1 TO another',
+    'ALTER TABLE $t ALTER k ADD GENERATED ALWAYS AS IDENTITY',
+    'ALTER TABLE $t SET ACCESS METHOD heap', 0,
+) if $node->pg_version->major >= 17;
+push @changes, (
+    'ALTER TABLE $t ADD more int GENERATED ALWAYS AS (n * 2)', # VIRTUAL
+    'ALTER TABLE ${t}_1 ADD CONSTRAINT changed NOT NULL n',
+    'ALTER TABLE ${t}_1 ADD CONSTRAINT changed NOT NULL n NO INHERIT',
+    'ALTER TABLE ${t}_1 ADD CONSTRAINT changed NOT NULL n NOT VALID',
+    'ALTER TABLE $t ADD CONSTRAINT changed NOT NULL n NOT VALID',
+    'ALTER TABLE ${t}_1 ADD CONSTRAINT changed CHECK (n < 5) NOT ENFORCED',
+    'ALTER TABLE $t ADD CONSTRAINT changed CHECK (n < 5) NOT ENFORCED',
+    'ALTER TABLE $t ADD FOREIGN KEY (n) REFERENCES referred NOT ENFORCED',
+) if $node->pg_version->major >= 18;
+
 # What changed so that the swap method cannot carry it is refused, as at the door.
 my %refused = (attach => qr/FOREIGN KEY|REFERENCES|RULE|VIEW|FUNCTION \$|pg_seclabel| ON TYPE |EXTENSION/, storage => qr/^$/);
 # The partition has a UNIQUE constraint that becomes its part of the key, and that ATTACH would not take for it.

@@ -268,6 +268,21 @@ for my $case (
     $node->safe_psql('postgres', "SELECT backfill_cancel($job)") if $state eq 'failed';
     same_text(catalog_lines(), $before, "$title: the catalogs");
 }
+# A role's limit on its transactions is for what it does itself.
+$node->safe_psql('postgres', <<'SQL');
+    CREATE ROLE hasty LOGIN;
+    ALTER ROLE hasty SET transaction_timeout = '200 ms';
+    GRANT ALL ON SCHEMA main TO hasty;
+    CREATE TABLE main.slow (k int) PARTITION BY RANGE (k);
+    CREATE TABLE main.slow_1 PARTITION OF main.slow FOR VALUES FROM (0) TO (10);
+    ALTER TABLE main.slow OWNER TO hasty;
+    ALTER TABLE main.slow_1 OWNER TO hasty;
+SQL
+my ($job) = $node->safe_psql('postgres', q{SELECT backfill_start('main.slow', 'SELECT 1 AS k FROM pg_sleep(0.5)')},
+    connstr => $node->connstr('postgres') . ' user=hasty') =~ /(\d+)/;
+is(wait_job($node, $job), 'done', 'transaction_timeout of the role')
+    or diag($node->safe_psql('postgres', "SELECT error FROM backfill_progress WHERE job = $job"));
+$node->safe_psql('postgres', 'SELECT backfill_purge(job) FROM backfill_status');
 check_clean($node, 'all of it');
 
 $node->stop;
