@@ -21,6 +21,7 @@ my @kinds = (
     },
     {
         title => 'a condition, in a parallel query',
+        parallel => 1,
         before => 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0',
         alter => q{min_free_disk => '99%'},
         reason => 'free disk',
@@ -45,6 +46,7 @@ SQL
 for my $n (0 .. $#kinds) {
     my $kind = $kinds[$n];
     await_worker($node, $kind->{job}, q{query LIKE '%loading%'});
+    await($node, 'SELECT count(*) > 0 FROM pg_stat_activity WHERE leader_pid = ' . worker_pid($node, $kind->{job}, 1)) if $kind->{parallel};
     if ($kind->{alter}) {
         $node->safe_psql('postgres', "SELECT backfill_alter($kind->{job}, $kind->{alter})");
         await_partition($node, $kind->{job}, 1, "waiting_on LIKE '$kind->{reason}%'");
