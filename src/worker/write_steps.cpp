@@ -21,6 +21,8 @@ using Clock = std::chrono::steady_clock;
 // Tries of a swap while writers are held, and the pause between them.
 constexpr int kHeldTries = 5;
 constexpr job::Milliseconds kHeldPause{100};
+// For a moment without a reader in the way, before writers are held.
+constexpr job::Milliseconds kHeldMoment{1000};
 
 std::vector<engine::TableLock> guard_locks(Oid partition) {
     return {{partition, engine::LockMode::share_row_exclusive}};
@@ -185,22 +187,34 @@ bool holds_writers(const job::Job &job, const job::Partition &partition) {
 
 namespace {
 
+enum class Hold { held, locked_out, gone };
+
+// Holds writers; not for a build that, as things are, could not be swapped: a reader who
+// stays would be in its way. `locks` are those that others have.
+Hold hold_writers(const job::Job &job, const job::Partition &partition, std::vector<engine::TableLock> &locks) {
+    const pg::PinnedSettings pinned;
+    const auto leaf = same_leaf(job, partition);
+    if (!leaf)
+        return Hold::gone;
+    locks = method_of(job).tables_to_lock(*leaf, partition.shadow);
+    if (!engine::wait_for_moment(locks, job.lock_timeout, kHeldMoment))
+        return Hold::locked_out;
+    locks = method_of(job).locks_against_writers(*leaf);
+    return engine::lock_politely(locks, job.lock_timeout) ? Hold::held : Hold::locked_out;
+}
+
 StepOutcome build_and_swap(const job::Job &job, job::Partition &partition, Pacer &pacer) {
     const auto asked = Clock::now();
     pg::Transaction transaction;
     pg::execute("SET LOCAL synchronous_commit = local");
     std::vector<engine::TableLock> locks;
-    {
-        const pg::PinnedSettings pinned;
-        if (const auto leaf = same_leaf(job, partition))
-            locks = method_of(job).locks_against_writers(*leaf);
-    }
-    if (locks.empty()) {
+    const Hold hold = hold_writers(job, partition, locks);
+    if (hold == Hold::gone) {
         skip(job, partition, kGone);
         transaction.commit();
         return StepOutcome::skipped;
     }
-    if (!engine::lock_politely(locks, job.lock_timeout)) {
+    if (hold == Hold::locked_out) {
         transaction.abort();
         return postpone(job, partition, Clock::now() - asked, locks);
     }

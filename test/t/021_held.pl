@@ -125,15 +125,29 @@ sub begin_waiting {
     make_table();
     my $before = fingerprint($node, 't_1');
     my $reader = session($node);
+    my $pid = $reader->query_safe('SELECT pg_backend_pid()');
+    my $job = start_held(q{, partitions => '{t_1}', swap_patience => '0.5 s'});
     $reader->query_safe('BEGIN; SELECT count(*) FROM t');
-    my $job = start_job($node, qq{'t', 'raw', $options, partitions => '{t_1}'});
-    is(wait_job($node, $job), 'failed', "$title: writers are not held for ever");
-    is($node->safe_psql('postgres', "SELECT state, rebuilds, sqlstate FROM backfill_progress WHERE job = $job"), 'failed|3|55P03',
-        "$title: the partition fails");
+    open_gate($holder, 1);
+    await_partition($node, $job, 1, "state IN ('pending', 'failed') AND rebuilds = 1");
+    is($node->safe_psql('postgres', q{SET lock_timeout = '1 s'; UPDATE t SET v = v WHERE k = 0 RETURNING k}), '0',
+        "$title: writers are let go, and not held again for nothing");
+    is(wait_job($node, $job), 'failed', "$title: the job fails");
+    is($node->safe_psql('postgres', "SELECT state, rebuilds, sqlstate FROM backfill_progress WHERE job = $job"), 'failed|1|55P03',
+        "$title: so does the partition, built once");
     like($node->safe_psql('postgres', "SELECT error FROM backfill_progress WHERE job = $job"), qr/^could not lock partition "public.t_1"\n/,
         "$title: the error says why");
-    is(fingerprint($node, 't_1'), $before, "$title: the partition is untouched");
     $reader->query_safe('COMMIT');
+    is(fingerprint($node, 't_1'), $before, "$title: the partition is untouched");
+
+    $title = 'a reader who was there before';
+    $reader->query_safe('BEGIN; SELECT count(*) FROM t');
+    $job = start_job($node, qq{'t', 'SELECT k, v FROM raw', $options});
+    await_partition($node, $job, 1, "state = 'pending' AND waiting_on = 'lock (held by $pid)' AND swap_attempts > 2");
+    is($node->safe_psql('postgres', "SELECT attempts, rebuilds FROM backfill_progress WHERE job = $job AND ordinal = 1"), '0|0',
+        "$title: no writer is held for a build that could not be swapped");
+    $reader->query_safe('COMMIT');
+    is(wait_job($node, $job), 'done', "$title: the job is done once he has gone");
     $reader->quit;
     check_clean($node, $title);
 }
