@@ -72,6 +72,7 @@ for my $round (1 .. 2 * ($ENV{BACKFILL_ROUNDS} // 1)) {
     my $clients = IPC::Run::start(
         [ 'pgbench', '-n', '-T', '600', '-c', '4', '-R', '100', '-f', "$writes\@3", '-f', "$reads\@1", '-h', $node->host, '-p', $node->port, 'postgres' ],
         '>', \$out, '2>', \$err);
+    await($node, "SELECT count(*) = 4 FROM pg_stat_activity WHERE application_name = 'pgbench'");
     my $arguments = "'t', 'SELECT k, v FROM t, (SELECT pg_sleep(0.02) OFFSET 0) AS s', swap => '$method', swap_patience => '0', lock_timeout => '10 ms',"
         . ' delay => \'0\', keep_old => false';
     my $job = start_job($node, $arguments);
