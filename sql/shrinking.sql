@@ -106,6 +106,27 @@ SELECT backfill_wait(:job, '60 s');
 CALL show(:job);
 SELECT backfill_cancel(:job);
 SELECT backfill_wait(:job, '60 s');
+-- more pages than are counted at one time, of which the first ones are empty; no further than it matters
+CREATE TABLE large (k int, v text) PARTITION BY RANGE (k);
+CREATE TABLE large_1 PARTITION OF large FOR VALUES FROM (0) TO (100000) WITH (fillfactor = 10, autovacuum_enabled = false);
+INSERT INTO large SELECT g, repeat('x', 700) FROM generate_series(0, 9999) AS g;
+SELECT pg_relation_size('large_1') / current_setting('block_size')::int > 2 * 2048 AS pieces;
+DELETE FROM large WHERE k < 5000;
+SELECT backfill_start('large', 'SELECT k, v FROM large WHERE k < 7499', max_attempts => 1, delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+CALL show(:job);
+SELECT backfill_cancel(:job);
+SELECT backfill_wait(:job, '60 s');
+SELECT backfill_start('large', 'SELECT k, v FROM large WHERE k < 7500', delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+CALL show(:job);
+TRUNCATE large;
+INSERT INTO large SELECT g, 'x' FROM generate_series(0, 29999) AS g;
+SELECT backfill_start('large', 'SELECT k, v FROM large WHERE k < 0', max_attempts => 1, delay => '0') AS job \gset
+SELECT backfill_wait(:job, '60 s');
+CALL show(:job);
+SELECT backfill_cancel(:job);
+SELECT backfill_wait(:job, '60 s');
 -- an empty partition may stay empty
 TRUNCATE t;
 CALL rebuild('SELECT k, ''none''::text AS v FROM t', 'attach', 'rebuild');

@@ -1,11 +1,13 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "access/heapam.h"
 #include "access/relation.h"
-#include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "optimizer/plancat.h"
+#include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 }
@@ -17,8 +19,8 @@ namespace partbackfill::engine {
 
 namespace {
 
-// A rebuild with fewer than one row in so many of the live partition's shrinks it.
-constexpr std::int64_t kShrinking = 2;
+// 16 MB: the lock is held for a moment only, also when they come from a disk.
+constexpr BlockNumber kBlocksPerPiece = 2048;
 
 // Up to this share of the limit the estimate is believed; beyond it, or when the table was
 // never analyzed or vacuumed, rows are counted.
@@ -54,29 +56,60 @@ bool estimate_is_founded(Oid table) {
 
 } // namespace
 
-std::int64_t count_rows(Oid table) {
-    return pg::guard([&] {
-        Relation relation = table_open(table, NoLock);
-        TupleTableSlot *slot = table_slot_create(relation, nullptr);
-        TableScanDesc scan = table_beginscan(relation, GetActiveSnapshot(), 0, nullptr);
-        std::int64_t rows = 0;
-        while (table_scan_getnextslot(scan, ForwardScanDirection, slot)) {
-            CHECK_FOR_INTERRUPTS();
-            rows++;
-        }
-        table_endscan(scan);
-        ExecDropSingleTupleTableSlot(slot);
-        table_close(relation, NoLock);
-        return rows;
-    });
+bool may_shrink(Oid live, std::int64_t rebuilt) {
+    const auto limit = static_cast<double>(kShrinking * rebuilt);
+    return rebuilt == 0 || !estimate_is_founded(live) || static_cast<double>(estimated_rows(live)) > kClearly * limit;
 }
 
-std::optional<std::int64_t> rows_before_shrinking(Oid live, std::int64_t rebuilt) {
-    const auto limit = static_cast<double>(kShrinking * rebuilt);
-    if (rebuilt > 0 && estimate_is_founded(live) && static_cast<double>(estimated_rows(live)) <= kClearly * limit)
-        return std::nullopt;
-    const std::int64_t rows = count_rows(live);
-    return rows > kShrinking * rebuilt ? std::optional(rows) : std::nullopt;
+namespace {
+
+// Other access methods than the heap know no pieces. Null at the end of the table.
+TableScanDesc begin_piece(Relation relation, RowCount *count) {
+    if (relation->rd_rel->relam != HEAP_TABLE_AM_OID) {
+        count->over = true;
+        return table_beginscan_strat(relation, GetActiveSnapshot(), 0, nullptr, true, false);
+    }
+    const BlockNumber blocks = RelationGetNumberOfBlocks(relation);
+    if (count->block >= blocks) {
+        count->over = true;
+        return nullptr;
+    }
+    TableScanDesc scan = table_beginscan_strat(relation, GetActiveSnapshot(), 0, nullptr, true, false);
+    const BlockNumber piece = Min(kBlocksPerPiece, blocks - count->block);
+    heap_setscanlimits(scan, count->block, piece);
+    count->block += piece;
+    count->over = count->block >= blocks;
+    return scan;
+}
+
+void count_on(Relation relation, std::int64_t limit, RowCount *count) {
+    if (count->file != relation->rd_rel->relfilenode)
+        *count = RowCount{0, false, 0, relation->rd_rel->relfilenode};
+    TableScanDesc scan = begin_piece(relation, count);
+    if (scan == nullptr)
+        return;
+    TupleTableSlot *slot = table_slot_create(relation, nullptr);
+    while (count->rows <= limit && table_scan_getnextslot(scan, ForwardScanDirection, slot)) {
+        count->rows++;
+        CHECK_FOR_INTERRUPTS();
+    }
+    ExecDropSingleTupleTableSlot(slot);
+    table_endscan(scan);
+    count->over = count->over || count->rows > limit;
+}
+
+} // namespace
+
+void count_piece(Oid table, std::int64_t limit, RowCount &count) {
+    pg::guard([&] {
+        Relation relation = try_relation_open(table, NoLock);
+        if (relation == nullptr) {
+            count.over = true;
+            return;
+        }
+        count_on(relation, limit, &count);
+        relation_close(relation, NoLock);
+    });
 }
 
 } // namespace partbackfill::engine

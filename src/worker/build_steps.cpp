@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <limits>
 
+#include <algorithm>
+#include <functional>
+
 #include <fmt/format.h>
 
 #include "partbackfill/engine/fingerprint.hpp"
@@ -41,7 +44,8 @@ void check_still_claimed(const job::Partition &partition) {
 // wait there, too. So it is asked each time whether a holder waits for this build,
 // which no one else would find; and who waits longer than kLongestHold for it, whatever
 // for, does not wait for the holder as well.
-void lock_to_finish(const job::Job &job, const job::Partition &partition, Pacer &pacer) {
+// `work` runs under the lock, which then stays if it returns true.
+void lock_live(const job::Job &job, const job::Partition &partition, Pacer &pacer, const std::function<bool()> &work) {
     constexpr std::chrono::milliseconds kBetweenTries{100};
     const pg::PinnedSettings pinned;
     const std::vector<engine::TableLock> locks{{partition.live, engine::LockMode::access_share}};
@@ -52,9 +56,9 @@ void lock_to_finish(const job::Job &job, const job::Partition &partition, Pacer 
     const auto had = [&] {
         pg::Subtransaction subtransaction; // gives back what it had of the locks
         const bool locked = engine::lock_politely(locks, job.lock_timeout);
-        if (locked)
-            subtransaction.commit();
         pacer.skip_lock_wait(Clock::now() - asked);
+        if (locked && work())
+            subtransaction.commit();
         return locked;
     };
     while (!had()) {
@@ -68,6 +72,34 @@ void lock_to_finish(const job::Job &job, const job::Partition &partition, Pacer 
         pg::sleep(kBetweenTries, pg::Wait::backoff);
     }
     show_waiting(pacer.waited(), "");
+}
+
+void lock_to_finish(const job::Job &job, const job::Partition &partition, Pacer &pacer) {
+    lock_live(job, partition, pacer, [] { return true; });
+}
+
+// The rows of the live partition, as far as it is worth counting, if its rebuild has none of
+// them or fewer than half as many; nullopt otherwise. Counted is where the estimate leaves it
+// open. The partition is locked for a moment at a time: who wants it exclusively, with readers
+// behind, waits for no more than a piece.
+std::optional<std::int64_t> rows_before_shrinking(const job::Job &job, const job::Partition &partition, Pacer &pacer,
+                                                  std::int64_t rebuilt, const std::function<void()> &between) {
+    const std::int64_t limit = engine::kShrinking * rebuilt;
+    engine::RowCount count;
+    bool is_open = false;
+    lock_live(job, partition, pacer, [&] {
+        is_open = engine::may_shrink(partition.live, rebuilt);
+        return false;
+    });
+    while (is_open && !count.over && !job.allow_shrink) {
+        reach("count", partition);
+        between();
+        lock_live(job, partition, pacer, [&] {
+            engine::count_piece(partition.live, std::max(limit, kCountedAnyway), count);
+            return false;
+        });
+    }
+    return count.rows > limit ? std::optional(count.rows) : std::nullopt;
 }
 
 // What follows once the rows and indexes are there.
@@ -283,8 +315,8 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
         engine::end_progress();
         settle();
         indexed = Clock::now();
+        figures.rows_before = rows_before_shrinking(job, partition, pacer, figures.rows, settle);
         lock_to_finish(job, partition, pacer);
-        figures.rows_before = engine::rows_before_shrinking(partition.live, figures.rows);
         if (paced)
             pacer.skip();
         finish_shadow(job, partition);

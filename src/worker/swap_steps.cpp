@@ -254,7 +254,9 @@ StepOutcome check_shrink_step(const job::Job &job, job::Partition &partition) {
     error.code = pg::sqlcode::kObjectNotInPrerequisiteState;
     error.message = fmt::format("partition \"{}\" would lose {} of its rows", partition.name,
                                 partition.rows == 0 ? "all" : "more than half");
-    error.detail = fmt::format("The source gives {} rows for it, the live partition has {}.", partition.rows, *partition.rows_before);
+    error.detail = fmt::format("The source gives {} rows for it, the live partition has {}{}.", partition.rows,
+                               *partition.rows_before > kCountedAnyway ? "more than " : "",
+                               *partition.rows_before > kCountedAnyway ? *partition.rows_before - 1 : *partition.rows_before);
     error.hint = fmt::format("If that is right, backfill_alter({0}, allow_shrink => true) and backfill_retry({0}) {1}.", job.id,
                              kept ? "swap what was built" : "build it again");
     record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0), Remains::kept);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "partbackfill/pg/error.hpp"
 
@@ -12,14 +11,24 @@ namespace partbackfill::engine {
 // rows. ACCESS SHARE on it, to the end of the transaction.
 std::int64_t estimated_rows(Oid table);
 
-// Rows that the active snapshot sees, by a scan of the table. No privilege is asked
-// for. The caller has a lock on the table.
-std::int64_t count_rows(Oid table);
+// A rebuild with fewer than one row in so many of the live partition's shrinks it.
+inline constexpr std::int64_t kShrinking = 2;
 
-// The rows of a live partition, if its rebuild has none of them or fewer than half as
-// many; nullopt otherwise. Counts only where the estimate leaves it open: where the
-// rebuild has no row, or fewer than the estimate makes likely. The caller has a lock
-// on the partition, and the build's snapshot is active.
-std::optional<std::int64_t> rows_before_shrinking(Oid live, std::int64_t rebuilt);
+// Whether the estimate leaves it open that a live partition would shrink to so many rows.
+// The caller has a lock on it.
+bool may_shrink(Oid live, std::int64_t rebuilt);
+
+struct RowCount {
+    std::int64_t rows = 0;
+    bool over = false;       // the end was reached, or the limit passed
+    std::uint32_t block = 0; // where the next piece begins
+    Oid file = kNoOid;       // in which that block is
+};
+
+// Counts on in the next 16 MB of the table, as the active snapshot sees them, until there
+// are more rows than `limit`. No privilege is asked for. The caller has a lock on it, and
+// may give that back between two pieces: a table that got another file meanwhile is counted
+// from its start, one that is gone has no more rows.
+void count_piece(Oid table, std::int64_t limit, RowCount &count);
 
 } // namespace partbackfill::engine

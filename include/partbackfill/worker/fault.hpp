@@ -4,6 +4,7 @@
 //   create    the shadow is made, not committed
 //   load      nothing is loaded yet
 //   index     an index is to be built
+//   count     a piece of the live partition is to be counted, which is not locked
 //   analyze   the indexes are there
 //   built     everything is built, not committed
 //   ready     it is committed

@@ -2,6 +2,8 @@
 // or a few, of its own; a worker that dies loses at most the step it was in.
 #pragma once
 
+#include <cstdint>
+
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/job.hpp"
 #include "partbackfill/worker/pace.hpp"
@@ -79,6 +81,9 @@ void record_failure(const job::Job &job, job::Partition &partition, core::Partit
 // Marks a failed attempt, drops its shadow, and decides whether another follows.
 void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                   job::Milliseconds pause);
+
+// So far the rows of a partition that would shrink are counted, for the error.
+inline constexpr std::int64_t kCountedAnyway = 10000;
 
 // How often a partition is built again because it was written to.
 inline constexpr int kMostRebuilds = 3;
