@@ -6,7 +6,6 @@ use strict;
 use warnings;
 
 use Backfill;
-use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes 'usleep';
@@ -68,11 +67,7 @@ for my $round (1 .. 2 * ($ENV{BACKFILL_ROUNDS} // 1)) {
     my $method = $round % 2 ? 'attach' : 'storage';
     my $title = "round $round, $method";
     $node->safe_psql('postgres', 'TRUNCATE tally; INSERT INTO tally SELECT k, v FROM t');
-    my ($out, $err) = ('', '');
-    my $clients = IPC::Run::start(
-        [ 'pgbench', '-n', '-T', '600', '-c', '4', '-R', '100', '-f', "$writes\@3", '-f', "$reads\@1", '-h', $node->host, '-p', $node->port, 'postgres' ],
-        '>', \$out, '2>', \$err);
-    await($node, "SELECT count(*) = 4 FROM pg_stat_activity WHERE application_name = 'pgbench'");
+    my $clients = start_clients($node, 4, '-R', '100', '-f', "$writes\@3", '-f', "$reads\@1");
     my $arguments = "'t', 'SELECT k, v FROM t, (SELECT pg_sleep(0.02) OFFSET 0) AS s', swap => '$method', swap_patience => '0', lock_timeout => '10 ms',"
         . ' delay => \'0\', keep_old => false';
     my $job = start_job($node, $arguments);
@@ -91,10 +86,7 @@ for my $round (1 .. 2 * ($ENV{BACKFILL_ROUNDS} // 1)) {
             $job = start_job($node, $arguments);
         }
     }
-    $clients->signal('INT');
-    $clients->finish;
-    unlike($err, qr/ERROR|aborted/, "$title: no statement fails");
-    await($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'");
+    unlike(stop_clients($clients), qr/ERROR|aborted/, "$title: no statement fails");
     if (wait_job($node, $job) eq 'failed') {
         $node->safe_psql('postgres', "SELECT backfill_alter($job, swap_patience => '30 s'), backfill_retry($job)");
     }

@@ -9,7 +9,6 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use Backfill;
-use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -70,11 +69,8 @@ for my $round (0 .. $#kinds + ($ENV{BACKFILL_ROUNDS} // 0)) {
     my ($method, $on_write) = @{ $kinds[$round % @kinds] };
     my $title = "$method, $on_write" . ($round < @kinds ? '' : ", round $round");
     my ($build, $workers) = $round < @kinds ? (0.1, 1) : (rand 0.2, 1 + int rand 3);
-    my ($out, $err) = ('', '');
     $node->safe_psql('postgres', 'TRUNCATE message, event; CREATE INDEX IF NOT EXISTS event_id ON event (id)');
-    my $bench = IPC::Run::start(
-        [ 'pgbench', '-n', '-T', '600', '-c', '4', '-R', '60', '-f', $client, '-h', $node->host, '-p', $node->port, 'postgres' ],
-        '>', \$out, '2>', \$err);
+    my $clients = start_clients($node, 4, '-R', '60', '-f', $client);
     await($node, "SELECT count(DISTINCT queue) = $queues FROM event WHERE what = 'consumed'");
     # It takes long enough to be written to.
     my $job = start_job($node, qq{'message', \$\$SELECT m.* FROM message AS m, (SELECT pg_sleep($build) OFFSET 0) AS s\$\$, workers => $workers,
@@ -82,10 +78,7 @@ for my $round (0 .. $#kinds + ($ENV{BACKFILL_ROUNDS} // 0)) {
     is(wait_job($node, $job), 'done', "$title: the job is done");
     is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT state || coalesce(error, ''), E'\\n') FROM backfill_progress WHERE job = $job"),
         'done', "$title: so is every partition");
-    $bench->signal('INT');
-    $bench->finish;
-    unlike($err, qr/ERROR|aborted/, "$title: no statement fails");
-    await($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'");
+    unlike(stop_clients($clients), qr/ERROR|aborted/, "$title: no statement fails");
     is($node->safe_psql('postgres', $wrong), '', "$title: every message is consumed once and none lost");
     check_clean($node, $title);
 }

@@ -9,6 +9,7 @@ use warnings;
 
 use Carp;
 use Exporter 'import';
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -17,6 +18,7 @@ use Time::HiRes 'usleep';
 our @EXPORT = qw(
     new_node session start_job wait_job cancel_job states await await_partition await_worker await_at_gate worker_pid
     close_gate open_gate kill_worker kill_postmaster fingerprint leftovers check_clean error_of same_text
+    start_clients stop_clients
 );
 
 # new_node($name, allows_streaming => ..., settings => [ 'name = value', ... ]): a running cluster with the extension.
@@ -74,6 +76,29 @@ sub session {
     my $session = $node->background_psql('postgres', on_error_stop => 0);
     $session->set_query_timer_restart(); # the limit is for a statement, not for the session
     return $session;
+}
+
+# pgbench with those arguments, once its sessions are there; ended by stop_clients(), which returns what it complained of
+# when all of its sessions have gone.
+sub start_clients {
+    my ($node, $clients, @arguments) = @_;
+    my %running = (node => $node, out => '', err => '');
+    {
+        local $ENV{PGAPPNAME} = 'pgbench';
+        $running{run} = IPC::Run::start(
+            [ 'pgbench', '-n', '-T', '600', '-c', $clients, @arguments, '-h', $node->host, '-p', $node->port, 'postgres' ],
+            '>', \$running{out}, '2>', \$running{err});
+    }
+    await($node, "SELECT count(*) = $clients FROM pg_stat_activity WHERE application_name = 'pgbench'");
+    return \%running;
+}
+
+sub stop_clients {
+    my ($clients) = @_;
+    $clients->{run}->signal('INT');
+    $clients->{run}->finish;
+    await($clients->{node}, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'pgbench'");
+    return $clients->{err};
 }
 
 # start_job($node, $arguments, $before): the job's number. The statements $before run in the session that starts it.
