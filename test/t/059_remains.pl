@@ -2,7 +2,7 @@
 # own, tables, partitions and schemas with new names, a DEFAULT that is detached, dropped, made anew or rebuilt, trees
 # below trees, cancels and crashes. And nothing goes that only has a name like ours.
 #
-# PARTBACKFILL_ROUNDS: how many rounds of all that, by either method; a few at random otherwise. PARTBACKFILL_SEED.
+# BACKFILL_ROUNDS: how many rounds of all that, by either method; a few at random otherwise. PARTBACKFILL_SEED.
 use strict;
 use warnings;
 
@@ -65,7 +65,7 @@ my @deeds = (
 my $reader = session($node);
 my $seed = $ENV{PARTBACKFILL_SEED} // time;
 srand $seed;
-my $rounds = $ENV{PARTBACKFILL_ROUNDS};
+my $rounds = $ENV{BACKFILL_ROUNDS};
 my @bad;
 for my $round (1 .. $rounds // 1) {
     for my $method (qw(attach storage)) {
