@@ -2,6 +2,7 @@
 
 extern "C" {
 #include "access/twophase.h"
+#include "access/xact.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -182,6 +183,19 @@ bool have_one(Oid table) {
     });
 }
 
+// Whether a session waits for a row that this transaction has locked: it may be about to
+// pause or cancel the job, and must not wait for as long as others keep their locks.
+bool row_is_waited_for() {
+    return pg::guard([] {
+        const TransactionId own = GetCurrentTransactionIdIfAny();
+        if (!TransactionIdIsValid(own))
+            return false;
+        LOCKTAG tag;
+        SET_LOCKTAG_TRANSACTION(tag, own);
+        return LockHasWaiters(&tag, ExclusiveLock, false);
+    });
+}
+
 // Asks again and again without standing in the queue. The server cancels at once
 // whoever asks for a lock that he cannot have because of ours, while we wait for
 // one that he has on the same table: with a lock on it we must not wait. When
@@ -192,7 +206,7 @@ bool poll_until(Oid table, LOCKMODE mode, Clock::time_point deadline) {
         add_holders(table, mode, holders);
         if (holders.empty() && stand(table, mode, kPoll) == Stand::granted)
             return true;
-        if (Clock::now() >= deadline || (polls % kPollsPerLook == 0 && holder_waits_for_us(table, mode)))
+        if (Clock::now() >= deadline || row_is_waited_for() || (polls % kPollsPerLook == 0 && holder_waits_for_us(table, mode)))
             return false;
         pg::sleep(kPoll, pg::Wait::backoff);
     }
@@ -206,7 +220,7 @@ bool lock_until(Oid table, LOCKMODE mode, Clock::time_point deadline) {
         return true;
     for (;;) {
         const auto left = std::chrono::duration_cast<Milliseconds>(deadline - Clock::now());
-        if (left <= Milliseconds::zero() || holder_waits_for_us(table, mode))
+        if (left <= Milliseconds::zero() || row_is_waited_for() || holder_waits_for_us(table, mode))
             return false;
         const Stand result = stand(table, mode, std::min(left, longest_stand()));
         if (result != Stand::too_long)
@@ -296,7 +310,7 @@ bool none_is_older(const std::vector<TableLock> &locks, Milliseconds limit) {
 bool wait_for_moment(const std::vector<TableLock> &locks, Milliseconds limit, Milliseconds patience) {
     const auto end = Clock::now() + patience;
     while (!worth_queueing(locks, limit)) {
-        if (Clock::now() >= end)
+        if (Clock::now() >= end || row_is_waited_for())
             return false;
         pg::sleep(kBetweenLooks, pg::Wait::backoff);
     }
