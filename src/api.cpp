@@ -78,7 +78,7 @@ job::Options read_options(const pg::Arguments &arguments) {
 void check_may_log_in() {
     if (!pg::needs_login_role())
         return;
-    if (!pg::query_row("SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE oid = $1", {pg::current_role()}).boolean(0))
+    if (!pg::query_row("SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1", {pg::current_role()}).boolean(0))
         pg::raise(pg::sqlcode::kInsufficientPrivilege,
                   fmt::format("role \"{}\" cannot log in", pg::role_name(pg::current_role())),
                   "The job's workers connect as the role that starts it.",

@@ -232,7 +232,7 @@ void select_by_list(Target &target, const std::vector<Oid> &partitions) {
 }
 
 void check_partitioned(Oid target) {
-    const pg::Result found = pg::query("SELECT relkind, relname FROM pg_catalog.pg_class WHERE oid = $1", {target});
+    const pg::Result found = pg::query("SELECT relkind, relname FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1", {target});
     if (found.empty())
         pg::raise(pg::sqlcode::kUndefinedTable, "relation with OID " + std::to_string(target) + " does not exist");
     if (found.rows.front().text(0) != "p")

@@ -73,7 +73,7 @@ bool is_part_of(const Target &target, Oid relation) {
 
 void check_readable_kind(Oid relation) {
     const pg::Row row =
-        pg::query_row("SELECT relkind::text, relname FROM pg_catalog.pg_class WHERE oid = $1", {relation});
+        pg::query_row("SELECT relkind::text, relname FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1", {relation});
     if (std::string("rpvmf").find(row.text(0)) == std::string::npos)
         pg::raise(pg::sqlcode::kWrongObjectType, "source \"" + row.text(1) + "\" cannot be read as a table",
                   "", "Name a table or a view, or give a query.");

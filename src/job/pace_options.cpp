@@ -57,7 +57,7 @@ std::optional<std::string> checked_throttle_query(const std::optional<std::strin
                   "The throttle_query locks rows with FOR UPDATE or FOR SHARE.");
     const bool usable =
         parsed.columns.size() == 1 &&
-        pg::query_row("SELECT typcategory IN ('B', 'N') FROM pg_catalog.pg_type WHERE oid = $1", {parsed.columns[0].type})
+        pg::query_row("SELECT typcategory::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['B', 'N']) FROM pg_catalog.pg_type WHERE oid OPERATOR(pg_catalog.=) $1", {parsed.columns[0].type})
             .boolean(0);
     if (!usable)
         pg::raise(pg::sqlcode::kDatatypeMismatch, "throttle_query must give one column, boolean or numeric",
