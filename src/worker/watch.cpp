@@ -17,9 +17,10 @@ using Milliseconds = std::chrono::milliseconds;
 constexpr Milliseconds kBetweenLooks{4};
 // To ask how old transactions are takes a query.
 constexpr int kLooksPerQuestion = 10;
-// Between tries that fail one after the other, though nobody had been in the way.
-constexpr Milliseconds kShortestPause{4};
-constexpr int kMostDoublings = 8;
+// Between tries that fail one after the other, though nobody had been in the way: others
+// felt them, and what kept them from success is not to be seen, such as an open GRANT.
+constexpr Milliseconds kShortestPause{50};
+constexpr int kMostDoublings = 5;
 // Of the partitions that wait, the first are watched.
 constexpr int kMost = 100;
 
@@ -45,7 +46,7 @@ void Watch::note(const job::Job &job, const job::Partition &partition, Tried tri
     Waiting &waiting = waiting_[partition.ordinal];
     waiting.locks = locks_to_swap(job, partition);
     waiting.tries = tried == Tried::as_watched ? waiting.tries + 1 : 0;
-    waiting.again = Clock::now() + kShortestPause * (1 << std::min(waiting.tries, kMostDoublings));
+    waiting.again = Clock::now() + (waiting.tries > 0 ? kShortestPause * (1 << std::min(waiting.tries, kMostDoublings)) : Milliseconds(0));
 }
 
 void Watch::forget(int ordinal) { waiting_.erase(ordinal); }
