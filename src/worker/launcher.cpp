@@ -85,7 +85,7 @@ bool start_lacking(const job::Job &job) {
     const int wanted = core::rests(job.state) ? 1 : job.workers;
     if (alive < wanted)
         log_line(fmt::format("backfill job {} goes on", job.id));
-    while (alive < wanted && try_register_resumed(job))
+    while (alive < wanted && try_register_resumed(job, alive))
         alive++;
     transaction.commit();
     return alive > 0;

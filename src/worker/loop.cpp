@@ -29,8 +29,6 @@ using job::Partition;
 // since a job ends only when its last worker has seen that nothing is left.
 constexpr Milliseconds kShortestIdle{25};
 constexpr Milliseconds kLongestIdle{500};
-// Between the first claims of a job's workers.
-constexpr Milliseconds kBetweenWorkers{500};
 // Between looks at a job's settings in the pause between partitions.
 constexpr Milliseconds kLook{1000};
 // For a place among the workers of its job.
@@ -85,7 +83,6 @@ public:
         place_ = 0;
     }
     void lost() { place_ = 0; }
-    int number() const noexcept { return place_; }
     // Whether the job still wants so many workers; takes a lower place if it can.
     bool is_wanted(const Job &job) { return (place_ != 0 && place_ <= job.workers) || find(job); }
 
@@ -220,15 +217,6 @@ std::optional<Partition> idle(const Job &job, Watch &watch, Milliseconds time) {
     return claimed;
 }
 
-// Workers beyond the second come in one after the other: a job of many small partitions is
-// over before as many of them have warmed their caches as it asks for.
-void come_in(std::int64_t id, int place) {
-    using Clock = std::chrono::steady_clock;
-    const auto begins = Clock::now() + kBetweenWorkers * std::max(0, place - 2);
-    while (Clock::now() < begins && work_is_left(id))
-        pg::wait_latch(kShortestIdle * 2, pg::Wait::idle);
-}
-
 enum class Turn { worked, idle, over };
 
 Turn take_turn(std::int64_t id, Place &place, Pacer &pacer, Watch &watch, Milliseconds idle_time) {
@@ -325,8 +313,6 @@ void run_job(std::int64_t id) {
             pg::forget_cancel();
             if (!joined && !join_in_time(id, place))
                 return;
-            if (!joined)
-                come_in(id, place.number());
             joined = true;
             show_idle(id);
             const Turn turn = take_turn(id, place, pacer, watch, idle_time);

@@ -8,11 +8,16 @@ extern "C" {
 #include "utils/guc.h"
 }
 
+#include <algorithm>
+#include <chrono>
+
+#include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/loop.hpp"
 #include "partbackfill/worker/registration.hpp"
@@ -25,6 +30,9 @@ PGDLLEXPORT void partbackfill_worker_main(Datum argument);
 namespace partbackfill::worker {
 
 namespace {
+
+constexpr std::chrono::milliseconds kBetweenWorkers{500};
+constexpr std::chrono::milliseconds kBetweenLooks{50};
 
 bool job_exists(std::int64_t id) {
     pg::Transaction transaction;
@@ -44,11 +52,28 @@ void await_starter(const Assignment &assignment) {
     transaction.commit();
 }
 
+// Workers beyond the second come in one after the other: a job of many small partitions is
+// over before as many of them have warmed their caches as it asks for. None waits once
+// the first ones, which had their time to begin, have left.
+void come_in(const Assignment &assignment) {
+    using Clock = std::chrono::steady_clock;
+    const auto now = Clock::now();
+    const auto begin = now + kBetweenWorkers * std::max(0, assignment.earlier - 1);
+    while (Clock::now() < begin) {
+        pg::wait_latch(kBetweenLooks, pg::Wait::idle);
+        if (Clock::now() < now + kBetweenWorkers || !engine::try_end_job(assignment.job))
+            continue;
+        engine::release_end_job(assignment.job);
+        return;
+    }
+}
+
 void run(const Assignment &assignment) {
     override_session();
     // Whatever becomes of that transaction, the visible row decides: after a restart
     // its number means nothing any more.
     await_starter(assignment);
+    come_in(assignment);
     if (!job_exists(assignment.job))
         return;
     renew_session(assignment.job);

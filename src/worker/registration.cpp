@@ -47,23 +47,25 @@ bool try_register(const Assignment &assignment) {
 
 } // namespace
 
-bool try_register_worker(std::int64_t job, Oid role) {
+bool try_register_worker(std::int64_t job, Oid role, int earlier) {
     pg::refuse_to_prepare();
-    return try_register({MyDatabaseId, role, job, pg::current_xid()});
+    return try_register({MyDatabaseId, role, job, pg::current_xid(), earlier});
 }
 
-bool try_register_resumed(const job::Job &job) { return try_register({MyDatabaseId, job.owner, job.id, 0}); }
+bool try_register_resumed(const job::Job &job, int earlier) {
+    return try_register({MyDatabaseId, job.owner, job.id, 0, earlier});
+}
 
 void register_workers(const job::Job &job, int count) {
     for (int i = 0; i < count; i++)
-        if (!try_register_worker(job.id, job.owner))
+        if (!try_register_worker(job.id, job.owner, i))
             pg::raise(pg::sqlcode::kConfigurationLimit, "no free background worker slot",
                       "Each worker of a job takes one of max_worker_processes.",
                       "Ask for fewer workers, or increase max_worker_processes.");
 }
 
 void register_tidier(const job::Job &job) {
-    if (try_register_worker(job.id, pg::current_role()))
+    if (try_register_worker(job.id, pg::current_role(), 0))
         return;
     const std::string hint = fmt::format("Call backfill_resume({}) when one is free.", job.id);
     pg::guard([&] {

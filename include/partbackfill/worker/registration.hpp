@@ -14,11 +14,13 @@ struct Assignment {
     Oid role; // as which it connects
     std::int64_t job;
     std::uint32_t starter; // transaction that must have ended first; 0 for none
+    int earlier; // how many are started before it for the job
 };
 
 // Registers a background worker for a job; it starts at once and waits for the
-// calling transaction to end. False when the server has no free worker slot.
-bool try_register_worker(std::int64_t job, Oid role);
+// calling transaction to end. `earlier` were started at the same time. False when the
+// server has no free worker slot.
+bool try_register_worker(std::int64_t job, Oid role, int earlier);
 // The same so many times, as the job's owner; raises when there is no free slot.
 void register_workers(const job::Job &job, int count);
 // For what is to be tidied up, as the current role, since the job's owner may be
@@ -27,7 +29,7 @@ void register_tidier(const job::Job &job);
 
 // As try_register_worker, by the launcher, which has nothing to commit: the worker
 // does not wait for it.
-bool try_register_resumed(const job::Job &job);
+bool try_register_resumed(const job::Job &job, int earlier);
 
 // In the library's initialization by the postmaster: the launcher.
 void register_launcher();
