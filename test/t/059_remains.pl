@@ -94,14 +94,14 @@ for my $round (1 .. $rounds // 1) {
                     $deed_first = 0;
                 }
             }
-            $node->safe_psql('postgres', "SELECT backfill_cancel($_)") for $end eq 'cancel' ? @jobs : ();
-            $node->safe_psql('postgres', "SELECT backfill_pause($_)") for $end eq 'pause' ? @jobs : ();
+            # A job that ends at the same moment refuses that.
+            $node->psql('postgres', "SELECT backfill_$end($_)") for $end =~ /cancel|pause/ ? @jobs : ();
             $reader->query_safe('COMMIT') if $deed_first;
             for my $job (@jobs) {
                 my $state = wait_job($node, $job);
                 if ($state !~ /^(done|canceled)$/) {
                     push @bad, "$method, $deed, $end: job $job is running" if $state eq 'running';
-                    $node->safe_psql('postgres', "SELECT backfill_cancel($job)");
+                    $node->psql('postgres', "SELECT backfill_cancel($job)");
                     wait_job($node, $job);
                 }
             }
