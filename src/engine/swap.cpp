@@ -90,8 +90,8 @@ std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest 
     return std::nullopt;
 }
 
-// Locks; false when the locks were not had, or are not worth to be had.
-bool lock_for_swap(const SwapRequest &request, SwapResult &result) {
+// False when the locks were not had, or are not worth to be had.
+bool take_locks(const SwapRequest &request, SwapResult &result) {
     const auto asked = Clock::now();
     bool locked = wait_for_moment(result.locks, request.lock_timeout, request.moment);
     // Only then the writes: what could not be swapped anyway is not built again for
@@ -131,7 +131,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     if (met && *met != SwapOutcome::locked_out)
         return stop(*met);
     result.locks = method.tables_to_lock(*before, request.shadow);
-    if (met || !lock_for_swap(request, result))
+    if (met || !take_locks(request, result))
         return result;
     // Whatever was true before the locks may have changed while they were waited for.
     const auto leaf = find_leaf(request.live, request.target);

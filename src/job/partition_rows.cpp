@@ -10,6 +10,10 @@ using namespace std::string_literals;
 
 namespace {
 
+constexpr const char *kDue = "(c.not_before IS NULL OR c.not_before <= clock_timestamp()) AND ";
+// Built, tried, and in nobody's hands; one of whose tries workers died keeps its pause.
+constexpr const char *kWaitsForSwap = "c.state = 'ready' AND c.worker_pid IS NULL AND c.orphaned = 0";
+
 Partition partition_of(const pg::Row &row) {
     Partition partition;
     partition.job = row.integer(0);
@@ -53,9 +57,9 @@ bool ControlTables::keep_running(std::int64_t job) {
 std::vector<Partition> ControlTables::candidates(const Job &job, const std::string &condition, const pg::Params &more_params) {
     // By attach a build whose source reads the target would itself hold up a swap that
     // waits: none begins while there is one, unless builds are over before one would be
-    // missed; then several are swapped in one pause of those who read. A build that keeps writers out would
-    // wait for another. One that may have crashed the server is built alone: others
-    // would lose an attempt each time that it does.
+    // missed; then several are swapped in one pause of those who read. A build that
+    // keeps writers out would wait for another. One that may have crashed the server is
+    // built alone: others would lose an attempt each time that it does.
     pg::Params params{job.id, core::sources(core::PartitionEvent::claim), job.owner};
     params.insert(params.end(), more_params.begin(), more_params.end());
     const pg::Result result = run(R"SQL(
@@ -93,14 +97,6 @@ std::optional<Partition> ControlTables::candidate(const Job &job, const std::str
     const std::vector<Partition> found = candidates(job, condition, more_params);
     return found.empty() ? std::nullopt : std::optional(found.front());
 }
-
-namespace {
-
-constexpr const char *kDue = "(c.not_before IS NULL OR c.not_before <= clock_timestamp()) AND ";
-// Built, tried, and in nobody's hands; one of whose tries workers died keeps its pause.
-constexpr const char *kWaitsForSwap = "c.state = 'ready' AND c.worker_pid IS NULL AND c.orphaned = 0";
-
-} // namespace
 
 std::optional<Partition> ControlTables::next_candidate(const Job &job, const std::vector<int> &passed) {
     std::vector<std::string> ordinals;

@@ -1,10 +1,8 @@
 #include "partbackfill/worker/steps.hpp"
 
 #include <algorithm>
-#include <limits>
-
-#include <algorithm>
 #include <functional>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -180,12 +178,14 @@ engine::LoadRequest load_request_in_time(const job::Job &job, const job::Partiti
 }
 
 // What functions and views lock in the midst of a build is known to nobody beforehand:
-// the build stands in a queue then, and gives up when swap_patience is over.
+// the build stands in a queue then, and gives up when swap_patience is over; after
+// kLongestHold when writers wait for it meanwhile.
 class PatientWaits : public pg::SettingsScope {
 public:
-    explicit PatientWaits(const job::Job &job) {
+    PatientWaits(const job::Job &job, bool paced) {
         constexpr std::int64_t kLongest = std::numeric_limits<int>::max(); // of the setting
-        const std::int64_t limit = std::max(job.swap_patience, job.lock_timeout).count();
+        const std::chrono::milliseconds hold = engine::kLongestHold;
+        const std::int64_t limit = (paced ? std::max(job.swap_patience, job.lock_timeout) : hold).count();
         set("lock_timeout", std::to_string(std::clamp<std::int64_t>(limit, 1, kLongest)).c_str());
     }
 };
@@ -295,7 +295,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
     Clock::time_point indexed;
     take_shadow(partition);
     {
-        const PatientWaits patient(job);
+        const PatientWaits patient(job, paced);
         const pg::SnapshotScope snapshot;
         seen = see(job, partition);
         show_phase(partition, Phase::loading);

@@ -66,6 +66,17 @@ for my $method ('attach', 'storage') {
     }
 }
 
+# Writers do not wait for as long as a build that holds them would wait itself.
+for my $method ('attach', 'storage') {
+    my $title = "$method, a build that holds writers";
+    my $job = start_locked_out('other', "'t', 'SELECT k, v FROM raw WHERE others() = 0', swap => '$method', on_write => 'block'");
+    await_partition($node, $job, 1, 'swap_attempts > 1');
+    is($node->safe_psql('postgres', q{SET lock_timeout = '20 s'; UPDATE t SET v = v WHERE k = 0 RETURNING k}), '0', "$title: lets them go");
+    $holder->query_safe('COMMIT');
+    is(wait_job($node, $job), 'done', "$title: done once the function's table is free");
+    check_clean($node, $title);
+}
+
 # The CHECK on a large DEFAULT partition is validated in a transaction of its own: another session comes in between.
 make_table();
 $node->safe_psql('postgres', <<'SQL');

@@ -240,9 +240,10 @@ private:
     std::optional<Job> find(std::int64_t job, pg::Read read);
     // Moves the job; `more` sets further columns from $4 on.
     void move_job(const Job &job, core::JobEvent event, const std::string &more, const pg::Params &more_params = {});
-    // UPDATE with the fence; `more` sets further columns from $6 on.
+    // Those to be taken up, or the first; the condition's parameters are $4 and on.
     std::vector<Partition> candidates(const Job &job, const std::string &condition, const pg::Params &more_params);
     std::optional<Partition> candidate(const Job &job, const std::string &condition, const pg::Params &more_params);
+    // UPDATE with the fence; `more` sets further columns from $6 on.
     void move(Partition &partition, core::PartitionEvent event, const std::string &more,
               const pg::Params &more_params = {});
     void change(const Partition &partition, const std::string &assignments, const pg::Params &more_params = {});
