@@ -67,14 +67,29 @@ bool is_as_it_was(const SwapRequest &request, std::string &known, bool &free) {
 
 bool lacks_writes(const SwapRequest &request) { return request.lacks_writes && request.lacks_writes(); }
 
-enum class Writes { asked, later };
+// Raises as the method's check does; false when the shadow was changed just now, which no
+// lock forbids yet: it is that which the check has met then.
+bool checked_unlocked(const SwapMethod &method, const SwapRequest &request, const Leaf &leaf) {
+    try {
+        pg::Subtransaction subtransaction;
+        method.check(request, leaf);
+        subtransaction.commit();
+    } catch (const pg::Error &) {
+        if (request.untouched())
+            throw;
+        return false;
+    }
+    return true;
+}
+
+enum class Look { before_locks, under_locks };
 
 // What decides whether the exchange may be made, asked before the locks and under them:
 // no one has to wait for a swap that cannot be, and what is looked at once more under the
 // locks is then in the caches. Nothing when it may; locked_out when others were in the
 // way of the look.
 std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest &request, const Leaf &leaf, std::string &known,
-                                    Writes writes) {
+                                    Look look) {
     bool free = true;
     if (!is_as_it_was(request, known, free))
         return SwapOutcome::changed;
@@ -82,11 +97,14 @@ std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest 
         return SwapOutcome::locked_out;
     if (!method.prepared(request, leaf))
         return SwapOutcome::unprepared;
-    if (writes == Writes::asked && lacks_writes(request))
+    if (look == Look::under_locks && lacks_writes(request))
         return SwapOutcome::written;
     if (!request.untouched())
         return SwapOutcome::touched;
-    method.check(request, leaf);
+    if (look == Look::under_locks)
+        method.check(request, leaf);
+    else if (!checked_unlocked(method, request, leaf))
+        return SwapOutcome::touched;
     return std::nullopt;
 }
 
@@ -127,7 +145,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     if (!before || before->bound != request.bound)
         return stop(SwapOutcome::gone);
     std::string known = request.fingerprint;
-    const auto met = obstacle(method, request, *before, known, Writes::later);
+    const auto met = obstacle(method, request, *before, known, Look::before_locks);
     if (met && *met != SwapOutcome::locked_out)
         return stop(*met);
     result.locks = method.tables_to_lock(*before, request.shadow);
@@ -140,7 +158,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     if (method.tables_to_lock(*leaf, request.shadow) != result.locks)
         return stop(SwapOutcome::changed);
     // Every writer has ended, and what he committed is seen.
-    if (const auto meets = obstacle(method, request, *leaf, known, Writes::asked))
+    if (const auto meets = obstacle(method, request, *leaf, known, Look::under_locks))
         return stop(*meets);
     const bool free = bounded(request.lock_timeout, [&] {
         for (const Oid table : {request.live, request.shadow}) {

@@ -136,8 +136,13 @@ engine::SwapRequest swap_request(const job::Job &job, const job::Partition &part
         };
     request.untouched = [&partition] {
         const std::string now = engine::shadow_digest(partition.shadow);
-        job::ControlTables control;
-        return control.shadow_untouched(partition, now);
+        bool untouched = false;
+        {
+            job::ControlTables control;
+            untouched = control.shadow_untouched(partition, now);
+        }
+        reach("look", partition);
+        return untouched;
     };
     return request;
 }

@@ -93,6 +93,31 @@ SQL
 }
 
 #
+# Between two looks of the swap, before it has locked the shadow
+#
+for my $swap ('storage', 'attach') {
+    for my $tamper ('ALTER v DROP NOT NULL', 'DROP CONSTRAINT own_n_check', 'DROP CONSTRAINT "m_1_pkey"', 'ADD more text', 'SET UNLOGGED') {
+        my $title = "$swap, between two looks, $tamper";
+        $node->safe_psql('postgres', <<'SQL');
+            CREATE TABLE m (k int PRIMARY KEY, v text NOT NULL, n int CONSTRAINT own_n_check CHECK (n >= 0)) PARTITION BY RANGE (k);
+            CREATE TABLE m_1 PARTITION OF m FOR VALUES FROM (0) TO (10);
+            INSERT INTO m VALUES (1, 'v', 1);
+            LOAD 'partbackfill';
+            ALTER SYSTEM SET partbackfill.fault = 'look stop';
+            SELECT pg_reload_conf();
+SQL
+        my $job = start_job($node, "'m', 'm', swap => '$swap', delay => '0', max_attempts => 1, keep_old => false");
+        await_worker($node, $job, q{query LIKE '%fault point look%'});
+        $node->safe_psql('postgres', "ALTER TABLE backfill_${job}_new.m_1 $tamper; ALTER SYSTEM SET partbackfill.fault = ''; SELECT pg_reload_conf()");
+        is(wait_job($node, $job), 'done', "$title: done");
+        is($node->safe_psql('postgres', "SELECT rebuilds, attempts FROM backfill_progress WHERE job = $job"), '1|2',
+            "$title: built again for it, which is no failure");
+        check_clean($node, $title);
+        $node->safe_psql('postgres', 'DROP TABLE m');
+    }
+}
+
+#
 # A foreign key that deletes rows of the shadow alone
 #
 $node->safe_psql('postgres', <<'SQL');

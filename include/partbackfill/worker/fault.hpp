@@ -9,6 +9,7 @@
 //   built     everything is built, not committed
 //   ready     it is committed
 //   prepare   a proof or a foreign key is made or validated, not committed
+//   look      the shadow was found to be as it was built, in or before the swap
 //   swap      the tables are exchanged under all locks, not committed
 //   swapped   it is committed
 //   tidy      the old table is dropped, not committed
