@@ -4,6 +4,11 @@
 -- functions and the views below are the only doors to them. The functions are
 -- not SECURITY DEFINER; they switch to the extension's owner around their own
 -- fixed statements, so that whatever a user wrote never runs as that owner.
+--
+-- Operators and functions made beforehand in the schema of the extension must
+-- not be meant by anything here. Functions are named with their schema, and
+-- operands have exactly the types of the server's own operators, which are then
+-- found first: write 0::numeric, not 0, beside a numeric.
 \echo Use "CREATE EXTENSION partbackfill" to load this file. \quit
 
 ------------------------------------------------------------------ control tables
@@ -14,8 +19,8 @@
 DO $$
 BEGIN
     EXECUTE pg_catalog.format(
-        'CREATE FUNCTION @extschema@.backfill_installation() RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS %L',
-        pg_catalog.format('SELECT %L::pg_catalog.uuid', pg_catalog.gen_random_uuid()));
+        'CREATE FUNCTION %s.backfill_installation() RETURNS pg_catalog.uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS %L',
+        '@extschema@', pg_catalog.format('SELECT %L::pg_catalog.uuid', pg_catalog.gen_random_uuid()));
 END
 $$;
 COMMENT ON FUNCTION @extschema@.backfill_installation IS 'internal: identity of this installation of the extension; a job of another one is passed over';
@@ -54,10 +59,10 @@ CREATE TABLE @extschema@.backfill_job (
     allow_shrink    boolean NOT NULL,
     setting_names   text[] NOT NULL,
     setting_values  text[] NOT NULL,
-    started_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     rested_at       timestamptz,
     idle_time       interval NOT NULL DEFAULT '0',
-    workers_started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    workers_started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     finished_at     timestamptz,
     error           text
 );
@@ -176,10 +181,10 @@ DECLARE
 BEGIN
     FOR entry IN
         SELECT c.oid::pg_catalog.regclass AS relation, c.relkind,
-               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS grantee
+               CASE a.grantee WHEN 0::pg_catalog.oid THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS grantee
         FROM pg_catalog.pg_class AS c
         CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) AS a
-        WHERE c.relnamespace = '@extschema@'::pg_catalog.regnamespace
+        WHERE c.relnamespace = '@extschema@'::pg_catalog.regnamespace::pg_catalog.oid
           AND c.relname IN ('backfill_job', 'backfill_control', 'backfill_write', 'backfill_job_job_seq')
           AND a.grantee <> c.relowner
     LOOP
@@ -195,9 +200,9 @@ $$;
 -- Logical decoding passes over a relation that is marked as being rewritten.
 -- pg_upgrade loses the mark; ControlTables::keep_undecoded() sets it again.
 UPDATE pg_catalog.pg_class SET relrewrite = oid
-WHERE oid IN ('@extschema@.backfill_job'::pg_catalog.regclass,
-              '@extschema@.backfill_control'::pg_catalog.regclass,
-              '@extschema@.backfill_write'::pg_catalog.regclass);
+WHERE oid IN ('@extschema@.backfill_job'::pg_catalog.regclass::pg_catalog.oid,
+              '@extschema@.backfill_control'::pg_catalog.regclass::pg_catalog.oid,
+              '@extschema@.backfill_write'::pg_catalog.regclass::pg_catalog.oid);
 
 ------------------------------------------------------------------ functions
 
@@ -371,7 +376,7 @@ CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
            pg_catalog.round((CASE c.state
                WHEN 'done' THEN 100
                WHEN 'ready' THEN 99
-               WHEN 'running' THEN 100 * COALESCE(live.fraction, 0)
+               WHEN 'running' THEN 100::float8 * COALESCE(live.fraction, 0)
                ELSE 0
            END)::numeric, 1) AS percent,
            CASE c.state WHEN 'running' THEN live.rows ELSE c.rows END AS rows,
@@ -407,7 +412,7 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
     SELECT j.job,
            j.target,
            j.source,
-           COALESCE(r.rolname, 'role ' || j.owner)::text AS owner,
+           COALESCE(r.rolname::text, 'role ' || j.owner::text) AS owner,
            j.state,
            f.partitions,
            f.pending,
@@ -417,11 +422,11 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
            f.failed,
            f.skipped,
            f.percent,
-           '[' || pg_catalog.rpad(pg_catalog.repeat('#', (f.percent / 5)::integer), 20, '-') || ']' AS bar,
+           '[' || pg_catalog.rpad(pg_catalog.repeat('#', (f.percent / 5::numeric)::integer), 20, '-') || ']' AS bar,
            f.rows,
-           pg_catalog.round(f.rows / NULLIF(f.seconds, 0), 0) AS rows_per_second,
-           CASE WHEN j.state = 'running' AND f.percent > 0
-                THEN pg_catalog.make_interval(secs => pg_catalog.round(f.seconds * (100 - f.percent) / f.percent)::double precision)
+           pg_catalog.round(f.rows::numeric / NULLIF(f.seconds, 0::numeric), 0) AS rows_per_second,
+           CASE WHEN j.state = 'running' AND f.percent > 0::numeric
+                THEN pg_catalog.make_interval(secs => pg_catalog.round(f.seconds * (100::numeric - f.percent) / f.percent)::double precision)
            END AS eta,
            COALESCE(w.waiting_on, f.waiting_on) AS waiting_on,
            j.workers,
@@ -446,8 +451,8 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
                pg_catalog.count(*) FILTER (WHERE p.state = 'failed') AS failed,
                pg_catalog.count(*) FILTER (WHERE p.state = 'skipped') AS skipped,
                -- Partitions weigh as many rows as they are thought to hold.
-               COALESCE(pg_catalog.round(pg_catalog.sum(CASE WHEN p.state = 'skipped' THEN 0 ELSE p.percent END * GREATEST(p.rows_estimate, 1))
-                   / NULLIF(pg_catalog.sum(CASE WHEN p.state = 'skipped' THEN 0 ELSE GREATEST(p.rows_estimate, 1) END), 0), 1), 100) AS percent,
+               COALESCE(pg_catalog.round(pg_catalog.sum(CASE WHEN p.state = 'skipped' THEN 0 ELSE p.percent END * GREATEST(p.rows_estimate, 1)::numeric)
+                   / NULLIF(pg_catalog.sum(CASE WHEN p.state = 'skipped' THEN 0 ELSE GREATEST(p.rows_estimate, 1) END), 0::numeric), 1), 100) AS percent,
                COALESCE(pg_catalog.sum(p.rows), 0)::bigint AS rows,
                -- Without the time in which all of it had to wait for something: it tells nothing of the pace.
                GREATEST(pg_catalog.date_part('epoch', COALESCE(j.rested_at, pg_catalog.clock_timestamp()) - j.started_at - j.idle_time)

@@ -37,8 +37,9 @@ std::int64_t ControlTables::next_job_number() {
             SELECT n.job, EXISTS (SELECT FROM pg_namespace
                                   WHERE nspname IN ('backfill_' || n.job || '_new', 'backfill_' || n.job || '_old'))
                           OR EXISTS (SELECT FROM {s}.backfill_job AS j WHERE j.job = n.job)
-            FROM (SELECT nextval(pg_get_serial_sequence('{s}.backfill_job', 'job')) AS job OFFSET 0) AS n
-        )SQL")
+            FROM (SELECT nextval(pg_get_serial_sequence($1, 'job')) AS job OFFSET 0) AS n
+        )SQL",
+                                {schema() + ".backfill_job"})
                                 .rows.front();
         if (!row.boolean(1))
             return row.integer(0);
