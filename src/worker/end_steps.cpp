@@ -34,8 +34,8 @@ bool drop_politely(const job::Job &job, Oid table) {
     pg::Subtransaction subtransaction; // gives back what it had of the locks
     if (!locks.empty() && !engine::lock_politely(locks, job.lock_timeout))
         return false;
-    const engine::BoundedWaits bounded(job.lock_timeout);
     try {
+        const engine::BoundedWaits bounded(job.lock_timeout);
         if (locks.empty())
             engine::drop_stray_statistics(job.id, table);
         else
