@@ -49,6 +49,10 @@ run_suite() {
         say "  FAILED  $suite ended with status $status"
         failed=$((failed + 1))
     fi
+    if needs_server "$suite" && [[ -n $(tail -n "+$((logged + 1))" "$server_log" | crashes_in -) ]]; then
+        say "  FAILED  a process of the server crashed"
+        failed=$((failed + 1))
+    fi
     if ((failed > before)) && needs_server "$suite" && [[ $suite != tap ]]; then
         say "----- server log (last 60 lines)"
         tail -n "+$((logged + 1))" "$server_log" | tail -n 60

@@ -30,3 +30,7 @@ as_server_user() {
         exec "$@"
     )
 }
+
+# crashes_in LOG...: what servers' logs have of processes that stopped at an assertion, an invalid address or a panic.
+# Such a server goes on with new processes.
+crashes_in() { grep -hE -A 20 '^TRAP:|PANIC: |terminated by signal (4|6|7|8|11)\b' "$@" || true; }

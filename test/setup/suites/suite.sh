@@ -47,4 +47,15 @@ count_tap() {
     fi
 }
 
+# count_crashes TITLE LOG...: a crash is a failure of what ran then, which may have noticed nothing.
+count_crashes() {
+    local title=$1 crashes
+    shift
+    crashes=$(crashes_in "$@")
+    [[ -n $crashes ]] || return 0
+    count 0 1
+    say "  FAILED  $title (a process of the server crashed)"
+    head -n 60 <<<"$crashes"
+}
+
 write_tally

@@ -52,11 +52,13 @@ for script in "$home"/t/*.pl; do
         prove --verbose --timer "t/$name.pl" >"$log" 2>&1 || status=$?
     before=$failed
     count_tap "$name" "$log" "$status"
+    mapfile -t server_logs < <(find "$home/$name" -path '*/log/*' -type f | sort)
+    if ((${#server_logs[@]} > 0)); then count_crashes "$name" "${server_logs[@]}"; fi
     if ((failed > before)); then
         show_failures "$home/$name"
-        while IFS= read -r server_log; do
+        for server_log in "${server_logs[@]}"; do
             show_log "$server_log"
-        done < <(find "$home/$name" -path '*/log/*' -type f | sort)
+        done
     fi
     rm -rf "${home:?}/$name"
 done
