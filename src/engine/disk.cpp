@@ -31,8 +31,9 @@ struct StoredList {
 
 Stored stored(Relation relation) {
     const Oid tablespace = relation->rd_rel->reltablespace;
-    return {OidIsValid(tablespace) ? tablespace : MyDatabaseTableSpace,
-            static_cast<int64>(RelationGetNumberOfBlocks(relation)) * BLCKSZ};
+    // A foreign table, which backfill_plan lists as well, has no file.
+    const int64 blocks = RELKIND_HAS_STORAGE(relation->rd_rel->relkind) ? RelationGetNumberOfBlocks(relation) : 0;
+    return {OidIsValid(tablespace) ? tablespace : MyDatabaseTableSpace, blocks * BLCKSZ};
 }
 
 Stored stored_of(Oid oid) {
