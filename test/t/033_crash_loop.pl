@@ -8,6 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes 'usleep';
 
+crashes_on_purpose();
 my $node = new_node('crash_loop', settings => [ "partbackfill.crash_pause = '300ms'", 'restart_after_crash = on' ]);
 $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE t (k int PRIMARY KEY, v int) PARTITION BY RANGE (k);

@@ -60,6 +60,7 @@ SQL
 }
 
 # As in the test of crash loops: the server's function for text, told that 0 is one, follows a null pointer.
+crashes_on_purpose();
 $node->safe_psql('postgres', "CREATE FUNCTION follow(integer) RETURNS integer LANGUAGE internal STRICT VOLATILE AS 'textlen'");
 for my $case (
     [ 'the configuration', 'ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf()', '' ],

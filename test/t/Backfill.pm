@@ -18,7 +18,7 @@ use Time::HiRes 'usleep';
 our @EXPORT = qw(
     new_node session start_job wait_job cancel_job states await await_partition await_worker await_at_gate worker_pid
     close_gate open_gate kill_worker kill_postmaster fingerprint leftovers check_clean error_of same_text
-    start_clients stop_clients
+    start_clients stop_clients crashes_on_purpose
 );
 
 # new_node($name, allows_streaming => ..., settings => [ 'name = value', ... ]): a running cluster with the extension.
@@ -282,6 +282,12 @@ sub error_of {
     my ($code, undef, $stderr) = $node->psql('postgres', $statements, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
     my ($sqlstate, $message) = $stderr =~ /ERROR:  (\w{5}): (.*)/s;
     return ($sqlstate // 'none', $message // '');
+}
+
+# Says that the script's own SQL stops a process of the server at an invalid address, which the suite takes for a failure otherwise.
+sub crashes_on_purpose {
+    append_to_file("$ENV{TESTDIR}/crashes_on_purpose", '');
+    return;
 }
 
 1;
