@@ -108,7 +108,7 @@ void start_progress(Oid table) {
 
 // The server calls it inside the query.
 void keep_pace(void *argument) {
-    pg::enter_void([](void *request) { static_cast<const LoadRequest *>(request)->pace(); }, argument);
+    pg::enter_callback([](void *request) { static_cast<const LoadRequest *>(request)->pace(); }, argument);
 }
 
 AttrNumber *target_attributes(Relation table, const std::vector<std::string> &columns) {
@@ -206,8 +206,10 @@ std::uint64_t load(const LoadRequest &request) {
     if (is_plain_heap(request.shadow)) {
         const pg::ReadOnlyScope read_only;
         const pg::ReadAhead ahead(request.reads_ahead);
+        const pg::CallersPath path;
         rows = pg::guard([&] { return load_heap(request); });
     } else {
+        const pg::CallersPath path;
         rows = load_by_insert(request, shadow);
     }
     undecoded.end();
@@ -241,11 +243,13 @@ void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, 
     };
     if (side_by_side && indexes.count > 1) {
         begin(1);
+        const pg::CallersPath path;
         left = build_side_by_side(shadow, left);
     }
     int done = indexes.count - static_cast<int>(left.size());
     for (const Oid index : left) {
         begin(++done);
+        const pg::CallersPath path;
         pg::guard([&] {
             show_index_progress(done - 1, index);
             pg::rebuild_index(index, indexes.persistence);
@@ -256,6 +260,10 @@ void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, 
 
 void end_progress() { pg::guard([] { pgstat_progress_end_command(); }); }
 
-void analyze(Oid shadow) { pg::execute("ANALYZE " + relation_name(shadow)); }
+void analyze(Oid shadow) {
+    const std::string name = relation_name(shadow);
+    const pg::CallersPath path;
+    pg::execute("ANALYZE " + name);
+}
 
 } // namespace partbackfill::engine

@@ -12,6 +12,7 @@ extern "C" {
 #include "partbackfill/engine/null_bounds.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::engine {
 
@@ -155,6 +156,7 @@ bool query_loses_rows(const char *sql, Oid key_type, Nulls nulls) {
 } // namespace
 
 bool needs_bounds(const std::string &query, Oid key_type, bool no_start, bool no_end) {
+    const pg::CallersPath path;
     return pg::guard([&] { return query_loses_rows(query.c_str(), key_type, Nulls{no_start, no_end}); });
 }
 

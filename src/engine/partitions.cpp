@@ -57,7 +57,10 @@ struct RawLeaf {
 bool has_range_key(PartitionKey key) { return key->strategy == PARTITION_STRATEGY_RANGE && key->partnatts == 1; }
 
 int compare(PartitionKey key, Datum a, Datum b) {
-    return DatumGetInt32(FunctionCall2Coll(&key->partsupfunc[0], key->partcollation[0], a, b));
+    const int level = pg::use_callers_path();
+    const int order = DatumGetInt32(FunctionCall2Coll(&key->partsupfunc[0], key->partcollation[0], a, b));
+    pg::end_callers_path(level);
+    return order;
 }
 
 // The finite end of a range in *value; false when it is MINVALUE or MAXVALUE.
@@ -183,6 +186,7 @@ RequestedRange parse_range(Oid target, const Selection &selection) {
     range.has_end = selection.range_end.has_value();
     const char *start = range.has_start ? selection.range_start->c_str() : nullptr;
     const char *end = range.has_end ? selection.range_end->c_str() : nullptr;
+    const pg::CallersPath path;
     const bool ordered = pg::guard([&] {
         Relation relation = table_open(target, AccessShareLock);
         const PartitionKey key = key_of(relation);

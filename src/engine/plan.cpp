@@ -107,7 +107,11 @@ std::string type_text(Oid type, int typmod) {
 
 ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &key) {
     const Oid type = key ? key->type : kNoOid;
-    const RawParsed raw = pg::guard([&] { return parse(sql.c_str(), type); });
+    const auto parsed_as_meant = [&] {
+        const pg::CallersPath path;
+        return pg::guard([&] { return parse(sql.c_str(), type); });
+    };
+    const RawParsed raw = parsed_as_meant();
     ParsedQuery parsed;
     for (int i = 0; i < raw.count; i++)
         parsed.columns.push_back(
@@ -125,6 +129,7 @@ ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &k
 
 std::set<std::string> untyped_columns(const std::string &sql, const std::optional<RangeKey> &key) {
     const Oid type = key ? key->type : kNoOid;
+    const pg::CallersPath path;
     List *names = pg::guard([&] {
         List *found = NIL;
         const Oid types[2] = {type, type};
@@ -149,6 +154,7 @@ std::set<std::string> untyped_columns(const std::string &sql, const std::optiona
 }
 
 Oid named_relation(const std::string &text) {
+    const pg::CallersPath path;
     return pg::guard([&] {
         List *names = NIL;
         if (!SplitIdentifierString(pstrdup(text.c_str()), '.', &names) || names == NIL || list_length(names) > 3)

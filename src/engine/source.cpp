@@ -165,17 +165,26 @@ std::vector<std::string> assigned_columns(Oid table) {
     return names;
 }
 
-// The partition's constraint joins the caller's query as text, in which the
-// server's own operators and functions stand without a schema: were others found
-// before them, they would decide which rows belong to the partition. And so would
-// a setting under which a value in it reads as another.
-void check_settings() {
-    const pg::Result other = pg::query(R"SQL(
+namespace {
+
+pg::Result schemas_before_the_servers() {
+    const pg::CallersPath path;
+    return pg::query(R"SQL(
         SELECT s.name
         FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS s (name, place)
         WHERE s.place OPERATOR(pg_catalog.<) pg_catalog.array_position(pg_catalog.current_schemas(true), 'pg_catalog'::pg_catalog.name)
           AND s.name OPERATOR(pg_catalog.!~) '^pg_temp_'
     )SQL");
+}
+
+} // namespace
+
+// The partition's constraint joins the caller's query as text, in which the
+// server's own operators and functions stand without a schema: were others found
+// before them, they would decide which rows belong to the partition. And so would
+// a setting under which a value in it reads as another.
+void check_settings() {
+    const pg::Result other = schemas_before_the_servers();
     if (!other.empty())
         pg::raise(pg::sqlcode::kFeatureNotSupported,
                   fmt::format("cannot backfill while schema \"{}\" is before pg_catalog in search_path",
@@ -249,7 +258,9 @@ pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf) {
 std::string explain(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint) {
     const AllRows all_rows;
     const LoadQuery load = load_query(source.text, source.relation, target.key, leaf, constraint);
-    return pg::query_row("EXPLAIN (FORMAT JSON) " + load.sql, key_params(target.key, leaf)).text(0);
+    const pg::Params bounds = key_params(target.key, leaf);
+    const pg::CallersPath path;
+    return pg::query_row("EXPLAIN (FORMAT JSON) " + load.sql, bounds).text(0);
 }
 
 std::vector<const Leaf *> leaves_without_rows(const Source &source, const Target &target) {

@@ -40,7 +40,7 @@ std::vector<Oid> ControlTables::proofs_on(Oid partition) {
     for (const pg::Row &row : run(R"SQL(
         SELECT k.oid::bigint
         FROM pg_constraint AS k
-        CROSS JOIN LATERAL regexp_match(k.conname, '^partbackfill_(\d{{1,18}})_(\d{{1,9}})(_\d+)?$') AS name
+        CROSS JOIN LATERAL regexp_match(k.conname, '^partbackfill_([0-9]{{1,18}})_([0-9]{{1,9}})(_[0-9]+)?$') AS name
         JOIN {s}.backfill_control AS c ON c.job = name[1]::bigint AND c.ordinal = name[2]::integer AND c.proof_oid = k.oid
         WHERE k.conrelid = $1 AND k.contype = 'c'
     )SQL",

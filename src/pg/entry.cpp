@@ -5,6 +5,7 @@
 
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/error.hpp"
+#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::pg {
 
@@ -98,13 +99,27 @@ void report_if_raised(const Report &report) {
 
 Datum enter(Implementation implementation, FunctionCallInfo fcinfo) {
     Datum result = 0;
-    const Report report = contain([&] { result = implementation(fcinfo); });
+    const Report report = contain([&] {
+        const PinnedCall pinned;
+        result = implementation(fcinfo);
+    });
     report_if_raised(report);
     return result;
 }
 
-void enter_void(void (*function)(void *), void *argument) {
-    const Report report = contain([&] { function(argument); });
+void enter_worker(void (*function)(void *), void *argument) {
+    const Report report = contain([&] {
+        pin_session_path();
+        function(argument);
+    });
+    report_if_raised(report);
+}
+
+void enter_callback(void (*function)(void *), void *argument) {
+    const Report report = contain([&] {
+        const PinnedPath pinned;
+        function(argument);
+    });
     report_if_raised(report);
 }
 

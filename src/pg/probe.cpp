@@ -10,6 +10,7 @@ extern "C" {
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/probe.hpp"
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::pg {
@@ -57,6 +58,7 @@ Answer probe(const std::string &query) {
     const Subtransaction always_rolled_back;
     try {
         const SnapshotScope now;
+        const CallersPath path;
         // The newline ends a comment that the query may end with.
         const Result result =
             pg::query("SELECT * FROM (" + query + "\n) AS probe LIMIT 1", {}, Read::active_snapshot);

@@ -15,7 +15,9 @@ namespace partbackfill::pg {
 SettingsScope::SettingsScope() : level_(guard([] { return NewGUCNestLevel(); })) {}
 
 SettingsScope::~SettingsScope() {
-    guard_noexcept([](void *level) { AtEOXact_GUC(true, *static_cast<int *>(level)); }, &level_);
+    // As at an abort, as the server ends the functions of an index: a set_config() of code
+    // that ran within would last otherwise, and take the place of what was outside.
+    guard_noexcept([](void *level) { AtEOXact_GUC(false, *static_cast<int *>(level)); }, &level_);
 }
 
 void SettingsScope::set(const char *name, const char *value) {
@@ -28,13 +30,37 @@ void SettingsScope::force(const char *name, const char *value) {
 
 namespace {
 
-const PinnedSettings *outermost = nullptr;
+constexpr const char *kPath = "search_path";
+constexpr const char *kPinned = "pg_catalog, pg_temp"; // named last: types and tables are looked for there first otherwise
+
+const Caller *caller = nullptr; // of the innermost call, or of the worker
+Caller of_worker;
 
 } // namespace
 
-PinnedSettings::PinnedSettings()
-    : path_(guard([] { return GetConfigOption("search_path", false, false); })), role_(GetUserId()) {
-    set("search_path", "pg_catalog, pg_temp");
+PinnedPath::PinnedPath() { set(kPath, kPinned); }
+
+PinnedCall::PinnedCall()
+    : caller_{guard([] { return GetConfigOption(kPath, false, false); }), GetUserId()}, outer_(caller) {
+    caller = &caller_;
+}
+
+PinnedCall::~PinnedCall() { caller = outer_; }
+
+void pin_session_path() { override_for_session(kPath, kPinned); }
+
+void pin_transaction_path() {
+    set_config_option(kPath, kPinned, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+void set_caller(const std::optional<std::string> &path) {
+    of_worker = {path.value_or(""), GetUserId()};
+    caller = path ? &of_worker : nullptr;
+}
+
+std::string callers_path() { return caller != nullptr ? caller->path : kPinned; }
+
+PinnedSettings::PinnedSettings() {
     set("DateStyle", "ISO, YMD");
     set("IntervalStyle", "postgres");
     set("extra_float_digits", "3");
@@ -45,26 +71,19 @@ PinnedSettings::PinnedSettings()
     set("quote_all_identifiers", "off");
     set("jit", "off");
     set("max_parallel_workers_per_gather", "0");
-    if (outermost == nullptr)
-        outermost = this;
-}
-
-PinnedSettings::~PinnedSettings() {
-    if (outermost == this)
-        outermost = nullptr;
 }
 
 int use_callers_path() {
     const int level = NewGUCNestLevel();
-    if (outermost == nullptr)
+    if (caller == nullptr)
         return level;
-    if (outermost->role_ != GetUserId())
+    if (caller->role != GetUserId())
         elog(ERROR, "search_path of another role");
-    set_config_option("search_path", outermost->path_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    set_config_option(kPath, caller->path.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
     return level;
 }
 
-void end_callers_path(int level) { AtEOXact_GUC(true, level); }
+void end_callers_path(int level) { AtEOXact_GUC(false, level); }
 
 CallersPath::CallersPath() : level_(guard([] { return use_callers_path(); })) {}
 
@@ -94,7 +113,7 @@ std::vector<Setting> session_settings() {
                                 {meaning});
     std::vector<Setting> settings;
     for (const Row &row : result.rows)
-        settings.emplace_back(row.text(0), row.text(1));
+        settings.emplace_back(row.text(0), row.text(0) == kPath ? callers_path() : row.text(1));
     List *placeholders = guard([] { return session_placeholders(); });
     for (int i = 0; i < list_length(placeholders); i++) {
         const char *name = static_cast<const char *>(list_nth(placeholders, i));

@@ -12,6 +12,7 @@ extern "C" {
 }
 
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::pg {
@@ -24,6 +25,7 @@ Transaction::Transaction() {
             StartTransactionCommand();
             XactIsoLevel = XACT_READ_COMMITTED;
             XactReadOnly = false;
+            pin_transaction_path();
             PushActiveSnapshot(GetTransactionSnapshot());
         });
     } catch (...) {

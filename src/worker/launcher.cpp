@@ -137,7 +137,7 @@ void partbackfill_launcher_main(Datum) {
     pqsignal(SIGTERM, die);
     BackgroundWorkerUnblockSignals();
     BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
-    pg::enter_void(worker::look_everywhere, nullptr);
+    pg::enter_worker(worker::look_everywhere, nullptr);
     proc_exit(1);
 }
 
@@ -147,6 +147,6 @@ void partbackfill_scout_main(Datum database) {
     pqsignal(SIGTERM, die);
     BackgroundWorkerUnblockSignals();
     BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
-    pg::enter_void(worker::scout, nullptr);
+    pg::enter_worker(worker::scout, nullptr);
     proc_exit(0);
 }

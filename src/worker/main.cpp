@@ -130,6 +130,6 @@ void partbackfill_worker_main(Datum) {
     on_proc_exit(worker::end_for_good_unless_connected, 0);
     BackgroundWorkerInitializeConnectionByOid(worker::assigned.database, worker::assigned.role, pg::bypass_login_flag());
     worker::connected = true;
-    pg::enter_void([](void *argument) { worker::run(*static_cast<worker::Assignment *>(argument)); }, &worker::assigned);
+    pg::enter_worker([](void *argument) { worker::run(*static_cast<worker::Assignment *>(argument)); }, &worker::assigned);
     proc_exit(0);
 }

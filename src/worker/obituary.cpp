@@ -116,6 +116,6 @@ void partbackfill_obituary_main(Datum) {
     pqsignal(SIGTERM, die);
     BackgroundWorkerUnblockSignals();
     BackgroundWorkerInitializeConnectionByOid(obituary.assignment.database, InvalidOid, 0);
-    pg::enter_void(worker::write_obituary, &obituary);
+    pg::enter_worker(worker::write_obituary, &obituary);
     proc_exit(0);
 }

@@ -42,8 +42,16 @@ void renew_session(std::int64_t id) {
         if (job && job->owner == GetSessionUserId())
             settings = control.settings(id);
     }
+    // The caller's search_path is for what the caller wrote only.
+    std::optional<std::string> path;
+    std::erase_if(settings, [&](const pg::Setting &setting) {
+        if (setting.first == "search_path")
+            path = setting.second;
+        return setting.first == "search_path";
+    });
     pg::reset_session();
     override_session();
+    pg::set_caller(path);
     pg::set_for_session(settings);
     transaction.commit();
 }

@@ -3,6 +3,9 @@
 // PARTBACKFILL_FUNCTION(name) declares a function that SQL can call. Nothing
 // throws or jumps through it: whatever C++ throws is caught at the edge, copied
 // into plain data, and reported once every C++ frame is gone.
+//
+// All entries are here, and each pins search_path: nothing of the extension runs under
+// one that others can set. The suite "floors" looks for entries that pass by.
 #pragma once
 
 #include "partbackfill/pg/server.hpp"
@@ -12,8 +15,12 @@ namespace partbackfill::pg {
 using Implementation = Datum (*)(FunctionCallInfo);
 Datum enter(Implementation implementation, FunctionCallInfo fcinfo);
 
-// The same for a callback of the server that returns nothing.
-void enter_void(void (*function)(void *), void *argument);
+// The same for the main function of a background worker. Its transactions are pg::Transaction.
+void enter_worker(void (*function)(void *), void *argument);
+
+// The same for what the server calls in the midst of the user's query, within the
+// transaction of a call or of a worker.
+void enter_callback(void (*function)(void *), void *argument);
 
 } // namespace partbackfill::pg
 

@@ -5,8 +5,8 @@
 
 namespace partbackfill::pg {
 
-// A top-level transaction with an active snapshot, READ COMMITTED and read-write
-// whatever the role's defaults are: a swap has to see what was committed while it
+// A top-level transaction with an active snapshot and the pinned search_path, READ
+// COMMITTED and read-write whatever the role's defaults are: a swap has to see what was committed while it
 // waited for its locks. The destructor aborts: commit() is explicit. Nothing of the server's may outlive it.
 class Transaction {
 public:
