@@ -5,6 +5,7 @@
 #include "partbackfill/engine/catalog_drop.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/table_owner.hpp"
 
 namespace partbackfill::engine {
 
@@ -34,7 +35,8 @@ void check_referenced_keys(const Leaf &leaf, Oid shadow) {
                                       {leaf.oid});
     const std::string rebuilt = name_of(shadow);
     for (const pg::Row &key : keys.rows) {
-        const pg::CallersPath path; // the planner looks at the tables' indexes
+        const pg::CallersPath path;
+        const pg::AsTableOwner as_owner(leaf.oid); // the planner looks at the tables' indexes
         const pg::Result missing = pg::query(
             fmt::format("SELECT ROW({0})::pg_catalog.text "
                         "FROM (SELECT {0} FROM ONLY {1} WHERE {2} EXCEPT SELECT {0} FROM ONLY {3}) AS k LIMIT 1",
@@ -72,7 +74,7 @@ std::optional<ForeignKeyStep> next_foreign_key_step(const Leaf &leaf, Oid shadow
         return std::nullopt;
     const pg::Row &row = step.rows.front();
     const LockMode mode = row.boolean(0) ? LockMode::share_row_exclusive : LockMode::row_share;
-    ForeignKeyStep next{row.text(2), {{row.oid(1), mode}}};
+    ForeignKeyStep next{row.text(2), {{row.oid(1), mode}}, !row.boolean(0)};
     // Below a partitioned table each partition gets triggers of its own.
     for (const pg::Row &part : pg::query(R"SQL(
         SELECT t.relid::oid::bigint FROM pg_partition_tree($1) AS t WHERE t.relid <> $1 ORDER BY t.level, t.relid

@@ -161,6 +161,17 @@ void share_work(Oid table, const Choice &choice) {
     ExitParallelMode();
 }
 
+void build_chosen(Oid table, const Choice &choice) {
+    for (int i = 0; i < choice.count; i++) {
+        Relation index = index_open(choice.indexes[i], AccessExclusiveLock);
+        pg::set_new_file(index);
+        index_close(index, NoLock);
+    }
+    CommandCounterIncrement();
+    share_memory(choice.helpers + 1);
+    share_work(table, choice);
+}
+
 } // namespace
 
 void start_index_progress(Oid table, int indexes) {
@@ -184,20 +195,13 @@ void show_index_progress(int done, Oid index) {
 
 std::vector<Oid> build_side_by_side(Oid table, const std::vector<Oid> &indexes) {
     const Choice choice = pg::guard([&] {
-        Choice chosen = choose(table, indexes.data(), static_cast<int>(indexes.size()));
-        if (chosen.helpers == 0) {
-            chosen.count = 0;
-            return chosen;
-        }
+        // Before the choice: the server calls functions as it looks at expressions.
         const pg::OwnerContext before = pg::become_restricted_owner(table);
-        for (int i = 0; i < chosen.count; i++) {
-            Relation index = index_open(chosen.indexes[i], AccessExclusiveLock);
-            pg::set_new_file(index);
-            index_close(index, NoLock);
-        }
-        CommandCounterIncrement();
-        share_memory(chosen.helpers + 1);
-        share_work(table, chosen);
+        Choice chosen = choose(table, indexes.data(), static_cast<int>(indexes.size()));
+        if (chosen.helpers == 0)
+            chosen.count = 0;
+        else
+            build_chosen(table, chosen);
         pg::become_again(before);
         CommandCounterIncrement();
         return chosen;

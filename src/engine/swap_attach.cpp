@@ -8,6 +8,7 @@
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/table_owner.hpp"
 
 namespace partbackfill::engine {
 
@@ -26,7 +27,7 @@ std::vector<TableLock> tables_to_lock(const Leaf &leaf, Oid shadow) {
     return locks;
 }
 
-// The server plans the parent's key, and the indexes and constraints of both tables.
+// The server plans the parent's key and the constraints of both tables.
 void execute_on_tree(const std::string &statement) {
     const pg::CallersPath path;
     pg::execute(statement);
@@ -55,7 +56,11 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
         pg::execute(statement);
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", live, old_schema(request.job)));
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", shadow, pg::quote_identifier(leaf.schema)));
-    execute_on_tree(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
+    {
+        // ATTACH compares the expressions of indexes.
+        const pg::KnownIndexes known({leaf.parent, request.shadow});
+        execute_on_tree(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
+    }
     pg::execute(fmt::format("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", live, kBoundsConstraint));
     for (const auto &statement : extras.after_attach)
         pg::execute(statement);

@@ -1,5 +1,7 @@
 #include "partbackfill/engine/swap.hpp"
 
+#include <optional>
+
 #include <fmt/format.h>
 
 #include "partbackfill/engine/foreign_keys.hpp"
@@ -10,6 +12,7 @@
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/table_owner.hpp"
 
 namespace partbackfill::engine {
 
@@ -63,7 +66,10 @@ Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLoc
     // What the step changes is what it is known by from then on.
     if (!request.untouched())
         return Preparation::touched;
-    const pg::CallersPath path; // VALIDATE plans a query on both tables
+    const pg::CallersPath path;
+    std::optional<pg::AsTableOwner> as_owner;
+    if (step->validates)
+        as_owner.emplace(request.shadow);
     return run_bounded({step->statement}, request.lock_timeout) ? Preparation::again : Preparation::locked_out;
 }
 

@@ -22,6 +22,7 @@ void check_referenced_keys(const Leaf &leaf, Oid shadow);
 struct ForeignKeyStep {
     std::string statement;
     std::vector<TableLock> locks; // what it takes on tables that others use
+    bool validates = false;       // rows are looked at, as the owner of the shadow
 };
 // Gives the shadow the next foreign key of the live partition that it lacks, or
 // else validates the next one that is not valid; nullopt when all are there.

@@ -35,7 +35,7 @@ Oid define_index(Oid table, IndexStmt *statement);
 void rebuild_index(Oid index, char persistence);
 
 // As the server builds indexes: expressions are computed as the table's owner, who
-// cannot do anything to the session. An abort undoes it as well.
+// cannot do anything to the session. An abort undoes it as well. C-style; see table_owner.hpp.
 struct OwnerContext {
     Oid user;
     int security;

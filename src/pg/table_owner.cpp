@@ -1,0 +1,66 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/table.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+}
+
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/table_owner.hpp"
+
+namespace partbackfill::pg {
+
+namespace {
+
+OwnerContext become_owner_of_rows(Oid table) {
+    const OwnerContext before = become_restricted_owner(table);
+    Oid owner = InvalidOid;
+    int context = 0;
+    GetUserIdAndSecContext(&owner, &context);
+    SetUserIdAndSecContext(owner, context | SECURITY_NOFORCE_RLS);
+    return before;
+}
+
+// An open index keeps its expressions in the cache, whatever is invalidated.
+void open_indexes(Oid oid, List **open) {
+    const OwnerContext before = become_restricted_owner(oid);
+    Relation table = table_open(oid, AccessShareLock);
+    List *indexes = RelationGetIndexList(table);
+    for (int i = 0; i < list_length(indexes); i++) {
+        Relation index = index_open(list_nth_oid(indexes, i), AccessShareLock);
+        *open = lappend(*open, index);
+        RelationGetIndexExpressions(index);
+        RelationGetIndexPredicate(index);
+    }
+    table_close(table, NoLock);
+    become_again(before);
+}
+
+} // namespace
+
+AsTableOwner::AsTableOwner(Oid table) : before_(guard([&] { return become_owner_of_rows(table); })) {}
+
+AsTableOwner::~AsTableOwner() {
+    guard_noexcept([](void *before) { become_again(*static_cast<OwnerContext *>(before)); }, &before_);
+}
+
+KnownIndexes::KnownIndexes(const std::vector<Oid> &tables) {
+    for (const Oid table : tables)
+        guard([&] { open_indexes(table, &open_); });
+}
+
+KnownIndexes::~KnownIndexes() {
+    guard_noexcept(
+        [](void *list) {
+            auto *open = static_cast<List *>(list);
+            for (int i = 0; i < list_length(open); i++)
+                index_close(static_cast<Relation>(list_nth(open, i)), NoLock);
+        },
+        open_);
+}
+
+} // namespace partbackfill::pg
