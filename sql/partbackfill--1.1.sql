@@ -195,6 +195,12 @@ BEGIN
 END
 $$;
 
+-- GRANT ... ON ALL TABLES IN SCHEMA and pg_write_all_data give everybody else no row to
+-- see and none to write: there is no policy. Superusers pass, and so does the owner.
+ALTER TABLE @extschema@.backfill_job ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@.backfill_control ENABLE ROW LEVEL SECURITY;
+ALTER TABLE @extschema@.backfill_write ENABLE ROW LEVEL SECURITY;
+
 -- Changes of the control tables are of no use to a subscriber of a FOR ALL
 -- TABLES publication: without the tables its apply worker would fail for ever.
 -- Logical decoding passes over a relation that is marked as being rewritten.

@@ -12,6 +12,7 @@ extern "C" {
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "commands/trigger.h"
+#include "nodes/execnodes.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -82,6 +83,14 @@ void remember(const MarkKey &key) {
     mark->marked_in = GetCurrentSubTransactionId();
 }
 
+// An index that another owner of the table has made would call its functions as the writer.
+void refuse_expressions(CatalogIndexState indexes) {
+    for (int i = 0; i < indexes->ri_NumIndices; i++)
+        if (indexes->ri_IndexRelationInfo[i]->ii_Expressions != NIL)
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("table \"backfill_write\" has an index on expressions"), errhint("Drop the index.")));
+}
+
 // One row (job, partition, xid). The lock stays to the end of the transaction,
 // as that of any INSERT.
 void insert_mark(Oid schema, const MarkKey &key) {
@@ -94,7 +103,10 @@ void insert_mark(Oid schema, const MarkKey &key) {
                        FullTransactionIdGetDatum(GetTopFullTransactionId())};
     bool nulls[3] = {false, false, false};
     HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, nulls);
-    CatalogTupleInsert(table, tuple); // with its index; nothing of it is particular to catalogs
+    CatalogIndexState indexes = CatalogOpenIndexes(table);
+    refuse_expressions(indexes);
+    CatalogTupleInsertWithInfo(table, tuple, indexes); // nothing of it is particular to catalogs
+    CatalogCloseIndexes(indexes);
     heap_freetuple(tuple);
     table_close(table, NoLock);
 }

@@ -8,6 +8,7 @@ extern "C" {
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/trusted.hpp"
 
 namespace partbackfill::pg {
 
@@ -18,7 +19,7 @@ bool extension_installed() {
 Extension find_extension() {
     const KeepPlans keep;
     const Result result = query(R"SQL(
-        SELECT e.oid::bigint, e.extowner::bigint, pg_catalog.quote_ident(n.nspname)
+        SELECT e.oid::bigint, e.extowner::bigint, n.oid::bigint, pg_catalog.quote_ident(n.nspname)
         FROM pg_catalog.pg_extension AS e
         JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
         WHERE e.extname OPERATOR(pg_catalog.=) $1::pg_catalog.name
@@ -27,10 +28,11 @@ Extension find_extension() {
     if (result.empty())
         raise(sqlcode::kUndefinedObject, "extension \"partbackfill\" is not installed in this database");
     const Row &row = result.rows.front();
-    return {row.oid(0), row.oid(1), row.text(2)};
+    return {row.oid(0), row.oid(1), row.oid(2), row.text(3)};
 }
 
 AsExtensionOwner::AsExtensionOwner() : extension_(find_extension()) {
+    require_trusted(extension_);
     GetUserIdAndSecContext(&user_before_, &context_before_);
     SetUserIdAndSecContext(extension_.owner, context_before_ | SECURITY_LOCAL_USERID_CHANGE);
 }

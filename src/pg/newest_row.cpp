@@ -14,6 +14,7 @@ extern "C" {
 
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/newest_row.hpp"
+#include "partbackfill/pg/trusted.hpp"
 
 namespace partbackfill::pg {
 
@@ -57,6 +58,7 @@ KeyedTable::KeyedTable(Oid table, Oid index, const std::vector<std::string> &col
 std::optional<KeyedTable::Fields> KeyedTable::find(std::int64_t key) const {
     char **texts = guard([&]() -> char ** {
         Relation table = table_open(table_, AccessShareLock);
+        require_superusers_table(table->rd_rel->relowner);
         ScanKeyData wanted;
         ScanKeyInit(&wanted, kKey, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key));
         SysScanDesc scan = systable_beginscan(table, index_, true, nullptr, 1, &wanted);

@@ -308,6 +308,7 @@ void run_job(std::int64_t id) {
     Watch watch;
     bool joined = false;
     Milliseconds idle_time = kShortestIdle;
+    std::string told; // to the log, of the last error: not again while it lasts
     for (int errors = 0;;) {
         try {
             pg::forget_cancel();
@@ -332,7 +333,9 @@ void run_job(std::int64_t id) {
         } catch (const pg::Error &error) {
             if (error.code() == pg::sqlcode::kQueryCanceled)
                 continue;
-            log_warning(fmt::format("backfill job {}: {}", id, error.fields().message));
+            if (errors == 0 || error.fields().message != told)
+                log_warning(fmt::format("backfill job {}: {}", id, error.fields().message));
+            told = error.fields().message;
             errors++;
             try {
                 pg::sleep(retry_pause(errors), pg::Wait::backoff);

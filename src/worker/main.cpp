@@ -10,6 +10,9 @@ extern "C" {
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
+
+#include <fmt/format.h>
 
 #include "partbackfill/engine/locks.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
@@ -19,6 +22,8 @@ extern "C" {
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/pg/trusted.hpp"
+#include "partbackfill/worker/activity.hpp"
 #include "partbackfill/worker/loop.hpp"
 #include "partbackfill/worker/registration.hpp"
 #include "partbackfill/worker/session.hpp"
@@ -33,6 +38,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kBetweenWorkers{500};
 constexpr std::chrono::milliseconds kBetweenLooks{50};
+constexpr std::chrono::milliseconds kBetweenTrials{5000};
 
 bool job_exists(std::int64_t id) {
     pg::Transaction transaction;
@@ -50,6 +56,25 @@ void await_starter(const Assignment &assignment) {
     pg::Transaction transaction;
     pg::wait_for_transaction(assignment.starter);
     transaction.commit();
+}
+
+std::optional<pg::ErrorFields> distrust() {
+    pg::Transaction transaction;
+    std::optional<pg::ErrorFields> error;
+    if (pg::extension_installed())
+        error = pg::distrust(pg::find_extension());
+    transaction.commit();
+    return error;
+}
+
+// Says once why it does nothing, rather than at each start of the process.
+void await_trust(std::int64_t job) {
+    for (bool told = false; const auto error = distrust(); told = true) {
+        if (!told)
+            log_warning(fmt::format("backfill job {} does not go on: {}", job, error->message));
+        show_idle(job, error->message);
+        pg::wait_latch(kBetweenTrials, pg::Wait::backoff);
+    }
 }
 
 // Workers beyond the second come in one after the other: a job of many small partitions is
@@ -74,6 +99,7 @@ void run(const Assignment &assignment) {
     // its number means nothing any more.
     await_starter(assignment);
     come_in(assignment);
+    await_trust(assignment.job);
     if (!job_exists(assignment.job))
         return;
     renew_session(assignment.job);

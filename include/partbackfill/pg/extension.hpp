@@ -11,6 +11,7 @@ namespace partbackfill::pg {
 struct Extension {
     Oid oid = kNoOid;
     Oid owner = kNoOid;
+    Oid schema_oid = kNoOid;
     std::string schema; // quoted where needed
 };
 
@@ -20,7 +21,8 @@ Extension find_extension();
 bool extension_installed();
 
 // Within its life the process acts as the extension's owner, with pinned
-// settings. Only for the extension's own, fixed, fully qualified statements on
+// settings; an error when the owner is no superuser, or another role could make it run
+// something of its own (require_trusted). Only for the extension's own, fixed, fully qualified statements on
 // its own tables and schemas: never for anything that a user wrote.
 class AsExtensionOwner {
 public:
