@@ -121,6 +121,14 @@ for my $settings ('', 'SET search_path = open_to_all, public;', 'SET search_path
     is(caught(), '', 'none ran at a look at the views, ' . ($settings || 'by the default search_path'));
     is($error, '', 'and nothing else went wrong');
 }
+# The queries of the exporter, whose role can do what the owners of jobs can.
+my $queries = slurp_file("$FindBin::RealBin/../prometheus/partbackfill.yaml");
+my @queries = $queries =~ /query: \|\n(.*?)\n  metrics:/gs;
+is(scalar(@queries), 3, 'queries of the exporter');
+for my $query (@queries) {
+    (undef, undef, $error) = $node->psql('trap', "SET search_path = open_to_all, public; $query");
+    is(caught() . $error, '', 'none ran in one of them');
+}
 $node->psql('trap', 'SELECT open_to_all.backfill_cancel(3); SELECT open_to_all.backfill_wait(3)');
 caught();
 
