@@ -347,11 +347,8 @@ std::optional<Leaf> find_leaf(Oid oid, Oid target) {
 }
 
 std::string constraint_text(Oid leaf) {
-    Expr *constraint = nullptr;
-    {
-        const pg::CallersPath path;
-        constraint = pg::guard([&] { return get_partition_qual_relid(leaf); });
-    }
+    const pg::CallersPath path;
+    Expr *constraint = pg::guard([&] { return get_partition_qual_relid(leaf); });
     if (constraint == nullptr)
         return "true";
     return pg::guard([&] {

@@ -99,11 +99,12 @@ std::string temporary_in_bodies(const std::vector<Oid> &functions) {
     return found.empty() ? "" : found.rows.front().text(0);
 }
 
+} // namespace
+
 std::string type_text(Oid type, int typmod) {
+    const pg::CallersPath path;
     return pg::guard([&] { return format_type_with_typemod(type, typmod); });
 }
-
-} // namespace
 
 ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &key) {
     const Oid type = key ? key->type : kNoOid;

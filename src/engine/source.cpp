@@ -116,17 +116,16 @@ std::map<std::string, std::string> casts(Oid table, const std::set<std::string> 
     std::map<std::string, std::string> types;
     if (untyped.empty())
         return types;
-    const pg::PinnedSettings pinned; // types outside pg_catalog are named with their schemas
     for (const pg::Row &row : pg::query(R"SQL(
-        -- With -1, since "character" by itself is one of length 1, and so is "bit".
-        SELECT a.attname, format_type(a.atttypid, -1)
+        SELECT a.attname, a.atttypid::bigint
         FROM pg_attribute AS a
         WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
     )SQL",
                                         {table})
                                   .rows)
         if (untyped.contains(row.text(0)))
-            types.emplace(row.text(0), row.text(1));
+            // With -1, since "character" by itself is one of length 1, and so is "bit".
+            types.emplace(row.text(0), type_text(row.oid(1), -1));
     return types;
 }
 

@@ -73,8 +73,10 @@ Target inspect(Oid target, const Selection &selection);
 // or no partition below the target now.
 std::optional<Leaf> find_leaf(Oid leaf, Oid target);
 
-// The implicit constraint of a partition as SQL, "true" when it has none.
-// Deparsing takes ACCESS SHARE on its ancestors until the end of the transaction.
+// The implicit constraint of a partition as SQL, "true" when it has none: to be read under
+// the caller's search_path, with a schema at whatever that would take for another. A
+// namesake with exactly the types at hand goes before the server's own polymorphic
+// operators of enums, arrays and ranges. Deparsing takes ACCESS SHARE on its ancestors until the end of the transaction.
 std::string constraint_text(Oid leaf);
 
 } // namespace partbackfill::engine

@@ -26,14 +26,14 @@ struct ParsedQuery {
 };
 
 // Parses, analyzes and rewrites the statement as the current role under the
-// current settings; $1 and $2 have the type of the key, when there is one.
+// caller's search_path and the current settings; $1 and $2 have the type of the key, when there is one.
 ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &key);
 
 // Columns of the query that are literals or NULLs without a type, as INSERT takes them:
 // by themselves they would come out as text.
 std::set<std::string> untyped_columns(const std::string &sql, const std::optional<RangeKey> &key);
 
-// The relation that the text names under the current search_path; kNoOid when
+// The relation that the text names under the caller's search_path; kNoOid when
 // it is no name but, presumably, a query. An error when it is a name and nothing
 // has it.
 Oid named_relation(const std::string &text);
@@ -41,6 +41,9 @@ Oid named_relation(const std::string &text);
 // The single statement in the text without its semicolon; an error, which calls the
 // text by that name, when it is none, several, or not a SELECT.
 std::string single_select(const std::string &text, const char *what = "source");
+
+// The type's name as the caller may write it.
+std::string type_text(Oid type, int typmod);
 
 // Raises unless each column comes out of the source so that it can be assigned
 // to the table's column of that name, and columns of partition keys so that
