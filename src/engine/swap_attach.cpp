@@ -57,7 +57,8 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", live, old_schema(request.job)));
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", shadow, pg::quote_identifier(leaf.schema)));
     {
-        // ATTACH compares the expressions of indexes.
+        // ATTACH compares the expressions of indexes; before 17 their functions are found by it.
+        const pg::CallersPath path;
         const pg::KnownIndexes known({leaf.parent, request.shadow});
         execute_on_tree(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
     }
