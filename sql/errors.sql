@@ -168,7 +168,7 @@ RESET ROLE;
 -- another's job
 SELECT backfill_start('t', 'source', delay => '0') AS job \gset
 SELECT backfill_wait(:job, '60 s');
-SET ROLE backfill_errors_other;
+SET ROLE backfill_errors_owner;
 SELECT count(*) FROM backfill_status WHERE job = :job;
 SELECT count(*) FROM backfill_progress WHERE job = :job;
 SELECT set_config('errors.job', :'job', false) IS NOT NULL;

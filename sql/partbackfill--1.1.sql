@@ -304,6 +304,14 @@ CREATE FUNCTION @extschema@.backfill_without_worker(OUT job bigint, OUT waiting_
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_without_worker';
 COMMENT ON FUNCTION @extschema@.backfill_without_worker IS 'internal: jobs that nobody works on until backfill_resume is called, for the views';
 
+CREATE FUNCTION @extschema@.backfill_may_see(owner oid, target oid) RETURNS boolean
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'partbackfill_may_see';
+COMMENT ON FUNCTION @extschema@.backfill_may_see IS 'internal: whether you could SET ROLE to the owner of a job, or to the owner of its table';
+
+CREATE FUNCTION @extschema@.backfill_may_act_as(owner oid) RETURNS boolean
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'partbackfill_may_act_as';
+COMMENT ON FUNCTION @extschema@.backfill_may_act_as IS 'internal: whether you could SET ROLE to the owner of a job';
+
 -- Only the workers make triggers of it, for which no privilege is asked.
 CREATE FUNCTION @extschema@.backfill_guard() RETURNS trigger
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_guard';
@@ -391,7 +399,10 @@ CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
            c.attempts,
            c.rebuilds,
            c.swap_attempts,
-           COALESCE(w.waiting_on, live.waiting_on, c.waiting_on) AS waiting_on,
+           CASE WHEN me.is_owner THEN COALESCE(w.waiting_on, live.waiting_on, c.waiting_on)
+                ELSE pg_catalog.regexp_replace(COALESCE(w.waiting_on, live.waiting_on, c.waiting_on),
+                                               'throttle_query .*', 'throttle_query')
+           END AS waiting_on,
            live.worker_pid,
            c.started_at,
            c.finished_at,
@@ -404,20 +415,22 @@ CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
            c.lock_wait,
            c.locked_for,
            c.sqlstate,
-           c.error
+           -- It may quote what the owner of the job reads and the owner of the table may not.
+           CASE WHEN me.is_owner THEN c.error END AS error
     FROM @extschema@.backfill_control AS c
     JOIN @extschema@.backfill_job AS j ON j.job = c.job
+    CROSS JOIN LATERAL (SELECT @extschema@.backfill_may_act_as(j.owner) AS is_owner) AS me
     LEFT JOIN @extschema@.backfill_live() AS live ON live.job = c.job AND live.ordinal = c.ordinal
     LEFT JOIN @extschema@.backfill_without_worker() AS w
            ON w.job = c.job AND c.state IN ('pending', 'running', 'ready')
-    WHERE pg_catalog.pg_has_role(j.owner, 'MEMBER') AND j.installation = @extschema@.backfill_installation()
+    WHERE @extschema@.backfill_may_see(j.owner, j.target_oid) AND j.installation = @extschema@.backfill_installation()
     ORDER BY c.job, c.ordinal;
-COMMENT ON VIEW @extschema@.backfill_progress IS 'a row for each partition of the jobs that you may control';
+COMMENT ON VIEW @extschema@.backfill_progress IS 'a row for each partition of the jobs that you may control, and of those on your tables';
 
 CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
     SELECT j.job,
            j.target,
-           j.source,
+           CASE WHEN me.is_owner THEN j.source END AS source,
            COALESCE(r.rolname::text, 'role ' || j.owner::text) AS owner,
            j.state,
            f.partitions,
@@ -438,8 +451,9 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
            j.workers,
            j.started_at,
            j.finished_at,
-           j.error
+           CASE WHEN me.is_owner THEN j.error END AS error
     FROM @extschema@.backfill_job AS j
+    CROSS JOIN LATERAL (SELECT @extschema@.backfill_may_act_as(j.owner) AS is_owner) AS me
     LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = j.owner
     LEFT JOIN @extschema@.backfill_without_worker() AS w ON w.job = j.job
     CROSS JOIN LATERAL (
@@ -467,8 +481,8 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
         FROM @extschema@.backfill_progress AS p
         WHERE p.job = j.job
     ) AS f
-    WHERE pg_catalog.pg_has_role(j.owner, 'MEMBER') AND j.installation = @extschema@.backfill_installation()
+    WHERE @extschema@.backfill_may_see(j.owner, j.target_oid) AND j.installation = @extschema@.backfill_installation()
     ORDER BY j.job;
-COMMENT ON VIEW @extschema@.backfill_status IS 'a row for each job that you may control';
+COMMENT ON VIEW @extschema@.backfill_status IS 'a row for each job that you may control, and for each on your tables';
 
 GRANT SELECT ON @extschema@.backfill_status, @extschema@.backfill_progress TO PUBLIC;

@@ -205,7 +205,7 @@ constexpr std::chrono::seconds kBetweenWorkerLooks{1};
 bool has_no_worker(std::int64_t id) {
     job::ControlTables control;
     const auto jobs = control.jobs_without_worker();
-    return std::find(jobs.begin(), jobs.end(), id) != jobs.end();
+    return std::any_of(jobs.begin(), jobs.end(), [&](const auto &idle) { return idle.job == id; });
 }
 
 // Nothing would end the wait; somebody else may be about to resume the job.
@@ -232,7 +232,7 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
     const auto begun = Clock::now();
     const std::chrono::duration<double> seconds(
         limit ? pg::query_row("SELECT pg_catalog.date_part('epoch', $1::interval)", {*limit}).number(0) : 0);
-    job::find_own_job(id);
+    job::find_job_to_stop(id);
     {
         job::ControlTables control;
         if (control.is_of_this_transaction(id))
@@ -272,7 +272,7 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
 PARTBACKFILL_FUNCTION(partbackfill_purge) {
     const pg::Arguments arguments(fcinfo);
     job::begin_change("backfill_purge()");
-    const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
+    const job::Job job = job::find_job_to_stop(arguments.bigint(0, "job"));
     if (!job::at_rest(job))
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("backfill job {} has not ended", job.id),
                   fmt::format("Its state is \"{}\".", core::name(job.state)),

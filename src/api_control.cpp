@@ -10,7 +10,7 @@
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/at_commit.hpp"
 #include "partbackfill/pg/entry.hpp"
-#include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/registration.hpp"
 
@@ -56,6 +56,12 @@ bool resume(const job::Job &job) {
     return !job::at_rest(job) && start_lacking(job);
 }
 
+// Of a job that has ended nothing but tidying up is left to do, which runs none of its SQL.
+job::Job find_job_to_resume(std::int64_t id) {
+    const job::Job job = job::find_job_to_stop(id);
+    return core::rests(job.state) && job.state != core::JobState::paused ? job : job::find_own_job(id);
+}
+
 std::optional<std::string> given_interval(const pg::Arguments &arguments, int i, const char *name) {
     return arguments.optional_interval(i, name);
 }
@@ -95,7 +101,7 @@ using namespace partbackfill;
 PARTBACKFILL_FUNCTION(partbackfill_cancel) {
     const pg::Arguments arguments(fcinfo);
     job::begin_change("backfill_cancel()");
-    const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
+    const job::Job job = job::find_job_to_stop(arguments.bigint(0, "job"));
     if (!core::can(job.state, core::JobEvent::cancel))
         PG_RETURN_BOOL(false);
     {
@@ -111,7 +117,7 @@ PARTBACKFILL_FUNCTION(partbackfill_cancel) {
 PARTBACKFILL_FUNCTION(partbackfill_pause) {
     const pg::Arguments arguments(fcinfo);
     job::begin_change("backfill_pause()");
-    const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
+    const job::Job job = job::find_job_to_stop(arguments.bigint(0, "job"));
     if (!core::can(job.state, core::JobEvent::pause))
         PG_RETURN_BOOL(false);
     {
@@ -129,7 +135,7 @@ PARTBACKFILL_FUNCTION(partbackfill_resume) {
     const pg::Arguments arguments(fcinfo);
     job::begin_change("backfill_resume()");
     if (!arguments.is_null(0))
-        PG_RETURN_INT32(resume(job::find_own_job(arguments.bigint(0, "job"))) ? 1 : 0);
+        PG_RETURN_INT32(resume(find_job_to_resume(arguments.bigint(0, "job"))) ? 1 : 0);
     std::vector<job::Job> jobs;
     {
         job::ControlTables control;

@@ -15,8 +15,10 @@
 #include "partbackfill/engine/source.hpp"
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/job/own_job.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/entry.hpp"
+#include "partbackfill/pg/rights.hpp"
 
 namespace partbackfill {
 
@@ -149,27 +151,42 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
 }
 
 // backfill_live: for the views. A row for each partition that a live worker of
-// one of the caller's jobs has in hand.
+// a job that the caller may see has in hand.
 PARTBACKFILL_FUNCTION(partbackfill_live) {
-    const Oid caller = pg::current_role();
-    std::vector<pg::TextRow> rows;
+    std::vector<job::ControlTables::LiveRow> found;
     {
         job::ControlTables control;
-        rows = control.live(caller);
+        found = control.live();
     }
+    std::vector<pg::TextRow> rows;
+    for (auto &row : found)
+        if (job::may_stop(row.owner, row.target))
+            rows.push_back(std::move(row.columns));
     return pg::return_rows(fcinfo, rows);
 }
 
 // backfill_without_worker: for the views, too. Jobs that nobody works on until
 // backfill_resume is called.
 PARTBACKFILL_FUNCTION(partbackfill_without_worker) {
-    std::vector<std::int64_t> jobs;
+    std::vector<job::ControlTables::Idle> jobs;
     {
         job::ControlTables control;
         jobs = control.jobs_without_worker();
     }
     std::vector<pg::TextRow> rows;
-    for (const std::int64_t job : jobs)
-        rows.push_back({std::to_string(job), fmt::format("no worker: call backfill_resume({})", job)});
+    for (const auto &idle : jobs)
+        if (job::may_stop(idle.owner, idle.target))
+            rows.push_back({std::to_string(idle.job), fmt::format("no worker: call backfill_resume({})", idle.job)});
     return pg::return_rows(fcinfo, rows);
+}
+
+// backfill_may_see, backfill_may_act_as: for the views, which ask as the caller.
+PARTBACKFILL_FUNCTION(partbackfill_may_see) {
+    const pg::Arguments arguments(fcinfo);
+    PG_RETURN_BOOL(job::may_stop(arguments.oid(0, "owner"), arguments.oid(1, "target")));
+}
+
+PARTBACKFILL_FUNCTION(partbackfill_may_act_as) {
+    const pg::Arguments arguments(fcinfo);
+    PG_RETURN_BOOL(pg::may_act_as(arguments.oid(0, "owner")));
 }

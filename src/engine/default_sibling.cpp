@@ -12,6 +12,7 @@ extern "C" {
 #include <fmt/format.h>
 
 #include "partbackfill/engine/bound.hpp"
+#include "partbackfill/engine/catalog_drop.hpp"
 #include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/pg/compat.hpp"
@@ -30,20 +31,6 @@ std::string free_proof_name(std::int64_t job, int ordinal, Oid sibling) {
         const std::string candidate = suffix == 0 ? name : fmt::format("{}_{}", name, suffix);
         if (pg::query("SELECT FROM pg_constraint WHERE conrelid = $1 AND conname = $2", {sibling, candidate}).empty())
             return candidate;
-    }
-}
-
-// ALTER TABLE ... on the CHECK of that OID; nothing when it is gone, even if its OID was given to another one.
-void alter_proof(Oid proof, Oid table, const char *action) {
-    for (const pg::Row &row : pg::query(R"SQL(
-        SELECT format('ALTER TABLE %s %s CONSTRAINT %I', k.conrelid::regclass, $2, k.conname)
-        FROM pg_constraint AS k
-        WHERE k.oid = $1 AND k.contype = 'c' AND k.conrelid <> 0 AND ($3 = 0 OR k.conrelid = $3) AND starts_with(k.conname::text, 'partbackfill_')
-    )SQL",
-                                        {proof, action, table})
-                                  .rows) {
-        const pg::CallersPath path; // VALIDATE calls the functions of the key
-        pg::execute(row.text(0));
     }
 }
 
@@ -119,8 +106,25 @@ Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::mill
         .oid(0);
 }
 
-void validate_proof(Oid proof) { alter_proof(proof, kNoOid, "VALIDATE"); }
-void drop_proof(Oid proof, Oid table) { alter_proof(proof, table, "DROP"); }
+void validate_proof(Oid proof) {
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT format('ALTER TABLE %s VALIDATE CONSTRAINT %I', k.conrelid::regclass, k.conname)
+        FROM pg_constraint AS k
+        WHERE k.oid = $1 AND k.contype = 'c' AND k.conrelid <> 0 AND starts_with(k.conname::text, 'partbackfill_')
+    )SQL",
+                                        {proof})
+                                  .rows) {
+        const pg::CallersPath path; // it calls the functions of the key
+        pg::execute(row.text(0));
+    }
+}
+
+// By its row in the catalog: what a job has put on a table goes, whatever its owner may do there by now.
+void drop_proof(Oid proof, Oid table) {
+    for (const Oid left : proofs_left({proof}))
+        if (table == kNoOid || tables_of_proofs({left}) == std::vector<Oid>{table})
+            drop_constraints({left});
+}
 
 std::vector<Oid> proofs_left(const std::vector<Oid> &recorded) {
     std::vector<Oid> found;

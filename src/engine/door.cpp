@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/engine/hazards.hpp"
+#include "partbackfill/engine/rights.hpp"
 #include "partbackfill/engine/swap.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -13,21 +14,17 @@ namespace partbackfill::engine {
 
 namespace {
 
-void check_owner(const std::string &kind, const std::string &name, Oid owner) {
-    if (!pg::query_row("SELECT pg_has_role($1::oid, 'USAGE')", {owner}).boolean(0))
-        pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("must be owner of {} \"{}\"", kind, name),
-                  "A backfill replaces partitions of the table, as ALTER TABLE ... ATTACH PARTITION does.");
-}
+constexpr const char *kWhyOwner = "A backfill replaces partitions of the table, as ALTER TABLE ... ATTACH PARTITION does.";
 
 void check_owners(const Target &target) {
-    check_owner("table", target.name, target.owner);
+    check_owner("table", target.name, target.owner, kWhyOwner);
     for (const Oid table : target.descendants) {
         const pg::Row row = pg::query_row("SELECT relname, relowner::bigint FROM pg_class WHERE oid = $1", {table});
-        check_owner("table", row.text(0), row.oid(1));
+        check_owner("table", row.text(0), row.oid(1), kWhyOwner);
     }
     for (const Leaf &leaf : target.leaves)
         if (leaf.selected)
-            check_owner("partition", leaf.name, leaf.owner);
+            check_owner("partition", leaf.name, leaf.owner, kWhyOwner);
 }
 
 void check_schema_privileges(const std::vector<Oid> &oids) {

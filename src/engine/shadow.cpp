@@ -1,3 +1,9 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "storage/lmgr.h"
+}
+
 #include "partbackfill/engine/shadow.hpp"
 
 #include <fmt/format.h>
@@ -7,7 +13,9 @@
 #include "partbackfill/engine/definition.hpp"
 #include "partbackfill/engine/foreign_keys.hpp"
 #include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/rights.hpp"
 #include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
@@ -167,10 +175,10 @@ Oid create_shadow(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &pr
 
 namespace {
 
-// Its schema and name; no row when it is none of ours.
+// Its schema, name and owner, and whether it has ever been live; no row when it is none of ours.
 pg::Result find_own_table(std::int64_t job, Oid table) {
     return pg::query(R"SQL(
-        SELECT n.nspname, c.relname
+        SELECT n.nspname, c.relname, c.relowner::bigint, n.nspname = $3
         FROM pg_class AS c
         JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.oid = $1 AND n.nspname IN ($2, $3) AND NOT c.relispartition
@@ -179,6 +187,13 @@ pg::Result find_own_table(std::int64_t job, Oid table) {
 }
 
 } // namespace
+
+void check_may_drop_own(std::int64_t job, Oid table) {
+    const pg::PinnedSettings pinned;
+    for (const pg::Row &row : find_own_table(job, table).rows)
+        if (row.boolean(3))
+            check_may_drop(row.text(1), row.oid(2));
+}
 
 bool is_own_table(std::int64_t job, Oid table) {
     const pg::PinnedSettings pinned;
@@ -200,11 +215,17 @@ void drop_stray_statistics(std::int64_t job, Oid table) {
 
 bool drop_own_table(std::int64_t job, Oid table) {
     const pg::PinnedSettings pinned;
+    if (!is_own_table(job, table))
+        return false;
+    check_may_drop_own(job, table);
+    drop_foreign_keys(table);
+    pg::guard([&] { LockRelationOid(table, AccessExclusiveLock); });
+    // Its name and its owner may have changed until then.
     const pg::Result found = find_own_table(job, table);
     if (found.empty())
         return false;
+    check_may_drop_own(job, table);
     const pg::Row &row = found.rows.front();
-    drop_foreign_keys(table);
     // The owner of its schema may, whoever owns it by now.
     const pg::AsExtensionOwner as_owner;
     pg::execute("DROP TABLE " + pg::quote_qualified(row.text(0), row.text(1)) + " RESTRICT");

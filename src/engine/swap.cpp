@@ -144,6 +144,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     const auto before = find_leaf(request.live, request.target);
     if (!before || before->bound != request.bound)
         return stop(SwapOutcome::gone);
+    method.check_rights(*before);
     std::string known = request.fingerprint;
     const auto met = obstacle(method, request, *before, known, Look::before_locks);
     if (met && *met != SwapOutcome::locked_out)
@@ -155,6 +156,7 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     const auto leaf = find_leaf(request.live, request.target);
     if (!leaf || leaf->bound != request.bound || leaf->parent != before->parent)
         return stop(SwapOutcome::gone);
+    method.check_rights(*leaf);
     if (method.tables_to_lock(*leaf, request.shadow) != result.locks)
         return stop(SwapOutcome::changed);
     // Every writer has ended, and what he committed is seen.

@@ -5,6 +5,7 @@
 #include "partbackfill/engine/carry.hpp"
 #include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/likeness.hpp"
+#include "partbackfill/engine/rights.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
@@ -13,6 +14,12 @@
 namespace partbackfill::engine {
 
 namespace {
+
+// DETACH and ATTACH ask for both.
+void check_rights(const Leaf &leaf) {
+    check_owner("table", leaf.parent);
+    check_owner("partition", leaf.name, leaf.owner);
+}
 
 // The parent before the partitions: whoever reads or writes through it waits
 // there, once, and holds nothing of what follows. What is above it is only read,
@@ -91,6 +98,7 @@ Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLoc
     const Proof proof = proof_state(leaf, request.proof);
     if (!sibling || proof == Proof::not_needed || proof == Proof::valid)
         return Preparation::complete;
+    check_owner("table", *sibling);
     if (proof == Proof::added) {
         locks = {{*sibling, LockMode::share_update_exclusive}};
         if (!lock_politely(locks, request.lock_timeout))
@@ -113,7 +121,7 @@ void check(const SwapRequest &, const Leaf &) {}
 
 } // namespace
 
-const SwapMethod kAttach{create_shadow,  carry_after_load, true, prepare,               prepared, check,
-                         tables_to_lock, exchange,         locks_against_writers, false};
+const SwapMethod kAttach{check_rights, create_shadow,  carry_after_load, true,                  prepare, prepared,
+                         check,        tables_to_lock, exchange,         locks_against_writers, false};
 
 } // namespace partbackfill::engine

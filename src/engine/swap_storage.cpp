@@ -6,6 +6,7 @@
 
 #include "partbackfill/engine/foreign_keys.hpp"
 #include "partbackfill/engine/likeness.hpp"
+#include "partbackfill/engine/rights.hpp"
 #include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/engine/storage_exchange.hpp"
 #include "partbackfill/engine/storage_shadow.hpp"
@@ -17,6 +18,9 @@
 namespace partbackfill::engine {
 
 namespace {
+
+// No command of the server's checks this here. The parent is left alone.
+void check_rights(const Leaf &leaf) { check_owner("partition", leaf.name, leaf.owner); }
 
 void finish(std::int64_t, const Leaf &leaf, Oid shadow, const std::vector<Oid> &) { check_referenced_keys(leaf, shadow); }
 
@@ -59,6 +63,7 @@ Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLoc
     const auto step = next_foreign_key_step(leaf, request.shadow);
     if (!step)
         return Preparation::complete;
+    check_may_reference(step->locks.front().table);
     locks = step->locks;
     locks.push_back({request.shadow, LockMode::share_row_exclusive});
     if (!lock_politely(locks, request.lock_timeout))
@@ -71,12 +76,6 @@ Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLoc
     if (step->validates)
         as_owner.emplace(request.shadow);
     return run_bounded({step->statement}, request.lock_timeout) ? Preparation::again : Preparation::locked_out;
-}
-
-// No command checks this for us here.
-void check_still_owner(const Leaf &leaf) {
-    if (!pg::query_row("SELECT pg_has_role($1::oid, 'USAGE')", {leaf.owner}).boolean(0))
-        pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("must be owner of partition \"{}\"", leaf.name));
 }
 
 // A row must mean the same under either descriptor. Both are as they were when the
@@ -136,7 +135,6 @@ bool prepared(const SwapRequest &request, const Leaf &leaf) {
 }
 
 void check(const SwapRequest &request, const Leaf &leaf) {
-    check_still_owner(leaf);
     check_same_layout(leaf, request.shadow);
     check_contents(leaf, request.shadow, request.proofs(), request.constraint != "true");
     index_pairs(leaf, request.shadow);
@@ -202,7 +200,7 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
 
 } // namespace
 
-const SwapMethod kStorage{create_storage_shadow, finish, false, prepare, prepared, check, tables_to_lock, exchange,
-                          locks_against_writers, true};
+const SwapMethod kStorage{check_rights, create_storage_shadow, finish,   false,                 prepare, prepared,
+                          check,        tables_to_lock,        exchange, locks_against_writers, true};
 
 } // namespace partbackfill::engine

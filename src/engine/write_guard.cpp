@@ -46,6 +46,19 @@ void create_trigger(Oid table, Oid function, const char *name, const char *argum
     CommandCounterIncrement();
 }
 
+std::vector<Oid> triggers_of(std::int64_t job, Oid partition) {
+    std::vector<Oid> triggers;
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT t.oid::bigint
+        FROM pg_trigger AS t
+        WHERE t.tgrelid = $1 AND t.tgisinternal AND starts_with(t.tgname::text, $2)
+    )SQL",
+                                        {partition, name_prefix(job)})
+                                  .rows)
+        triggers.push_back(row.oid(0));
+    return triggers;
+}
+
 } // namespace
 
 Sight look(std::int64_t job, Oid partition, pg::Read read) {
@@ -80,18 +93,8 @@ void create_guard(std::int64_t job, Oid partition) {
     });
 }
 
-void drop_guard(std::int64_t job, Oid partition) {
-    std::vector<Oid> triggers;
-    for (const pg::Row &row : pg::query(R"SQL(
-        SELECT t.oid::bigint
-        FROM pg_trigger AS t
-        WHERE t.tgrelid = $1 AND t.tgisinternal AND starts_with(t.tgname::text, $2)
-    )SQL",
-                                        {partition, name_prefix(job)})
-                                  .rows)
-        triggers.push_back(row.oid(0));
-    drop_triggers(triggers);
-}
+bool is_guarded(std::int64_t job, Oid partition) { return !triggers_of(job, partition).empty(); }
+void drop_guard(std::int64_t job, Oid partition) { drop_triggers(triggers_of(job, partition)); }
 
 std::vector<Oid> guarded(std::int64_t job) {
     std::vector<Oid> found;

@@ -10,7 +10,7 @@ namespace partbackfill::job {
 // Within an attempt no figure falls: what a progress view showed last stands in the line
 // before the view loses it. Partitions that are built are in the result too, since the
 // statement that asks may still see them running.
-std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid role) {
+std::vector<ControlTables::LiveRow> ControlTables::live() {
     const pg::Result result = run(R"SQL(
         SELECT c.job, c.ordinal, CASE WHEN c.state = 'running' OR line.phase IS NOT NULL THEN a.pid END, line.phase,
                CASE
@@ -30,7 +30,8 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
                COALESCE(line.waiting_on, CASE WHEN a.wait_event_type = 'Lock' AND line.phase IS NOT NULL THEN (
                    SELECT 'lock (held by '
                           || string_agg(CASE b.pid WHEN 0 THEN 'a prepared transaction' ELSE b.pid::text END, ', ') || ')'
-                   FROM unnest(pg_blocking_pids(a.pid)) AS b (pid)) END)
+                   FROM unnest(pg_blocking_pids(a.pid)) AS b (pid)) END),
+               j.owner::bigint, j.target_oid::bigint
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job AND j.installation = {s}.backfill_installation()
         LEFT JOIN pg_stat_activity AS a ON a.pid = c.worker_pid AND a.backend_type = 'partbackfill worker'
@@ -50,26 +51,24 @@ std::vector<std::vector<std::optional<std::string>>> ControlTables::live(Oid rol
             SELECT p.partitions_done::float8 AS done
             FROM pg_stat_progress_create_index AS p WHERE p.pid = a.pid
         ) AS index ON true
-        WHERE pg_has_role($1, j.owner, 'MEMBER')
-          AND ((c.state = 'running' AND a.pid IS NOT NULL) OR c.state = 'ready'
-               OR (c.state = 'done' AND c.finished_at > clock_timestamp() - interval '10 s'))
-    )SQL",
-                                  {role});
-    std::vector<std::vector<std::optional<std::string>>> rows;
+        WHERE (c.state = 'running' AND a.pid IS NOT NULL) OR c.state = 'ready'
+           OR (c.state = 'done' AND c.finished_at > clock_timestamp() - interval '10 s')
+    )SQL");
+    std::vector<LiveRow> rows;
     for (const pg::Row &row : result.rows) {
-        rows.emplace_back();
+        rows.push_back({row.oid(9), row.oid(10), {}});
         for (size_t i = 0; i < 9; i++)
-            rows.back().push_back(row.field(i));
+            rows.back().columns.push_back(row.field(i));
     }
     return rows;
 }
 
 // Workers need a moment to start, and come back by themselves but for a restart of the
 // server and a promotion: pg_last_wal_replay_lsn() tells of that.
-std::vector<std::int64_t> ControlTables::jobs_without_worker() {
-    std::vector<std::int64_t> jobs;
+std::vector<ControlTables::Idle> ControlTables::jobs_without_worker() {
+    std::vector<Idle> jobs;
     for (const pg::Row &row : run(R"SQL(
-        SELECT j.job
+        SELECT j.job, j.owner::bigint, j.target_oid::bigint
         FROM {s}.backfill_job AS j
         CROSS JOIN LATERAL (
             SELECT GREATEST(j.workers_started_at, max(c.started_at), max(c.finished_at)) AS seen_at
@@ -80,8 +79,8 @@ std::vector<std::int64_t> ControlTables::jobs_without_worker() {
           AND (sign.seen_at < pg_postmaster_start_time() OR pg_last_wal_replay_lsn() IS NOT NULL)
     )SQL")
              .rows)
-        jobs.push_back(row.integer(0));
-    std::erase_if(jobs, [](std::int64_t job) { return !engine::job_workers(job).empty(); });
+        jobs.push_back({row.integer(0), row.oid(1), row.oid(2)});
+    std::erase_if(jobs, [](const Idle &idle) { return !engine::job_workers(idle.job).empty(); });
     return jobs;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::job {
@@ -13,7 +14,9 @@ void begin_change(const char *function_name) {
     control.keep_undecoded();
 }
 
-Job find_own_job(std::int64_t id) {
+namespace {
+
+Job find_job(std::int64_t id) {
     std::optional<Job> found;
     bool is_foreign = false;
     {
@@ -29,10 +32,35 @@ Job find_own_job(std::int64_t id) {
     if (!found)
         pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id), "",
                   "backfill_status lists your jobs.");
-    if (!pg::may_act_as(found->owner))
-        pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("permission denied for backfill job {}", id),
-                  fmt::format("It belongs to role \"{}\".", pg::role_name(found->owner)));
     return *found;
+}
+
+[[noreturn]] void raise_not_yours(const Job &job, const std::string &hint) {
+    pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("permission denied for backfill job {}", job.id),
+              fmt::format("It belongs to role \"{}\".", pg::role_name(job.owner)), hint);
+}
+
+} // namespace
+
+bool may_stop(Oid owner, Oid target) {
+    if (pg::may_act_as(owner))
+        return true;
+    const auto table_owner = pg::owner_of(target);
+    return table_owner && pg::may_act_as(*table_owner);
+}
+
+Job find_own_job(std::int64_t id) {
+    Job job = find_job(id);
+    if (!pg::may_act_as(job.owner))
+        raise_not_yours(job, may_stop(job.owner, job.target) ? "As an owner of its table you may pause and cancel it." : "");
+    return job;
+}
+
+Job find_job_to_stop(std::int64_t id) {
+    Job job = find_job(id);
+    if (!may_stop(job.owner, job.target))
+        raise_not_yours(job, "");
+    return job;
 }
 
 bool at_rest(const Job &job) { return core::rests(job.state) && job.tidied; }

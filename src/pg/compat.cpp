@@ -11,6 +11,7 @@ extern "C" {
 #include "postmaster/bgworker.h"
 #include "storage/procarray.h"
 #include "storage/sinvaladt.h"
+#include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -292,6 +293,14 @@ std::uint32_t bypass_login_flag() {
     return BGWORKER_BYPASS_ROLELOGINCHECK;
 #else
     return 0;
+#endif
+}
+
+bool could_set_role(Oid member, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return member_can_set_role(member, role);
+#else
+    return is_member_of_role(member, role);
 #endif
 }
 

@@ -2,7 +2,6 @@
 
 extern "C" {
 #include "commands/extension.h"
-#include "utils/acl.h"
 }
 
 #include "partbackfill/pg/extension.hpp"
@@ -45,10 +44,6 @@ std::string role_name(Oid role) {
     return guard([&] { return GetUserNameFromId(role, true); }) != nullptr
                ? std::string(guard([&] { return GetUserNameFromId(role, true); }))
                : "role " + std::to_string(role);
-}
-
-bool may_act_as(Oid role) {
-    return guard([&] { return is_member_of_role(GetUserId(), role); });
 }
 
 } // namespace partbackfill::pg

@@ -216,6 +216,7 @@ Creation try_create(const job::Job &job, job::Partition &partition, const std::v
     const auto found = engine::find_leaf(partition.live, job.target);
     if (!found || found->bound != partition.bound)
         return Creation::gone;
+    method_of(job).check_rights(*found);
     engine::check_can_be_carried(*found, job.swap); // it may have changed since the door
     if (job.on_write == job::OnWrite::ignore)
         engine::check_can_ignore_writes({found->oid});
@@ -227,6 +228,7 @@ Creation try_create(const job::Job &job, job::Partition &partition, const std::v
     const auto leaf = engine::find_leaf(partition.live, job.target);
     if (!leaf || leaf->bound != partition.bound)
         return Creation::gone;
+    method_of(job).check_rights(*leaf);
     const engine::BoundedWaits bounded(job.lock_timeout);
     try {
         make_shadow(job, partition, *leaf);
@@ -275,6 +277,7 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
         if (!leaf)
             pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                       fmt::format("partition \"{}\" is gone", partition.name));
+        method_of(job).check_rights(*leaf);
     }
     // The source is parsed as the user meant it.
     engine::LoadRequest request = load_request_in_time(job, partition, *leaf);

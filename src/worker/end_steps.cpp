@@ -12,6 +12,7 @@
 #include "partbackfill/engine/write_guard.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/activity.hpp"
 #include "partbackfill/worker/fault.hpp"
@@ -29,13 +30,24 @@ std::vector<engine::TableLock> locks_to_drop(const job::Job &job, Oid table) {
     return locks;
 }
 
+// What an unfinished job has left goes whatever its owner may do to the table by now, but
+// then, and when another role tidies up, nobody waits for that as long as its owner chose.
+job::Milliseconds tidying_limit(const job::Job &job, Oid table) {
+    constexpr job::Milliseconds kMostForOthers{100};
+    const auto owner = pg::owner_of(table);
+    const bool is_own = job.owner == pg::current_role() && owner && pg::may_act_as(*owner);
+    return is_own ? job.lock_timeout : std::min(job.lock_timeout, kMostForOthers);
+}
+
 bool drop_politely(const job::Job &job, Oid table) {
+    engine::check_may_drop_own(job.id, table);
+    const auto limit = tidying_limit(job, table);
     const auto locks = locks_to_drop(job, table);
     pg::Subtransaction subtransaction; // gives back what it had of the locks
-    if (!locks.empty() && !engine::lock_politely(locks, job.lock_timeout))
+    if (!locks.empty() && !engine::lock_politely(locks, limit))
         return false;
     try {
-        const engine::BoundedWaits bounded(job.lock_timeout);
+        const engine::BoundedWaits bounded(limit);
         if (locks.empty())
             engine::drop_stray_statistics(job.id, table);
         else
@@ -138,7 +150,7 @@ void drop_proofs(const job::Job &job, const std::vector<Oid> &proofs) {
     for (const Oid table : tables) {
         pg::Transaction transaction;
         const std::vector<engine::TableLock> locks{{table, engine::LockMode::access_exclusive}};
-        if (!engine::lock_politely(locks, job.lock_timeout))
+        if (!engine::lock_politely(locks, tidying_limit(job, table)))
             blocked(table, locks);
         {
             const pg::PinnedSettings pinned;

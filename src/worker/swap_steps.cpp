@@ -200,6 +200,7 @@ StepOutcome prepare_step(const job::Job &job, job::Partition &partition) {
             if (!leaf)
                 return StepOutcome::done; // the swap finds that it is gone
             const auto &method = method_of(job);
+            method.check_rights(*leaf);
             if (partition.state == core::PartitionState::running && !method.prepares_early)
                 return StepOutcome::done; // there is nothing in it yet
             engine::SwapRequest request = swap_request(job, partition);

@@ -34,12 +34,6 @@ std::optional<engine::Leaf> same_leaf(const job::Job &job, const job::Partition 
     return leaf && leaf->bound == partition.bound ? leaf : std::nullopt;
 }
 
-// No privilege is asked for when an internal trigger is made.
-void check_still_owned(const engine::Leaf &leaf) {
-    if (!pg::may_act_as(leaf.owner))
-        pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("must be owner of partition \"{}\"", leaf.name));
-}
-
 enum class Guarding { done, locked_out, gone };
 
 Guarding make_guard(const job::Job &job, const job::Partition &partition) {
@@ -47,13 +41,15 @@ Guarding make_guard(const job::Job &job, const job::Partition &partition) {
     const auto leaf = same_leaf(job, partition);
     if (!leaf)
         return Guarding::gone;
+    method_of(job).check_rights(*leaf); // no privilege is asked for when an internal trigger is made
     if (engine::look(job.id, leaf->oid, pg::Read::newest).guarded)
         return Guarding::done;
-    check_still_owned(*leaf);
     if (!engine::lock_politely(guard_locks(leaf->oid), job.lock_timeout))
         return Guarding::locked_out;
-    if (!same_leaf(job, partition)) // dropped or detached while we waited
+    const auto locked = same_leaf(job, partition);
+    if (!locked) // dropped or detached while we waited
         return Guarding::gone;
+    method_of(job).check_rights(*locked);
     const engine::BoundedWaits bounded(job.lock_timeout);
     try {
         engine::create_guard(job.id, leaf->oid);
@@ -196,11 +192,18 @@ Hold hold_writers(const job::Job &job, const job::Partition &partition, std::vec
     const auto leaf = same_leaf(job, partition);
     if (!leaf)
         return Hold::gone;
+    method_of(job).check_rights(*leaf);
     locks = method_of(job).tables_to_lock(*leaf, partition.shadow);
     if (!engine::wait_for_moment(locks, job.lock_timeout, kHeldMoment))
         return Hold::locked_out;
     locks = method_of(job).locks_against_writers(*leaf);
-    return engine::lock_politely(locks, job.lock_timeout) ? Hold::held : Hold::locked_out;
+    if (!engine::lock_politely(locks, job.lock_timeout))
+        return Hold::locked_out;
+    const auto locked = same_leaf(job, partition);
+    if (!locked)
+        return Hold::gone;
+    method_of(job).check_rights(*locked);
+    return Hold::held;
 }
 
 StepOutcome build_and_swap(const job::Job &job, job::Partition &partition, Pacer &pacer) {
@@ -289,7 +292,9 @@ bool unguard(const job::Job &job, Oid partition) {
     pg::execute("SET LOCAL synchronous_commit = local");
     {
         const pg::PinnedSettings pinned;
-        if (!engine::lock_politely(guard_locks(partition), job.lock_timeout))
+        if (!engine::is_guarded(job.id, partition))
+            return true;
+        if (!engine::lock_politely(guard_locks(partition), tidying_limit(job, partition)))
             return false;
         engine::drop_guard(job.id, partition);
     }

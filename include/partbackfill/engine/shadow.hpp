@@ -36,6 +36,11 @@ bool is_own_table(std::int64_t job, Oid table);
 // is his, but the statistics objects that it left in the schema are in the way.
 void drop_stray_statistics(std::int64_t job, Oid table);
 
+// Raises when the current role may not drop that table of ours. What was never live is the
+// job's own and may always go; what has the rows that a partition had is for those only
+// who could drop it by hand.
+void check_may_drop_own(std::int64_t job, Oid table);
+
 // Drops a table of ours, if the OID still is one in a schema of the job. The
 // table is out of everybody's sight but ours; ACCESS EXCLUSIVE on it.
 // False when there was none.

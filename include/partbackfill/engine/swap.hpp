@@ -46,6 +46,9 @@ enum class Preparation {
 
 // One way to exchange them.
 struct SwapMethod {
+    // Raises unless the current role may do to the tables what the exchange does. Asked by
+    // every step, before a lock is taken and under it.
+    void (*check_rights)(const Leaf &leaf);
     // Makes the shadow, empty; its OID. ACCESS SHARE on the live partition.
     Oid (*create_shadow)(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs);
     // Once it is loaded and its indexes are built, in the same transaction and

@@ -41,6 +41,8 @@ void create_guard(std::int64_t job, Oid partition);
 // Drops it. The caller holds SHARE ROW EXCLUSIVE or more: writers wait, readers
 // need not, since they never look at triggers.
 void drop_guard(std::int64_t job, Oid partition);
+// Whether there is anything of it to drop.
+bool is_guarded(std::int64_t job, Oid partition);
 
 // The tables that have a guard of the job. Reads all of pg_trigger: for the end of a job.
 std::vector<Oid> guarded(std::int64_t job);

@@ -206,10 +206,20 @@ public:
     bool shadow_untouched(const Partition &partition, const std::string &now);
     void forget_writes(std::int64_t job, Oid partition);
 
-    // Columns of backfill_live for the jobs that this role may control.
-    std::vector<std::vector<std::optional<std::string>>> live(Oid role);
+    // Columns of backfill_live, and whose job on what table it is.
+    struct LiveRow {
+        Oid owner = kNoOid;
+        Oid target = kNoOid;
+        std::vector<std::optional<std::string>> columns;
+    };
+    std::vector<LiveRow> live();
     // Those that have something to do, and nobody who does it or will by himself.
-    std::vector<std::int64_t> jobs_without_worker();
+    struct Idle {
+        std::int64_t job = 0;
+        Oid owner = kNoOid;
+        Oid target = kNoOid;
+    };
+    std::vector<Idle> jobs_without_worker();
 
     // ----- what is left lying around
     // Shadows and watched partitions that no swap can use any more: a job that is paused or failed keeps those of

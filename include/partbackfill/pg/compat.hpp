@@ -110,6 +110,10 @@ inline AnyMutator as_mutator(Node *(*mutator)(Node *, void *)) {
 }
 #endif
 
+// Whether the role could SET ROLE to the other one; what membership asks for that is
+// another matter from 16 on.
+bool could_set_role(Oid member, Oid role);
+
 // What a background worker passes to connect although its role has no LOGIN
 // (0 where the server cannot).
 std::uint32_t bypass_login_flag();

@@ -42,7 +42,5 @@ private:
 // The role whose privileges count now, and roles by name.
 Oid current_role();
 std::string role_name(Oid role);
-// Whether the current role may act as that one (its member, or a superuser).
-bool may_act_as(Oid role);
 
 } // namespace partbackfill::pg

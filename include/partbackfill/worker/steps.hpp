@@ -131,8 +131,11 @@ StepOutcome redefined(const job::Job &job, job::Partition &partition);
 
 // What has to be had to drop a table of the job; nothing when it is gone.
 std::vector<engine::TableLock> locks_to_drop(const job::Job &job, Oid table);
+// How long it may be waited for a lock on the table to take away what the job left there.
+job::Milliseconds tidying_limit(const job::Job &job, Oid table);
 // Drops a shadow or an old partition, within the caller's transaction. False when
-// somebody uses it, or a table that it refers to: it is still there then.
+// somebody uses it, or a table that it refers to: it is still there then. Raises when
+// it has old rows that the current role could not drop by hand.
 bool drop_politely(const job::Job &job, Oid table);
 // Drops the guard, in a transaction of its own; false when writers were in the way.
 bool unguard(const job::Job &job, Oid partition);
