@@ -184,7 +184,12 @@ is(clean('SELECT sum(v - k) FROM app.t'), 30 * 4, 'the rows are those of the job
             RETURN true;
         END
         $$;
-        CREATE FUNCTION app.sets() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN app.sets(false); END';
+        CREATE FUNCTION app.sets() RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_catalog.set_config('search_path', 'evil, pg_catalog, public', false);
+            RETURN true;
+        END
+        $$;
 SQL
     # Folded when the query is planned, and called for each row.
     for my $call ('app.sets(true)', 'app.sets()') {
