@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the test suites on a throw-away cluster, all of them even if one fails. SUITES="regress tap" selects.
-# The last line is the sum.
+# The last line is the sum. SANITIZE=1 builds the library with sanitizers: see sanitizer.sh.
 set -euo pipefail
 # shellcheck source=cluster.sh
 source "$(dirname "${BASH_SOURCE[0]}")/cluster.sh"
@@ -19,16 +19,22 @@ has_tests() {
     stress) true ;;
     isolation) compgen -G "$checkout/test/isolation/specs/*.spec" ;;
     tap) compgen -G "$checkout/test/t/*.pl" ;;
-    *) fail "there is no suite \"$1\", only: floors unit regress pgtap isolation stress tap" ;;
+    fuzz) compgen -G "$checkout/test/fuzz/*.pl" ;;
+    sanitizer) true ;;
+    sanitized) true ;;
+    *) fail "there is no suite \"$1\", only: floors unit regress pgtap isolation stress tap fuzz sanitized" ;;
     esac >/dev/null
 }
 
+# The fuzzers run with sanitizers only, where they find more: the suite "sanitized" is a check of its own.
 wanted=()
-for suite in ${SUITES:-floors unit regress pgtap isolation stress tap}; do
+all="floors unit regress pgtap isolation stress tap sanitized"
+if [[ -n ${SANITIZE:-} ]]; then all="sanitizer regress pgtap isolation tap fuzz"; fi
+for suite in ${SUITES:-$all}; do
     if has_tests "$suite"; then wanted+=("$suite"); fi
 done
 
-needs_server() { [[ $1 != floors && $1 != unit ]]; }
+needs_server() { [[ $1 != floors && $1 != unit && $1 != sanitized ]]; }
 
 add_tally() {
     local good bad
@@ -44,16 +50,21 @@ run_suite() {
     say "$suite"
     run_child "$suites/$suite.sh" || status=$?
     add_tally
+    if take_reports; then
+        say "  FAILED  $suite: the sanitizers' reports are above"
+        failed=$((failed + 1))
+    fi
     # One that ended before it could count a failure has failed all the same.
     if ((status != 0 && failed == before)); then
         say "  FAILED  $suite ended with status $status"
         failed=$((failed + 1))
     fi
-    if needs_server "$suite" && [[ -n $(tail -n "+$((logged + 1))" "$server_log" | crashes_in -) ]]; then
+    # Those of the sanitizers' own test are what it wants.
+    if needs_server "$suite" && [[ $suite != sanitizer && -n $(tail -n "+$((logged + 1))" "$server_log" | crashes_in -) ]]; then
         say "  FAILED  a process of the server crashed"
         failed=$((failed + 1))
     fi
-    if ((failed > before)) && needs_server "$suite" && [[ $suite != tap ]]; then
+    if ((failed > before)) && needs_server "$suite" && [[ $suite != tap && $suite != fuzz ]]; then
         say "----- server log (last 60 lines)"
         tail -n "+$((logged + 1))" "$server_log" | tail -n 60
         say "-----"

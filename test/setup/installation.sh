@@ -4,6 +4,8 @@
 # shellcheck shell=bash
 # shellcheck source=scratch.sh
 source "$(dirname "${BASH_SOURCE[0]}")/scratch.sh"
+# shellcheck source=sanitizer.sh
+source "$checkout/test/setup/sanitizer.sh"
 
 # Links every entry of one directory into another. "extension" is a real directory: files are added there.
 link_entries() {
@@ -28,15 +30,35 @@ make_installation() {
     link_entries "$system_share" "$root$system_share"
     link_entries "$system_share/extension" "$root$system_share/extension"
     export bindir PATH="$bindir:$PATH"
+    if [[ -n ${SANITIZE:-} ]]; then wrap_server; fi
     as_server_user "$bindir/postgres" --version >/dev/null ||
         fail "could not run programs below $scratch; set TMPDIR to a directory that allows it"
 }
 
-# Prints what the build says only if it fails.
+# Links what the extension is built from into another directory, for objects that are kept apart.
+link_sources() {
+    (
+        cd "$checkout" || exit
+        find src include sql -type d -exec mkdir -p "$1/{}" \;
+        find Makefile partbackfill.control src include sql -type f ! -name '*.o' ! -name '*.d' \
+            -exec ln -sf "$checkout/{}" "$1/{}" \;
+        find "$1" -xtype l -delete
+    )
+}
+
+# Prints what the build says only if it fails. Sets and exports build, the directory of its objects: those with
+# sanitizers have one of their own, so that neither kind is built anew because of the other.
 build_extension() {
-    local log=$scratch/build.log
-    if ! run_child make -C "$checkout" -j "$(nproc)" "PG_CONFIG=$PG_CONFIG" >"$log" 2>&1 ||
-        ! run_child make -C "$checkout" install "PG_CONFIG=$PG_CONFIG" "DESTDIR=$scratch/root" >>"$log" 2>&1; then
+    local log=$scratch/build.log options=("PG_CONFIG=$PG_CONFIG")
+    export build=$checkout
+    if [[ -n ${SANITIZE:-} ]]; then
+        build=$checkout/build/sanitized
+        options+=(SANITIZE=1)
+        mkdir -p "$build"
+        link_sources "$build"
+    fi
+    if ! run_child make -C "$build" -j "$(nproc)" "${options[@]}" >"$log" 2>&1 ||
+        ! run_child make -C "$build" install "${options[@]}" "DESTDIR=$scratch/root" >>"$log" 2>&1; then
         tail -n 60 "$log" >&2
         return 1
     fi

@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
 # What sql/boundary.sql calls. Its objects go with the scratch directory; the extension's are there already.
 cp -r "$checkout/test/boundary" "$scratch/boundary"
-sed -i "s#\.\./\.\./#$checkout/#g" "$scratch/boundary/Makefile"
+sed -i -e "s#\.\./\.\./#$checkout/#g" -e "s#\.\./\.\.\$#${build:?}#" "$scratch/boundary/Makefile"
 make -C "$scratch/boundary" install "PG_CONFIG=$PG_CONFIG" "DESTDIR=$scratch/root" >"$scratch/boundary.log" 2>&1 || {
     cat "$scratch/boundary.log"
     exit 1

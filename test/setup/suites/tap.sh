@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # The TAP scripts test/t/*.pl, which make, crash and restart clusters of their own with the modules that PostgreSQL
-# ships for that. They run as the server's user, from a copy, since he may be unable to read the checkout.
+# ships for that; or those of test/$TAP_DIRECTORY. They run as the server's user, from a copy, since he may be unable to read the checkout.
 set -euo pipefail
 # shellcheck source=suite.sh
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
-home=$scratch/tap
-mkdir -p "$home/tmp" "$home/t"
+directory=${TAP_DIRECTORY:-t}
+home=$scratch/tap_$directory
+mkdir -p "$home/tmp" "$home/t" "$home/$directory"
 cp -RL "$checkout/test/t/." "$home/t/"
+cp -RL "$checkout/test/$directory/." "$home/$directory/"
 cp -RL "$checkout/test/lossless" "$home/t/"
 cp -RL "$checkout/contrib/prometheus" "$home/"
 if ((EUID == 0)); then chown -R "$server_user" "$home"; fi
@@ -37,7 +39,7 @@ show_failures() {
 
 modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 # TAP_SCRIPTS="001_cancel 030_control" selects.
-for script in "$home"/t/*.pl; do
+for script in "$home/$directory"/*.pl; do
     name=$(basename "$script" .pl)
     [[ -z ${TAP_SCRIPTS:-} || " $TAP_SCRIPTS " == *" $name "* ]] || continue
     log=$scratch/tap_$name.log
@@ -49,7 +51,7 @@ for script in "$home"/t/*.pl; do
         TMPDIR="$home/tmp" TESTDIR="$home/$name" TESTDATADIR="$home/$name/data" TESTLOGDIR="$home/$name/log" \
         PG_REGRESS="$modules/regress/pg_regress" PERL5LIB="$modules/perl:$home/t" \
         ${small_disk:+PARTBACKFILL_SMALL_DISK="$small_disk"} \
-        prove --verbose --timer "t/$name.pl" >"$log" 2>&1 || status=$?
+        prove --verbose --timer "$directory/$name.pl" >"$log" 2>&1 || status=$?
     before=$failed
     count_tap "$name" "$log" "$status"
     mapfile -t server_logs < <(find "$home/$name" -path '*/log/*' -type f | sort)
