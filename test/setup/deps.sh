@@ -68,6 +68,7 @@ check | deps)
     need "postgresql-$pg_major-pgtap" "SQL tests" has_extension pgtap
     need libtap-parser-sourcehandler-pgtap-perl "runs the SQL tests" has_program pg_prove
     need prometheus-postgres-exporter "reads the metrics" has_program prometheus-postgres-exporter
+    need sqlsmith "random queries" has_program sqlsmith
     ;;
 esac
 case $goal in

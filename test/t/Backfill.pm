@@ -21,14 +21,15 @@ our @EXPORT = qw(
     start_clients stop_clients crashes_on_purpose
 );
 
-# new_node($name, allows_streaming => ..., settings => [ 'name = value', ... ]): a running cluster with the extension.
+# new_node($name, allows_streaming => ..., encoding => ..., settings => [ 'name = value', ... ]): a running cluster with the
+# extension.
 # The background may not take part: autovacuum would meet a swap at moments of its own.
 sub new_node {
     my ($name, %options) = @_;
     my $node = PostgreSQL::Test::Cluster->new($name);
     $node->init(
         allows_streaming => $options{allows_streaming},
-        extra => [ '--locale=C', '--encoding=UTF8' ]);
+        extra => [ '--locale=C', '--encoding=' . ($options{encoding} // 'UTF8') ]);
     $node->append_conf('postgresql.conf', join("\n",
         'max_worker_processes = 32',
         'max_connections = 40',
