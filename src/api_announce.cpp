@@ -5,6 +5,7 @@ extern "C" {
 #include "commands/async.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 }
 
@@ -16,6 +17,18 @@ extern "C" {
 namespace partbackfill {
 
 namespace {
+
+// Whether it is fired for a new row of a control table: a trigger of another's making
+// may be for statements, which have no row, or on a table without the columns.
+bool has_new_control_row(FunctionCallInfo fcinfo, const TriggerData *trigger) {
+    if (!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+        return false;
+    return pg::guard([&] {
+        const char *table = RelationGetRelationName(trigger->tg_relation);
+        return RelationGetNamespace(trigger->tg_relation) == get_func_namespace(fcinfo->flinfo->fn_oid) &&
+               (strcmp(table, "backfill_job") == 0 || strcmp(table, "backfill_control") == 0);
+    });
+}
 
 // A column of the new row; nothing when the table has no such column.
 std::optional<std::string> new_value(const TriggerData *trigger, const char *column) {
@@ -40,6 +53,8 @@ PARTBACKFILL_FUNCTION(partbackfill_announce) {
     if (!CALLED_AS_TRIGGER(fcinfo))
         pg::raise(pg::sqlcode::kWrongObjectType, "backfill_announce() must be called as a trigger");
     const auto *trigger = reinterpret_cast<const TriggerData *>(fcinfo->context);
+    if (!has_new_control_row(fcinfo, trigger))
+        pg::raise(pg::sqlcode::kWrongObjectType, "backfill_announce() must be called for new rows of the control tables");
     const std::int64_t job = std::stoll(new_value(trigger, "job").value());
     const std::string state = new_value(trigger, "state").value();
     const auto ordinal = new_value(trigger, "ordinal");
