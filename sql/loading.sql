@@ -54,7 +54,7 @@ SELECT backfill_start('long', 'SELECT 1 AS k, ''''::text AS v WHERE false', dela
 SELECT backfill_wait(:job, '60 s');
 SELECT count(*) FROM long;
 
--- Another table access method is filled by INSERT ... SELECT. This one is the
+-- Another table access method writes the rows as COPY has it do. This one is the
 -- heap by another name: the loader goes by the name.
 CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
 CREATE TABLE other (k int PRIMARY KEY, v text, w int GENERATED ALWAYS AS (k * 2) STORED) PARTITION BY RANGE (k);

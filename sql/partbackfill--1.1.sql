@@ -88,6 +88,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged
 COMMENT ON COLUMN @extschema@.backfill_job.skip_triggers IS 'BEFORE ROW INSERT triggers of the partitions need not fire for the new rows';
 COMMENT ON COLUMN @extschema@.backfill_job.allow_shrink IS 'a partition may be swapped that has lost most of its rows';
 COMMENT ON COLUMN @extschema@.backfill_job.setting_names IS 'settings of the calling session under which the source is read; values in setting_values';
+COMMENT ON COLUMN @extschema@.backfill_job.setting_values IS 'as they were set, secrets in custom settings too; emptied when the job is done or canceled';
 COMMENT ON COLUMN @extschema@.backfill_job.rested_at IS 'since when it rests; NULL while it runs';
 COMMENT ON COLUMN @extschema@.backfill_job.idle_time IS 'how long it has rested before it was resumed or retried';
 COMMENT ON COLUMN @extschema@.backfill_job.workers_started_at IS 'when a session last started workers for it';

@@ -132,7 +132,9 @@ job::Job insert_job(const engine::Target &target, const engine::Source &source,
                 job::raise_busy(leaf.name, other->job);
             }
     job::NewJob job;
-    job.id = control.next_job_number();
+    do
+        job.id = control.next_job_number();
+    while (!engine::try_make_schemas(job.id));
     job.target = target.oid;
     job.target_name = target.qualified();
     job.source = source.text;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/shadow.hpp"
 #include "partbackfill/job/control_tables.hpp"
 #include "partbackfill/job/own_job.hpp"
 #include "partbackfill/job/pace_options.hpp"
@@ -45,6 +46,7 @@ bool start_lacking(const job::Job &job) {
 // True when there was something to resume.
 bool resume(const job::Job &job) {
     if (job.state == core::JobState::paused) {
+        engine::make_schemas(job.id);
         {
             job::ControlTables control;
             control.resume_job(job);
@@ -142,8 +144,10 @@ PARTBACKFILL_FUNCTION(partbackfill_resume) {
         jobs = control.unfinished_jobs();
     }
     int resumed = 0;
+    // Another role that took the name of a job's schema shall not keep the others paused.
+    const auto can_go_on = [](const job::Job &job) { return job.state != core::JobState::paused || engine::try_make_schemas(job.id); };
     for (const job::Job &job : jobs)
-        if (pg::may_act_as(job.owner))
+        if (pg::may_act_as(job.owner) && can_go_on(job))
             resumed += resume(job) ? 1 : 0;
     PG_RETURN_INT32(resumed);
 }
@@ -162,8 +166,10 @@ PARTBACKFILL_FUNCTION(partbackfill_retry) {
         job::ControlTables control;
         queued = control.retry_job(job);
     }
-    if (job.state == core::JobState::failed)
+    if (job.state == core::JobState::failed) {
+        engine::make_schemas(job.id);
         worker::register_workers(job, job.workers);
+    }
     PG_RETURN_INT32(queued);
 }
 

@@ -36,14 +36,17 @@ bool is_of(const List *roles, Oid owner) {
 }
 
 // Whether the statement would drop the extension, by itself or with its schema or
-// what its owner has.
-bool drops(const Node *statement, const char *schema, Oid owner) {
+// what the owner of either has.
+bool drops(const Node *statement, const char *schema, Oid owner, Oid schema_owner) {
     if (IsA(statement, DropStmt)) {
         const auto *drop = reinterpret_cast<const DropStmt *>(statement);
         return (drop->removeType == OBJECT_EXTENSION && names(drop->objects, "partbackfill")) ||
                (drop->removeType == OBJECT_SCHEMA && names(drop->objects, schema));
     }
-    return IsA(statement, DropOwnedStmt) && is_of(reinterpret_cast<const DropOwnedStmt *>(statement)->roles, owner);
+    if (!IsA(statement, DropOwnedStmt))
+        return false;
+    const List *roles = reinterpret_cast<const DropOwnedStmt *>(statement)->roles;
+    return is_of(roles, owner) || is_of(roles, schema_owner);
 }
 
 } // namespace
@@ -58,13 +61,14 @@ PARTBACKFILL_FUNCTION(partbackfill_refuse_drop) {
         pg::raise(pg::sqlcode::kWrongObjectType, "backfill_refuse_drop() must be called as an event trigger");
     const auto *trigger = reinterpret_cast<const EventTriggerData *>(fcinfo->context);
     const pg::Extension extension = pg::find_extension();
-    const std::string schema =
-        pg::query_row("SELECT n.nspname FROM pg_catalog.pg_extension AS e"
+    const pg::Row schema =
+        pg::query_row("SELECT n.nspname, n.nspowner::bigint FROM pg_catalog.pg_extension AS e"
                       " JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace"
                       " WHERE e.oid OPERATOR(pg_catalog.=) $1",
-                      {extension.oid})
-            .text(0);
-    if (!pg::guard([&] { return drops(trigger->parsetree, schema.c_str(), extension.owner); }))
+                      {extension.oid});
+    const std::string name = schema.text(0);
+    const Oid schema_owner = schema.oid(1);
+    if (!pg::guard([&] { return drops(trigger->parsetree, name.c_str(), extension.owner, schema_owner); }))
         PG_RETURN_NULL();
     // Nothing that the control tables say counts then, and a superuser gets rid of them.
     if (superuser() && pg::distrust(extension))

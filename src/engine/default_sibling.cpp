@@ -2,8 +2,11 @@
 
 extern "C" {
 #include "access/table.h"
+#include "catalog/dependency.h"
 #include "catalog/heap.h"
 #include "catalog/partition.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_extension.h"
 #include "nodes/makefuncs.h"
 #include "partitioning/partbounds.h"
 #include "utils/rel.h"
@@ -16,6 +19,7 @@ extern "C" {
 #include "partbackfill/engine/default_sibling.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/pg/compat.hpp"
+#include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
@@ -51,6 +55,16 @@ void add_check(Oid parent_oid, Oid leaf, Oid sibling_oid, const char *name) {
     AddRelationNewConstraints(sibling, NIL, list_make1(constraint), false, true, false, nullptr);
     table_close(sibling, NoLock);
     table_close(parent, NoLock);
+}
+
+// Should the extension be dropped under a job, nothing else would drop the CHECK.
+void drop_with_extension(Oid proof) {
+    const Oid extension = pg::find_extension().oid;
+    pg::guard([&] {
+        const ObjectAddress depends{ConstraintRelationId, proof, 0};
+        const ObjectAddress on{ExtensionRelationId, extension, 0};
+        recordDependencyOn(&depends, &on, DEPENDENCY_AUTO_EXTENSION);
+    });
 }
 
 } // namespace
@@ -102,8 +116,10 @@ Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::mill
             CommandCounterIncrement();
         });
     }
-    return pg::query_row("SELECT oid::bigint FROM pg_constraint WHERE conrelid = $1 AND conname = $2", {*sibling, name})
-        .oid(0);
+    const Oid proof =
+        pg::query_row("SELECT oid::bigint FROM pg_constraint WHERE conrelid = $1 AND conname = $2", {*sibling, name}).oid(0);
+    drop_with_extension(proof);
+    return proof;
 }
 
 void validate_proof(Oid proof) {

@@ -4,6 +4,7 @@ extern "C" {
 #include "access/detoast.h"
 #include "access/heapam.h"
 #include "access/hio.h"
+#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "commands/progress.h"
 #include "executor/executor.h"
@@ -12,6 +13,7 @@ extern "C" {
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_proc.h"
 #include "catalog/storage.h"
 #include "lib/stringinfo.h"
@@ -43,6 +45,8 @@ constexpr std::chrono::milliseconds kLongRow{10};
 
 struct HeapReceiver {
     DestReceiver base; // must be first: the server knows only this
+    bool is_heap;      // and not of another access method
+    int options;       // of its inserts
     MemoryContext memory;
     MemoryContext flush_memory; // reset after each multi-insert
     Relation table;
@@ -72,7 +76,8 @@ struct HeapReceiver {
 
 // Not TABLE_INSERT_NO_LOGICAL, which multi-inserts do not know: the loader keeps
 // the rows from being decoded in another way.
-constexpr int kInsertOptions = TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN;
+constexpr int kInsertOptions = TABLE_INSERT_SKIP_FSM;
+constexpr int kHeapInsertOptions = kInsertOptions | TABLE_INSERT_FROZEN;
 
 // A table larger than a quarter of shared_buffers is written through a ring of
 // buffers, so that it does not push out what others read. A smaller one is not:
@@ -115,7 +120,7 @@ void flush(HeapReceiver *self) {
     spare_cache_if_large(self);
     const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
     pg::leave_uncounted(self->table);
-    table_multi_insert(self->table, self->slots, self->buffered, self->command, kInsertOptions, self->bulk);
+    table_multi_insert(self->table, self->slots, self->buffered, self->command, self->options, self->bulk);
     MemoryContextSwitchTo(before);
     MemoryContextReset(self->flush_memory);
     for (int i = 0; i < self->buffered; i++)
@@ -230,6 +235,13 @@ TupleTableSlot *next_slot(HeapReceiver *self) {
     return ExecClearTuple(self->slots[self->buffered]);
 }
 
+// Bytes of a row that the slot has by itself.
+Size size_of(TupleTableSlot *row) {
+    if (TTS_IS_HEAPTUPLE(row) || TTS_IS_BUFFERTUPLE(row))
+        return reinterpret_cast<HeapTupleTableSlot *>(row)->tuple->t_len;
+    return heap_compute_data_size(row->tts_tupleDescriptor, row->tts_values, row->tts_isnull);
+}
+
 bool receive(TupleTableSlot *source, DestReceiver *receiver) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
     slot_getallattrs(source);
@@ -260,7 +272,7 @@ bool receive(TupleTableSlot *source, DestReceiver *receiver) {
     ResetPerTupleExprContext(self->estate);
 
     self->buffered++;
-    self->buffered_bytes += reinterpret_cast<HeapTupleTableSlot *>(row)->tuple->t_len;
+    self->buffered_bytes += size_of(row);
     if (self->buffered == kMaxRows || self->buffered_bytes > kMaxBytes)
         flush(self);
     keep_pace(self);
@@ -270,11 +282,11 @@ bool receive(TupleTableSlot *source, DestReceiver *receiver) {
 void shutdown(DestReceiver *) {} // the last flush is heap_receiver_finish's
 void destroy(DestReceiver *) {}
 
-// The server extends a table that is filled in bulk by many pages at a time;
+// The server extends a heap that is filled in bulk by many pages at a time;
 // those that no row came to need would stay empty, and be neither all-visible
 // nor all-frozen.
 void give_back_unused_pages(HeapReceiver *self) {
-    if (!BufferIsValid(self->bulk->current_buf))
+    if (!self->is_heap || !BufferIsValid(self->bulk->current_buf))
         return;
     const BlockNumber used = BufferGetBlockNumber(self->bulk->current_buf) + 1;
     ReleaseBulkInsertStatePin(self->bulk);
@@ -310,6 +322,8 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
     self->targets = static_cast<AttrNumber *>(palloc(sizeof(AttrNumber) * static_cast<Size>(count + 1)));
     memcpy(self->targets, targets, sizeof(AttrNumber) * static_cast<Size>(count));
     self->count = count;
+    self->is_heap = table->rd_rel->relam == HEAP_TABLE_AM_OID;
+    self->options = self->is_heap ? kHeapInsertOptions : kInsertOptions;
     self->pace_after = 1;
     self->paced_at = std::chrono::steady_clock::now();
     const TupleConstr *constraints = RelationGetDescr(table)->constr;
@@ -327,7 +341,7 @@ void heap_receiver_paced_by(DestReceiver *receiver, void (*function)(void *), vo
 uint64 heap_receiver_finish(DestReceiver *receiver) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
     flush(self);
-    table_finish_bulk_insert(self->table, kInsertOptions);
+    table_finish_bulk_insert(self->table, self->options);
     give_back_unused_pages(self);
     FreeBulkInsertState(self->bulk);
     for (int i = 0; i < kMaxRows && self->slots[i] != nullptr; i++)

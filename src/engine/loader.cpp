@@ -52,7 +52,7 @@ std::string relation_name(Oid table) {
     return pg::quote_qualified(row.text(0), row.text(1));
 }
 
-// New, empty files for the heap and its TOAST table. Not TRUNCATE: that would
+// New, empty files for the table and its TOAST table. Not TRUNCATE: that would
 // be decoded, and sent to subscribers that have no such table.
 void set_new_files(Oid table) {
     Relation heap = table_open(table, AccessExclusiveLock);
@@ -121,7 +121,7 @@ AttrNumber *target_attributes(Relation table, const std::vector<std::string> &co
     return targets;
 }
 
-uint64 load_heap(const LoadRequest &request) {
+uint64 load_rows(const LoadRequest &request) {
     set_new_files(request.shadow);
     GetCurrentTransactionId(); // cannot be assigned any more once a parallel plan runs
     SPI_connect();
@@ -173,17 +173,6 @@ private:
     Oid table_;
 };
 
-// Behind the same interface for whatever is not a plain heap. The shadow is new
-// and empty; its indexes are kept as the rows come in.
-uint64 load_by_insert(const LoadRequest &request, const std::string &shadow) {
-    std::string columns;
-    for (const auto &column : request.query.columns)
-        columns += (columns.empty() ? "" : ", ") + pg::quote_identifier(column);
-    const std::string sql =
-        fmt::format("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE {}", shadow, columns, request.query.sql);
-    return pg::query(sql, request.params).processed;
-}
-
 } // namespace
 
 void lock_for_load(Oid shadow) {
@@ -199,26 +188,20 @@ void check_source(const LoadRequest &request) {
 
 std::uint64_t load(const LoadRequest &request) {
     check_settings(); // a role may have got others since
-    const std::string shadow = relation_name(request.shadow);
     check_source(request); // it may have changed since the door
     Undecoded undecoded(request.shadow);
     std::uint64_t rows = 0;
-    if (is_plain_heap(request.shadow)) {
+    {
         const pg::ReadOnlyScope read_only;
         const pg::ReadAhead ahead(request.reads_ahead);
         const pg::CallersPath path;
-        rows = pg::guard([&] { return load_heap(request); });
-    } else {
-        const pg::CallersPath path;
-        rows = load_by_insert(request, shadow);
+        rows = pg::guard([&] { return load_rows(request); });
     }
     undecoded.end();
     return rows;
 }
 
 void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, int)> &before) {
-    if (!is_plain_heap(shadow))
-        return;
     struct Indexes {
         int count;
         Oid *oids;
@@ -241,7 +224,7 @@ void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, 
         if (k > begun)
             before(begun = k, indexes.count);
     };
-    if (side_by_side && indexes.count > 1) {
+    if (side_by_side && indexes.count > 1 && is_plain_heap(shadow)) {
         begin(1);
         const pg::CallersPath path;
         left = build_side_by_side(shadow, left);

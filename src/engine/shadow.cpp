@@ -13,6 +13,7 @@ extern "C" {
 #include "partbackfill/engine/definition.hpp"
 #include "partbackfill/engine/foreign_keys.hpp"
 #include "partbackfill/engine/locks.hpp"
+#include "partbackfill/engine/polite_locks.hpp"
 #include "partbackfill/engine/rights.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
@@ -26,11 +27,12 @@ namespace {
 // Whether the schema is there. One of that name that is not ours is an error: its
 // owner could drop what is built in it.
 bool schema_exists(const std::string &name, Oid owner) {
-    const pg::Result found = pg::query("SELECT nspowner = $2 FROM pg_namespace WHERE nspname = $1", {name, owner});
+    const pg::Result found = pg::query("SELECT nspowner::bigint FROM pg_namespace WHERE nspname = $1", {name});
     if (found.empty())
         return false;
-    if (!found.rows.front().boolean(0))
-        pg::raise(pg::sqlcode::kObjectInUse, fmt::format("schema \"{}\" belongs to somebody else", name), "",
+    const Oid other = found.rows.front().oid(0);
+    if (other != owner)
+        pg::raise(pg::sqlcode::kObjectInUse, fmt::format("schema \"{}\" belongs to role \"{}\"", name, pg::role_name(other)), "",
                   "Drop or rename the schema.");
     return true;
 }
@@ -111,26 +113,49 @@ void create_schema(const std::string &schema) {
 std::string new_schema(std::int64_t job) { return fmt::format("backfill_{}_new", job); }
 std::string old_schema(std::int64_t job) { return fmt::format("backfill_{}_old", job); }
 
+void make_schemas(std::int64_t job) {
+    const pg::AsExtensionOwner as_owner;
+    // Two workers of the job may need them at once; the second waits for the
+    // first to commit, which it does without waiting for anything.
+    lock_schemas(job);
+    pg::command_counter_increment();
+    for (const auto &schema : {new_schema(job), old_schema(job)})
+        if (!schema_exists(schema, as_owner.extension().owner))
+            create_schema(schema);
+}
+
+bool try_make_schemas(std::int64_t job) {
+    // For the end of a transaction that makes a schema of that name.
+    constexpr std::chrono::milliseconds kLongestWait{10};
+    constexpr int kDuplicateSchema = pg::sqlstate("42P06");
+    pg::Subtransaction subtransaction;
+    try {
+        const BoundedWaits bounded(kLongestWait);
+        make_schemas(job);
+    } catch (const pg::Error &error) {
+        if (error.code() != pg::sqlcode::kObjectInUse && error.code() != kDuplicateSchema &&
+            error.code() != pg::sqlcode::kUniqueViolation && error.code() != pg::sqlcode::kLockNotAvailable)
+            throw;
+        return false;
+    }
+    subtransaction.commit();
+    return true;
+}
+
 void ensure_schemas(std::int64_t job, const Leaf &leaf) {
     // Whoever is to own something there.
     std::vector<Oid> roles{pg::current_role(), leaf.owner};
     for (const pg::Row &row :
          pg::query("SELECT DISTINCT stxowner::bigint FROM pg_statistic_ext WHERE stxrelid = $1", {leaf.oid}).rows)
         roles.push_back(row.oid(0));
+    make_schemas(job);
     const pg::AsExtensionOwner as_owner;
-    // Two workers of the job may need them at once; the second waits for the
-    // first to commit, which it does without waiting for anything.
-    lock_schemas(job);
-    pg::command_counter_increment();
-    for (const auto &schema : {new_schema(job), old_schema(job)}) {
-        if (!schema_exists(schema, as_owner.extension().owner))
-            create_schema(schema);
+    for (const auto &schema : {new_schema(job), old_schema(job)})
         for (const Oid role : roles)
             if (!pg::query_row("SELECT has_schema_privilege($1::oid, $2, 'CREATE')", {role, schema}).boolean(0) ||
                 !pg::query_row("SELECT has_schema_privilege($1::oid, $2, 'USAGE')", {role, schema}).boolean(0))
                 pg::execute(fmt::format("GRANT USAGE, CREATE ON SCHEMA {} TO {}", schema,
                                         pg::quote_identifier(pg::role_name(role))));
-    }
 }
 
 void drop_empty_schemas(std::int64_t job) {

@@ -11,6 +11,7 @@
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::engine {
 
@@ -256,6 +257,7 @@ pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf) {
 
 std::string explain(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint) {
     const AllRows all_rows;
+    const pg::ReadOnlyScope read_only; // the planner calls functions
     const LoadQuery load = load_query(source.text, source.relation, target.key, leaf, constraint);
     const pg::Params bounds = key_params(target.key, leaf);
     const pg::CallersPath path;

@@ -189,19 +189,24 @@ Census ControlTables::census(std::int64_t job) {
 void ControlTables::end_job(const Job &job, core::JobEvent event) {
     run(R"SQL(
         UPDATE {s}.backfill_job
-        SET state = $2, tidied = true, rested_at = clock_timestamp(), finished_at = clock_timestamp()
+        SET state = $2, tidied = true, rested_at = clock_timestamp(), finished_at = clock_timestamp(),
+            -- They may be secrets, and nothing runs under them any more.
+            setting_names = CASE WHEN $2 = $4 THEN '{{}}' ELSE setting_names END,
+            setting_values = CASE WHEN $2 = $4 THEN '{{}}' ELSE setting_values END
         WHERE job = $1 AND state = $3
     )SQL",
-        {job.id, core::name(core::next(job.state, event)), core::name(job.state)});
+        {job.id, core::name(core::next(job.state, event)), core::name(job.state), core::name(core::JobState::done)});
 }
 
 void ControlTables::mark_tidied(const Job &job) {
     run(R"SQL(
         UPDATE {s}.backfill_job
-        SET tidied = true, finished_at = CASE WHEN state <> $3 THEN clock_timestamp() END
+        SET tidied = true, finished_at = CASE WHEN state <> $3 THEN clock_timestamp() END,
+            setting_names = CASE WHEN state = $4 THEN '{{}}' ELSE setting_names END,
+            setting_values = CASE WHEN state = $4 THEN '{{}}' ELSE setting_values END
         WHERE job = $1 AND state = $2 AND NOT tidied
     )SQL",
-        {job.id, core::name(job.state), core::name(core::JobState::paused)});
+        {job.id, core::name(job.state), core::name(core::JobState::paused), core::name(core::JobState::canceled)});
 }
 
 std::vector<Job> ControlTables::unfinished_jobs() {

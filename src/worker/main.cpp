@@ -112,8 +112,12 @@ bool connected = false;
 char why_not[sizeof(Obituary::message)] = "";
 int why_code = 0;
 
+emit_log_hook_type previous_log_hook = nullptr;
+
 // The error that ends a process that cannot connect, as it goes to the log.
 void remember_error(ErrorData *error) {
+    if (previous_log_hook != nullptr)
+        previous_log_hook(error);
     if (connected || error->elevel < ERROR || error->message == nullptr)
         return;
     strlcpy(why_not, error->message, sizeof(why_not));
@@ -151,6 +155,7 @@ void partbackfill_worker_main(Datum) {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGTERM, die);
     BackgroundWorkerUnblockSignals();
+    worker::previous_log_hook = emit_log_hook;
     emit_log_hook = worker::remember_error;
     before_shmem_exit(worker::tell_unless_connected, 0);
     on_proc_exit(worker::end_for_good_unless_connected, 0);

@@ -1,4 +1,4 @@
-// The DestReceiver that writes a query's rows into a fresh heap. To be included
+// The DestReceiver that writes a query's rows into a fresh table. To be included
 // after server.hpp. Written in C's way: the server calls it, and jumps out of it.
 #pragma once
 
@@ -14,8 +14,9 @@ namespace partbackfill::engine {
 
 // Makes a receiver for rows whose i-th column goes to the table's attribute
 // targets[i]. The table must have got its present file in the present
-// subtransaction (checked): rows are written frozen. Lives in the current memory
-// context; everything it allocates goes with heap_receiver_finish or that context.
+// subtransaction (checked): rows of a heap are written frozen, those of another access
+// method as COPY has it write them. Lives in the current memory context; everything it
+// allocates goes with heap_receiver_finish or that context.
 DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, int count);
 
 // Has the function called every few rows. It may raise errors, and what it allocates

@@ -32,11 +32,11 @@ void check_source(const LoadRequest &request);
 // Fills the shadow anew with the rows of the query and returns their number.
 // What it held before is gone.
 //
-// A plain heap gets a new file, written only by this transaction: rows go from
-// the executor straight into multi-inserts and are frozen from birth, so every
-// snapshot sees them as soon as the swap shows the table, and no vacuum has to
-// freeze them. Indexes are left stale: build_indexes() must follow in the same
-// transaction. Any other table access method gets an INSERT ... SELECT.
+// The shadow gets a new file, written only by this transaction: rows go from the
+// executor straight into multi-inserts. Those of a plain heap are frozen from birth,
+// so every snapshot sees them as soon as the swap shows the table, and no vacuum has
+// to freeze them; another access method writes them as COPY has it do. Indexes are
+// left stale: build_indexes() must follow in the same transaction.
 //
 // Rows are checked as INSERT checks them (types by assignment cast, NOT NULL,
 // CHECK, the partition's bounds); generated columns are computed; no trigger
@@ -48,7 +48,7 @@ std::uint64_t load(const LoadRequest &request);
 
 // Builds every index of the shadow in bulk, constraints checked; calls
 // `before(k, n)` before the k-th of n, or once before those that are built side by
-// side, if they may be. Nothing to do after an INSERT ... SELECT. Progress is shown in
+// side, if they may be. Progress is shown in
 // pg_stat_progress_create_index, until end_progress().
 void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, int)> &before);
 

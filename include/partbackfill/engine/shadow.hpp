@@ -16,9 +16,17 @@ inline constexpr const char *kBoundsConstraint = "partbackfill_bounds";
 std::string new_schema(std::int64_t job); // not quoted
 std::string old_schema(std::int64_t job);
 
-// Makes the job's two schemas unless they are there, as the extension's owner:
-// the job's owner needs no CREATE on the database. The present role and the
-// owner of the leaf may create in them. No lock that others can feel.
+// Makes the job's two schemas unless they are there, as the extension's owner: the
+// job's owner needs no CREATE on the database. An error when a schema of that name
+// belongs to another role, who could drop or replace what is built in it. Made when a
+// job starts or goes on, they keep their names from those who may create schemas, too.
+void make_schemas(std::int64_t job);
+
+// False when another role has a schema of that name, or is about to.
+bool try_make_schemas(std::int64_t job);
+
+// Makes them if they were dropped. The present role and the owner of the leaf may create
+// in them. No lock that others can feel.
 void ensure_schemas(std::int64_t job, const Leaf &leaf);
 
 // Drops the job's schemas that are empty.
