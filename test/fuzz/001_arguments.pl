@@ -81,7 +81,7 @@ sub start_session {
     # Not through a pipe, which a session that ends early would break.
     my $file = PostgreSQL::Test::Utils::tempdir_short() . '/script.sql';
     append_to_file($file, script_of($count));
-    local $ENV{PGOPTIONS} = '-c statement_timeout=250ms';
+    local $ENV{PGOPTIONS} = '-c statement_timeout=150ms';
     local $ENV{PGAPPNAME} = 'fuzz';
     $session{run} = IPC::Run::start(
         [ 'psql', '-X', '-h', $node->host, '-p', $node->port, '-U', $role, '-f', $file, 'postgres' ],
