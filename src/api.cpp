@@ -193,7 +193,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
         engine::raise_without_rows(leaves);
     std::vector<pg::Setting> settings = pg::session_settings();
     const job::Job job = insert_job(target, source, selection, options, std::move(settings));
-    worker::register_workers(job, job.workers);
+    worker::register_workers(job, job.workers, 0);
     PG_RETURN_INT64(job.id);
 }
 

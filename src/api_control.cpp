@@ -9,7 +9,6 @@
 #include "partbackfill/job/own_job.hpp"
 #include "partbackfill/job/pace_options.hpp"
 #include "partbackfill/pg/arguments.hpp"
-#include "partbackfill/pg/at_commit.hpp"
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -20,12 +19,10 @@ namespace partbackfill {
 namespace {
 
 // Its workers are interrupted when the calling transaction commits, and the last of
-// them tidies up; without one, somebody else has to.
+// them tidies up; without one, another process has to.
 void stop_workers(const job::Job &job) {
-    const std::vector<int> workers = engine::job_workers(job.id);
-    for (const int pid : workers)
-        pg::cancel_process_at_commit(pid);
-    if (workers.empty())
+    engine::cancel_workers_at_commit(job.id, worker::kWorkerType);
+    if (engine::job_workers(job.id).empty())
         worker::register_tidier(job);
 }
 
@@ -39,7 +36,7 @@ bool start_lacking(const job::Job &job) {
     if (core::rests(job.state) && alive == 0)
         worker::register_tidier(job);
     else if (!core::rests(job.state) && alive < job.workers)
-        worker::register_workers(job, job.workers - alive);
+        worker::register_workers(job, job.workers - alive, alive);
     return alive == 0;
 }
 
@@ -52,7 +49,7 @@ bool resume(const job::Job &job) {
             control.resume_job(job);
         }
         // All of them, since those that are still there may be about to leave.
-        worker::register_workers(job, job.workers);
+        worker::register_workers(job, job.workers, 0);
         return true;
     }
     return !job::at_rest(job) && start_lacking(job);
@@ -168,7 +165,7 @@ PARTBACKFILL_FUNCTION(partbackfill_retry) {
     }
     if (job.state == core::JobState::failed) {
         engine::make_schemas(job.id);
-        worker::register_workers(job, job.workers);
+        worker::register_workers(job, job.workers, 0);
     }
     PG_RETURN_INT32(queued);
 }
@@ -188,7 +185,9 @@ PARTBACKFILL_FUNCTION(partbackfill_alter) {
         control.alter_job(job.id, alteration);
     }
     // One that would be too many finds no place, and leaves.
-    if (job.state == core::JobState::running && alteration.workers)
-        worker::register_workers(job, *alteration.workers - static_cast<int>(engine::job_workers(job.id).size()));
+    if (job.state == core::JobState::running && alteration.workers) {
+        const auto alive = static_cast<int>(engine::job_workers(job.id).size());
+        worker::register_workers(job, *alteration.workers - alive, alive);
+    }
     PG_RETURN_VOID();
 }

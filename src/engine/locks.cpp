@@ -6,6 +6,7 @@ extern "C" {
 }
 
 #include "partbackfill/engine/locks.hpp"
+#include "partbackfill/pg/at_commit.hpp"
 #include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -89,6 +90,8 @@ std::vector<int> claims_of(std::int64_t job) {
 
 void lock_choice(std::int64_t job) { acquire(tag(job, 0, kChoice), ExclusiveLock, false, true); }
 void lock_schemas(std::int64_t job) { acquire(tag(job, 0, kSchemas), ExclusiveLock, false, true); }
+
+void cancel_workers_at_commit(std::int64_t job, const char *type) { pg::cancel_holders_at_commit(tag(job, 0, kJob), type); }
 
 std::vector<int> job_workers(std::int64_t job) {
     const pg::Result result = pg::query(R"SQL(

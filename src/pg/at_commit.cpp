@@ -2,6 +2,11 @@
 
 extern "C" {
 #include "nodes/pg_list.h"
+#include "postmaster/bgworker.h"
+#include "storage/lock.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 }
 
 #include <csignal>
@@ -13,33 +18,103 @@ namespace partbackfill::pg {
 
 namespace {
 
-constexpr int kNobody = 0;
-
+// What a (sub)transaction asked for; the other members are nothing where they do not apply.
 struct Effect {
-    int cancels; // a process, or kNobody
     SubTransactionId asked_in;
+    const char *type; // of the processes that are to be canceled; they hold the lock
+    LOCKTAG lock;
+    BackgroundWorker *worker;
+    Needed needed;
+};
+
+// A process that held such a lock when the commit began.
+struct Holder {
+    int pid;
+    PGPROC *process;
+    const char *type;
 };
 
 List *effects = NIL; // of Effect, in TopMemoryContext; of this transaction
+List *holders = NIL; // of Holder, likewise
 bool registered = false;
 
-// C-style, both: the server calls them in the middle of a commit or an abort.
+// All of it C-style: the server calls it in the middle of a commit or an abort.
+
+void forget_all() {
+    for (int i = 0; i < list_length(effects); i++) {
+        auto *effect = static_cast<Effect *>(list_nth(effects, i));
+        if (effect->worker != nullptr)
+            pfree(effect->worker);
+    }
+    list_free_deep(effects);
+    list_free_deep(holders);
+    effects = NIL;
+    holders = NIL;
+}
+
+bool same_lock(const LOCKTAG &a, const LOCKTAG &b) { return memcmp(&a, &b, sizeof(LOCKTAG)) == 0; }
+
+// Who holds the lock now, also when it came after the cancel was asked for.
+void find_holders(const Effect *effect) {
+    const MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
+    LockData *locks = GetLockStatusData();
+    for (int i = 0; i < locks->nelements; i++) {
+        const LockInstanceData &lock = locks->locks[i];
+        if (!same_lock(lock.locktag, effect->lock) || lock.holdMask == 0 || lock.pid == MyProcPid)
+            continue;
+        auto *holder = static_cast<Holder *>(palloc(sizeof(Holder)));
+        *holder = {lock.pid, BackendPidGetProc(lock.pid), effect->type};
+        holders = lappend(holders, holder);
+    }
+    pfree(locks->locks);
+    pfree(locks);
+    MemoryContextSwitchTo(before);
+}
+
+// Its number may be another process's by now. While ProcArrayLock is held a process that
+// is in there cannot leave, and nothing here can fail: the transaction has committed.
+void cancel(const Holder *holder) {
+    LWLockAcquire(ProcArrayLock, LW_SHARED);
+    const PGPROC *process = BackendPidGetProcWithLock(holder->pid);
+    if (process != nullptr && process == holder->process && process->databaseId == MyDatabaseId) {
+        const char *type = GetBackgroundWorkerTypeByPid(holder->pid);
+        if (type != nullptr && strcmp(type, holder->type) == 0)
+            kill(holder->pid, SIGINT);
+    }
+    LWLockRelease(ProcArrayLock);
+}
+
+void start(const Effect *effect) {
+    if (RegisterDynamicBackgroundWorker(effect->worker, nullptr) || effect->needed == Needed::no)
+        return;
+    ereport(effect->needed == Needed::yes ? ERROR : WARNING,
+            (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("no free background worker slot"),
+             errdetail("Each worker of a job takes one of max_worker_processes."),
+             errhint("Try again when one is free, or increase max_worker_processes.")));
+}
+
+void before_commit() {
+    for (int i = 0; i < list_length(effects); i++) {
+        const auto *effect = static_cast<Effect *>(list_nth(effects, i));
+        if (effect->worker != nullptr)
+            start(effect);
+        if (effect->type != nullptr)
+            find_holders(effect);
+    }
+}
 
 void at_end(XactEvent event, void *) {
     if (event == XACT_EVENT_PRE_PREPARE && effects != NIL)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("cannot PREPARE a transaction that has started, changed or canceled a backfill job"),
                         errdetail("Processes wait for its end, and would be gone after a restart of the server.")));
-    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
-        return;
+    if (event == XACT_EVENT_PRE_COMMIT)
+        before_commit();
     if (event == XACT_EVENT_COMMIT)
-        for (int i = 0; i < list_length(effects); i++) {
-            const auto *effect = static_cast<Effect *>(list_nth(effects, i));
-            if (effect->cancels != kNobody)
-                kill(effect->cancels, SIGINT);
-        }
-    list_free_deep(effects);
-    effects = NIL;
+        for (int i = 0; i < list_length(holders); i++)
+            cancel(static_cast<Holder *>(list_nth(holders, i)));
+    if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
+        forget_all();
 }
 
 // What a subtransaction asked for is its parent's when it commits, and gone when
@@ -53,12 +128,16 @@ void at_subtransaction_end(SubXactEvent event, SubTransactionId own, SubTransact
             continue;
         if (event == SUBXACT_EVENT_COMMIT_SUB)
             effect->asked_in = parent;
-        else
+        else {
+            if (effect->worker != nullptr)
+                pfree(effect->worker);
+            pfree(effect);
             effects = list_delete_nth_cell(effects, i);
+        }
     }
 }
 
-void add_effect(int cancels) {
+void add_effect(const LOCKTAG *lock, const char *type, const BackgroundWorker *worker, Needed needed) {
     guard([&] {
         if (!registered) {
             RegisterXactCallback(at_end, nullptr);
@@ -66,8 +145,16 @@ void add_effect(int cancels) {
         }
         registered = true;
         const MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
-        auto *effect = static_cast<Effect *>(palloc(sizeof(Effect)));
-        *effect = {cancels, GetCurrentSubTransactionId()};
+        auto *effect = static_cast<Effect *>(palloc0(sizeof(Effect)));
+        effect->asked_in = GetCurrentSubTransactionId();
+        effect->type = type;
+        effect->needed = needed;
+        if (lock != nullptr)
+            effect->lock = *lock;
+        if (worker != nullptr) {
+            effect->worker = static_cast<BackgroundWorker *>(palloc(sizeof(BackgroundWorker)));
+            *effect->worker = *worker;
+        }
         effects = lappend(effects, effect);
         MemoryContextSwitchTo(before);
     });
@@ -75,8 +162,15 @@ void add_effect(int cancels) {
 
 } // namespace
 
-void cancel_process_at_commit(int pid) { add_effect(pid); }
+void cancel_holders_at_commit(const LOCKTAG &lock, const char *type) { add_effect(&lock, type, nullptr, Needed::no); }
 
-void refuse_to_prepare() { add_effect(kNobody); }
+void start_at_commit(const BackgroundWorker &worker, Needed needed) { add_effect(nullptr, nullptr, &worker, needed); }
+
+int starting_at_commit() {
+    int count = 0;
+    for (int i = 0; i < list_length(effects); i++)
+        count += static_cast<Effect *>(list_nth(effects, i))->worker != nullptr ? 1 : 0;
+    return count;
+}
 
 } // namespace partbackfill::pg

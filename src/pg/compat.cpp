@@ -175,6 +175,24 @@ const char *application_name_of(int pid) {
     return nullptr;
 }
 
+BackgroundProcesses background_processes(const char *type) {
+    BackgroundProcesses count{0, 0};
+    pgstat_clear_snapshot(); // what was read of other processes stands still otherwise
+    for (int i = 1; i <= pgstat_fetch_stat_numbackends(); i++) {
+#if PG_VERSION_NUM >= 160000
+        const LocalPgBackendStatus *entry = pgstat_get_local_beentry_by_index(i);
+#else
+        const LocalPgBackendStatus *entry = pgstat_fetch_stat_local_beentry(i);
+#endif
+        if (entry == nullptr || entry->backendStatus.st_backendType != B_BG_WORKER)
+            continue;
+        const char *its = GetBackgroundWorkerTypeByPid(entry->backendStatus.st_procpid);
+        count.all++;
+        count.of_type += its != nullptr && strcmp(its, type) == 0 ? 1 : 0;
+    }
+    return count;
+}
+
 void mark_enforced([[maybe_unused]] Constraint *constraint) {
 #if PG_VERSION_NUM >= 180000
     constraint->is_enforced = true;

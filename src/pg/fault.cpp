@@ -21,6 +21,7 @@ namespace {
 
 char *fault_setting = nullptr;
 int crash_pause_ms = 30000;
+int most_workers = 8;
 
 constexpr std::chrono::milliseconds kLook{20};
 
@@ -42,6 +43,9 @@ void define_settings() {
     DefineCustomIntVariable("partbackfill.crash_pause",
                             "How long a partition whose worker died is left alone, times its attempts.", nullptr,
                             &crash_pause_ms, crash_pause_ms, 0, 3600000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("partbackfill.max_workers", "How many workers of all jobs in the server may run at once.",
+                            "The last one is left for the first worker of another job.", &most_workers, most_workers, 1,
+                            0x3FFFF, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("partbackfill");
 }
 
@@ -83,6 +87,8 @@ void suffer(Fault fault, const char *point) {
         return;
     }
 }
+
+int max_workers() { return most_workers; }
 
 std::chrono::milliseconds crash_pause_unit() { return std::chrono::milliseconds(crash_pause_ms); }
 

@@ -85,8 +85,7 @@ bool start_lacking(const job::Job &job) {
     const int wanted = core::rests(job.state) ? 1 : job.workers;
     if (alive < wanted)
         log_line(fmt::format("backfill job {} goes on", job.id));
-    while (alive < wanted && try_register_resumed(job, alive))
-        alive++;
+    alive += register_at_once(job, wanted - alive, alive);
     transaction.commit();
     return alive > 0;
 }

@@ -13,6 +13,7 @@
 #include "partbackfill/worker/activity.hpp"
 #include "partbackfill/worker/claim.hpp"
 #include "partbackfill/worker/fault.hpp"
+#include "partbackfill/worker/registration.hpp"
 #include "partbackfill/worker/session.hpp"
 #include "partbackfill/worker/steps.hpp"
 #include "partbackfill/worker/watch.hpp"
@@ -178,15 +179,47 @@ bool work_is_left(std::int64_t id) {
     return census.claimable > 0;
 }
 
+// Has workers come that the job lacks, once there is room for them: one at a time, and
+// less often while they do not stay.
+class TopUp {
+public:
+    void look(const Job &job) {
+        if (Clock::now() < next_)
+            return;
+        pg::Transaction transaction;
+        const auto alive = static_cast<int>(engine::job_workers(job.id).size()) + 1;
+        int wanted = 0;
+        if (alive < job.workers) {
+            job::ControlTables control;
+            wanted = std::min(job.workers, control.census(job.id).claimable);
+        }
+        const bool lacking = alive < wanted;
+        if (lacking && register_at_once(job, 1, alive) > 0)
+            pause_ = std::min(pause_ * 2, kLongest);
+        transaction.commit();
+        if (!lacking)
+            pause_ = kShortest;
+        next_ = Clock::now() + pause_;
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+    static constexpr Milliseconds kShortest{2000};
+    static constexpr Milliseconds kLongest{60000};
+    Milliseconds pause_ = kShortest;
+    Clock::time_point next_ = Clock::now() + kShortest;
+};
+
 // The pause between partitions, as the job wants it by now: its delay, and what the
 // last one still owes. Nothing is claimed meanwhile.
-void rest(std::int64_t id, Pacer &pacer) {
+void rest(std::int64_t id, Pacer &pacer, TopUp &top_up) {
     using Clock = std::chrono::steady_clock;
     const auto begun = Clock::now();
     for (;;) {
         const auto job = read_job(id);
         if (!job || job->state != core::JobState::running || !is_own(*job) || !work_is_left(id))
             return;
+        top_up.look(*job);
         const auto pause = std::chrono::ceil<Milliseconds>(begun + job->delay - Clock::now());
         const auto owed = std::chrono::ceil<Milliseconds>(pacer.owes());
         const auto left = std::max(pause, owed);
@@ -219,10 +252,11 @@ std::optional<Partition> idle(const Job &job, Watch &watch, Milliseconds time) {
 
 enum class Turn { worked, idle, over };
 
-Turn take_turn(std::int64_t id, Place &place, Pacer &pacer, Watch &watch, Milliseconds idle_time) {
+Turn take_turn(std::int64_t id, Place &place, Pacer &pacer, Watch &watch, TopUp &top_up, Milliseconds idle_time) {
     const auto job = read_job(id);
     if (!job || job->state != core::JobState::running || !is_own(*job) || !place.is_wanted(*job))
         return Turn::over;
+    top_up.look(*job);
     bool orphan = false;
     auto tried = Watch::Tried::as_watched;
     auto claimed = claim_free(*job, watch);
@@ -240,7 +274,7 @@ Turn take_turn(std::int64_t id, Place &place, Pacer &pacer, Watch &watch, Millis
     watch.note(*job, *claimed, tried);
     show_idle(id);
     if (claimed->state == core::PartitionState::done && !watch.free_one())
-        rest(id, pacer);
+        rest(id, pacer, top_up);
     return Turn::worked;
 }
 
@@ -306,6 +340,7 @@ void run_job(std::int64_t id) {
     Place place;
     Pacer pacer(id);
     Watch watch;
+    TopUp top_up;
     bool joined = false;
     Milliseconds idle_time = kShortestIdle;
     std::string told; // to the log, of the last error: not again while it lasts
@@ -316,7 +351,7 @@ void run_job(std::int64_t id) {
                 return;
             joined = true;
             show_idle(id);
-            const Turn turn = take_turn(id, place, pacer, watch, idle_time);
+            const Turn turn = take_turn(id, place, pacer, watch, top_up, idle_time);
             idle_time = turn == Turn::idle ? std::min(idle_time * 2, kLongestIdle) : kShortestIdle;
             errors = 0;
             if (turn == Turn::over) {

@@ -1,13 +1,18 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "miscadmin.h"
 #include "postmaster/bgworker.h"
 }
+
+#include <algorithm>
 
 #include <fmt/format.h>
 
 #include "partbackfill/pg/at_commit.hpp"
+#include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/fault.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/registration.hpp"
@@ -20,7 +25,6 @@ namespace {
 // starts a process again after this many seconds.
 constexpr int kRestartSeconds = 5;
 
-constexpr const char *kWorkerType = "partbackfill worker";
 constexpr const char *kLauncherType = "partbackfill launcher";
 
 // Trivial, since the postmaster takes it as it is. C-style: no error can come of it.
@@ -36,43 +40,88 @@ BackgroundWorker description(const char *function, const char *type, const char 
     return worker;
 }
 
-bool try_register(const Assignment &assignment) {
+BackgroundWorker worker_for(const Assignment &assignment) {
     static_assert(sizeof(Assignment) <= BGW_EXTRALEN);
     BackgroundWorker worker =
         description("partbackfill_worker_main", kWorkerType,
                     fmt::format("partbackfill worker for job {}", assignment.job).c_str(), kRestartSeconds);
     memcpy(worker.bgw_extra, &assignment, sizeof(assignment));
-    return pg::guard([&] { return RegisterDynamicBackgroundWorker(&worker, nullptr); });
+    return worker;
+}
+
+void start_worker_at_commit(std::int64_t job, Oid role, int earlier, pg::Needed needed) {
+    pg::start_at_commit(worker_for({MyDatabaseId, role, job, pg::current_xid(), earlier}), needed);
+}
+
+// What is left of partbackfill.max_workers and of max_worker_processes.
+struct Room {
+    int workers;
+    int slots;
+    // Of so many, how many may come when the job has `alive`. The first of a job takes what
+    // there is; the others leave one worker to the next job, and a quarter of the slots to
+    // parallel queries and the like.
+    int grant(int wanted, int alive) const {
+        const int first = wanted > 0 && alive == 0 ? std::min({1, workers, slots}) : 0;
+        const int others = std::min(workers - first - 1, slots - first - max_worker_processes / 4);
+        return alive == 0 && first <= 0 ? 0 : first + std::clamp(others, 0, std::max(0, wanted - first));
+    }
+};
+
+Room room() {
+    const pg::BackgroundProcesses now = pg::guard([] { return pg::background_processes(kWorkerType); });
+    const int coming = pg::starting_at_commit();
+    return {pg::max_workers() - now.of_type - coming, max_worker_processes - now.all - coming};
+}
+
+[[noreturn]] void raise_no_room(const Room &room) {
+    if (room.slots <= 0)
+        pg::raise(pg::sqlcode::kConfigurationLimit, "no free background worker slot",
+                  "Each worker of a job takes one of max_worker_processes.",
+                  "Try again when one is free, or increase max_worker_processes.");
+    pg::raise(pg::sqlcode::kConfigurationLimit, "no worker is free for the job",
+              fmt::format("All workers that partbackfill.max_workers ({}) allows are at work for other jobs.", pg::max_workers()),
+              "Try again when a job has ended, or increase partbackfill.max_workers.");
+}
+
+void tell_of_fewer(std::int64_t job, int granted, int wanted) {
+    const std::string message = fmt::format("backfill job {} gets {} of {} workers for now", job, granted, wanted);
+    pg::guard([&] {
+        ereport(NOTICE, (errmsg("%s", message.c_str()),
+                         errdetail("partbackfill.max_workers is %d, max_worker_processes %d; a part of both is left to others.",
+                                   pg::max_workers(), max_worker_processes),
+                         errhint("Others join it as they become free.")));
+    });
 }
 
 } // namespace
 
-bool try_register_worker(std::int64_t job, Oid role, int earlier) {
-    pg::refuse_to_prepare();
-    return try_register({MyDatabaseId, role, job, pg::current_xid(), earlier});
+void register_workers(const job::Job &job, int count, int alive) {
+    const Room free = room();
+    const int granted = free.grant(count, alive);
+    if (count > 0 && granted == 0 && alive == 0)
+        raise_no_room(free);
+    if (granted < count)
+        tell_of_fewer(job.id, alive + granted, alive + count);
+    for (int i = 0; i < granted; i++)
+        start_worker_at_commit(job.id, job.owner, i, i == 0 && alive == 0 ? pg::Needed::yes : pg::Needed::no);
 }
 
-bool try_register_resumed(const job::Job &job, int earlier) {
-    return try_register({MyDatabaseId, job.owner, job.id, 0, earlier});
+int register_at_once(const job::Job &job, int count, int alive) {
+    const int granted = room().grant(count, alive);
+    int started = 0;
+    while (started < granted) {
+        BackgroundWorker worker = worker_for({MyDatabaseId, job.owner, job.id, 0, started});
+        if (!pg::guard([&] { return RegisterDynamicBackgroundWorker(&worker, nullptr); }))
+            break;
+        started++;
+    }
+    return started;
 }
 
-void register_workers(const job::Job &job, int count) {
-    for (int i = 0; i < count; i++)
-        if (!try_register_worker(job.id, job.owner, i))
-            pg::raise(pg::sqlcode::kConfigurationLimit, "no free background worker slot",
-                      "Each worker of a job takes one of max_worker_processes.",
-                      "Ask for fewer workers, or increase max_worker_processes.");
-}
+bool is_one_too_many() { return room().workers < 0; }
 
-void register_tidier(const job::Job &job) {
-    if (try_register_worker(job.id, pg::current_role(), 0))
-        return;
-    const std::string hint = fmt::format("Call backfill_resume({}) when one is free.", job.id);
-    pg::guard([&] {
-        ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                          errmsg("no free background worker slot to tidy up after the job"), errhint("%s", hint.c_str())));
-    });
-}
+// Tidying is not counted: a cancel frees workers.
+void register_tidier(const job::Job &job) { start_worker_at_commit(job.id, pg::current_role(), 0, pg::Needed::warned); }
 
 void register_launcher() {
     BackgroundWorker launcher =

@@ -34,6 +34,9 @@ std::vector<int> claims_of(std::int64_t job);
 void lock_choice(std::int64_t job);
 void lock_schemas(std::int64_t job);
 
+// Interrupts the job's live workers once the current transaction has committed.
+void cancel_workers_at_commit(std::int64_t job, const char *type);
+
 // Processes that hold the job's lock: its live workers.
 std::vector<int> job_workers(std::int64_t job);
 

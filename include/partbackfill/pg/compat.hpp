@@ -68,6 +68,13 @@ PGPROC *process_of(VirtualTransactionId transaction);
 // application_name of a process as this transaction sees it; null when it has ended.
 const char *application_name_of(int pid);
 
+// The background workers that run in the whole server, and those of them of that type.
+struct BackgroundProcesses {
+    int all;
+    int of_type;
+};
+BackgroundProcesses background_processes(const char *type);
+
 // A CHECK constraint that is enforced (18 has others too).
 void mark_enforced(Constraint *constraint);
 

@@ -23,6 +23,9 @@ Fault fault_at(const char *point, int ordinal);
 // Does it; of `stop`, waits a little and reads the configuration again.
 void suffer(Fault fault, const char *point);
 
+// partbackfill.max_workers: how many workers of all jobs in the server may run at once.
+int max_workers();
+
 // partbackfill.crash_pause: how long a partition whose worker died is left alone,
 // times its attempts.
 std::chrono::milliseconds crash_pause_unit();

@@ -17,19 +17,23 @@ struct Assignment {
     int earlier; // how many are started before it for the job
 };
 
-// Registers a background worker for a job; it starts at once and waits for the
-// calling transaction to end. `earlier` were started at the same time. False when the
-// server has no free worker slot.
-bool try_register_worker(std::int64_t job, Oid role, int earlier);
-// The same so many times, as the job's owner; raises when there is no free slot.
-void register_workers(const job::Job &job, int count);
+// The type of workers in pg_stat_activity.
+inline constexpr const char *kWorkerType = "partbackfill worker";
+
+// When the current transaction commits, so many workers start for a job that has `alive`
+// of them, as its owner, and wait for the transaction to end. A NOTICE when
+// partbackfill.max_workers or max_worker_processes allow fewer: the job's own workers have
+// the others come later. An error when the job would have none.
+void register_workers(const job::Job &job, int count, int alive);
 // For what is to be tidied up, as the current role, since the job's owner may be
 // unable to connect. Warns when there is no free slot.
 void register_tidier(const job::Job &job);
 
-// As try_register_worker, by the launcher, which has nothing to commit: the worker
-// does not wait for it.
-bool try_register_resumed(const job::Job &job, int earlier);
+// At once, by a process that has nothing to commit: so many more workers for a job that
+// has `alive`, or as many as there is room for; how many.
+int register_at_once(const job::Job &job, int count, int alive);
+// By a worker that has just started: more were started at once than partbackfill.max_workers.
+bool is_one_too_many();
 
 // In the library's initialization by the postmaster: the launcher.
 void register_launcher();
