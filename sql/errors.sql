@@ -102,7 +102,7 @@ DO $$
 BEGIN
     PERFORM backfill_start('t', 'source');
 EXCEPTION WHEN object_in_use THEN
-    RAISE INFO '%', replace(SQLERRM, current_setting('errors.job'), 'N');
+    RAISE INFO '%', replace(SQLERRM, 'job ' || current_setting('errors.job'), 'job N');
 END
 $$;
 -- waiting for it here could never end
@@ -110,7 +110,7 @@ DO $$
 BEGIN
     PERFORM backfill_wait(current_setting('errors.job')::bigint);
 EXCEPTION WHEN active_sql_transaction THEN
-    RAISE INFO '%', replace(SQLERRM, current_setting('errors.job'), 'N');
+    RAISE INFO '%', replace(SQLERRM, 'job ' || current_setting('errors.job'), 'job N');
 END
 $$;
 ROLLBACK;
@@ -180,7 +180,7 @@ BEGIN
             EXECUTE format('SELECT backfill_%s(%s)', name, current_setting('errors.job'));
             RAISE INFO 'no error';
         EXCEPTION WHEN insufficient_privilege THEN
-            RAISE INFO '%: %', name, replace(SQLERRM, current_setting('errors.job'), 'N');
+            RAISE INFO '%: %', name, replace(SQLERRM, 'job ' || current_setting('errors.job'), 'job N');
         END;
     END LOOP;
 END
