@@ -1,10 +1,12 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "utils/guc.h"
 }
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <string>
@@ -21,7 +23,7 @@ namespace {
 
 char *fault_setting = nullptr;
 int crash_pause_ms = 30000;
-int most_workers = 8;
+int most_workers = -1;
 
 constexpr std::chrono::milliseconds kLook{20};
 
@@ -44,8 +46,7 @@ void define_settings() {
                             "How long a partition whose worker died is left alone, times its attempts.", nullptr,
                             &crash_pause_ms, crash_pause_ms, 0, 3600000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("partbackfill.max_workers", "How many workers of all jobs in the server may run at once.",
-                            "The last one is left for the first worker of another job.", &most_workers, most_workers, 1,
-                            0x3FFFF, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+                            "-1 is three quarters of max_worker_processes.", &most_workers, most_workers, -1, 0x3FFFF, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("partbackfill");
 }
 
@@ -88,7 +89,7 @@ void suffer(Fault fault, const char *point) {
     }
 }
 
-int max_workers() { return most_workers; }
+int max_workers() { return most_workers >= 0 ? most_workers : std::max(1, max_worker_processes * 3 / 4); }
 
 std::chrono::milliseconds crash_pause_unit() { return std::chrono::milliseconds(crash_pause_ms); }
 

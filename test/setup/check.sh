@@ -80,7 +80,7 @@ prepare_server() {
         if build_extension; then
             say "  ok      build and installation"
             passed=$((passed + 1))
-            start_cluster "${fast_settings[@]}" max_worker_processes=32 partbackfill.max_workers=32 max_prepared_transactions=8
+            start_cluster "${fast_settings[@]}" max_worker_processes=32 max_prepared_transactions=8
             server_state=running
         else
             say "  FAILED  build or installation"

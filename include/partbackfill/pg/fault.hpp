@@ -23,7 +23,8 @@ Fault fault_at(const char *point, int ordinal);
 // Does it; of `stop`, waits a little and reads the configuration again.
 void suffer(Fault fault, const char *point);
 
-// partbackfill.max_workers: how many workers of all jobs in the server may run at once.
+// partbackfill.max_workers: how many workers of all jobs in the server may run at once;
+// three quarters of max_worker_processes unless it is set, so that nobody has all of those.
 int max_workers();
 
 // partbackfill.crash_pause: how long a partition whose worker died is left alone,
