@@ -175,6 +175,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     const engine::Selection selection = read_selection(arguments, 2);
     const job::Options options = read_options(arguments);
 
+    engine::check_may_start(oid);
     const engine::Target target = engine::inspect(oid, selection);
     check_may_log_in();
     {

@@ -11,6 +11,7 @@
 #include "partbackfill/engine/disk.hpp"
 #include "partbackfill/engine/hazards.hpp"
 #include "partbackfill/engine/polite_locks.hpp"
+#include "partbackfill/engine/rights.hpp"
 #include "partbackfill/engine/row_triggers.hpp"
 #include "partbackfill/engine/source.hpp"
 #include "partbackfill/engine/swap.hpp"
@@ -19,6 +20,7 @@
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/rights.hpp"
+#include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill {
 
@@ -92,26 +94,13 @@ std::string constraint_of(const engine::Leaf &leaf) {
     return engine::constraint_text(leaf.oid);
 }
 
-} // namespace
-
-} // namespace partbackfill
-
-using namespace partbackfill;
-
-// backfill_plan: a row a partition; those outside the selection are skipped and
-// have no ordinal. "refuse" is what backfill_start would do without swap =>
-// 'storage'; hazards begin with the method that they concern, unless it is both. Errors as backfill_start raises them for target, range and
-// source. ACCESS SHARE on the partition tree and the source.
-PARTBACKFILL_FUNCTION(partbackfill_plan) {
-    const pg::Arguments arguments(fcinfo);
-    const engine::FirstVictim in_deadlocks;
-    engine::Selection selection;
-    selection.range_start = arguments.optional_text(2);
-    selection.range_end = arguments.optional_text(3);
-    selection.partitions = arguments.optional_oids(4);
-    selection.newest_first = arguments.boolean(5, "newest_first");
-    const engine::Target target = engine::inspect(arguments.oid(0, "target"), selection);
-    const auto text = arguments.optional_text(1);
+// Errors as backfill_start raises them for target, range and source. ACCESS SHARE on the
+// partition tree and the source, until it is done.
+std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &text, const engine::Selection &selection) {
+    engine::check_may_read_tree(oid);
+    const pg::Subtransaction always_rolled_back; // the caller keeps none of the locks
+    const engine::Target target = engine::inspect(oid, selection);
+    engine::check_may_read_tree(oid); // rights may have changed while the locks were waited for
     std::optional<engine::Source> source;
     if (text)
         source = engine::check_source(*text, target);
@@ -147,7 +136,27 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
                             leaf.range_start, leaf.range_end, action, std::to_string(leaf.rows),
                             std::to_string(leaf.bytes), text_array(verdict.hazards)});
         }
-    return pg::return_rows(fcinfo, rows);
+    return rows;
+}
+
+} // namespace
+
+} // namespace partbackfill
+
+using namespace partbackfill;
+
+// backfill_plan: a row a partition; those outside the selection are skipped and
+// have no ordinal. "refuse" is what backfill_start would do without swap =>
+// 'storage'; hazards begin with the method that they concern, unless it is both.
+PARTBACKFILL_FUNCTION(partbackfill_plan) {
+    const pg::Arguments arguments(fcinfo);
+    const engine::FirstVictim in_deadlocks;
+    engine::Selection selection;
+    selection.range_start = arguments.optional_text(2);
+    selection.range_end = arguments.optional_text(3);
+    selection.partitions = arguments.optional_oids(4);
+    selection.newest_first = arguments.boolean(5, "newest_first");
+    return pg::return_rows(fcinfo, plan_rows(arguments.oid(0, "target"), arguments.optional_text(1), selection));
 }
 
 // backfill_live: for the views. A row for each partition that a live worker of

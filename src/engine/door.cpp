@@ -116,6 +116,13 @@ void check_statistics_names(const Target &target) {
 
 } // namespace
 
+void check_may_start(Oid target) {
+    const pg::Result found = pg::query(
+        "SELECT relname, relowner::bigint FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1", {target});
+    for (const pg::Row &row : found.rows)
+        check_owner("table", row.text(0), row.oid(1), kWhyOwner);
+}
+
 void check_at_door(const Target &target, const std::string &method) {
     check_owners(target);
     check_names(target);

@@ -260,17 +260,6 @@ Target inspect(Oid oid, const Selection &selection) {
     const pg::PinnedSettings pinned;
     Target target;
     target.oid = oid;
-    const pg::Row row = pg::query_row(R"SQL(
-        SELECT n.nspname, c.relname, c.relowner::bigint
-        FROM pg_class AS c
-        JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.oid = $1
-    )SQL",
-                                      {oid});
-    target.schema = row.text(0);
-    target.name = row.text(1);
-    target.owner = row.oid(2);
-
     List *raw = NIL;
     List *descendants = NIL;
     List *ancestors = NIL;
@@ -288,6 +277,17 @@ Target inspect(Oid oid, const Selection &selection) {
         }
         table_close(relation, NoLock);
     });
+    // Under its lock: whose it is decides who may go on.
+    const pg::Row row = pg::query_row(R"SQL(
+        SELECT n.nspname, c.relname, c.relowner::bigint
+        FROM pg_class AS c
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = $1
+    )SQL",
+                                      {oid});
+    target.schema = row.text(0);
+    target.name = row.text(1);
+    target.owner = row.oid(2);
     if (type_name != nullptr)
         target.key = RangeKey{range_key.type, type_name};
     for (int i = 0; i < list_length(descendants); i++)

@@ -35,6 +35,30 @@ void check_may_drop(const std::string &name, Oid owner) {
         raise_not_owner("table", name, "It has the rows that the partition had before.");
 }
 
+void check_may_read_tree(Oid table) {
+    for (const pg::Row &row : pg::query(R"SQL(
+        WITH RECURSIVE tree (oid, level) AS (
+            SELECT $1::pg_catalog.oid, 1
+            UNION ALL
+            SELECT i.inhrelid, tree.level OPERATOR(pg_catalog.+) 1
+            FROM tree JOIN pg_catalog.pg_inherits AS i ON i.inhparent OPERATOR(pg_catalog.=) tree.oid
+        )
+        SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE'), n.nspname, c.relname, c.relowner::bigint
+        FROM tree
+        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) tree.oid
+        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))
+        ORDER BY tree.level, c.relname
+    )SQL",
+                                        {table})
+                                  .rows) {
+        if (!row.boolean(0))
+            pg::raise(pg::sqlcode::kInsufficientPrivilege, "permission denied for schema " + row.text(1));
+        if (!pg::may_act_as(row.oid(3)))
+            pg::raise(pg::sqlcode::kInsufficientPrivilege, "permission denied for table " + row.text(2));
+    }
+}
+
 void check_may_reference(Oid table) {
     const pg::Result refused = pg::query("SELECT relname FROM pg_class WHERE oid = $1 AND NOT has_table_privilege(oid, 'REFERENCES')", {table});
     if (!refused.empty())

@@ -7,6 +7,10 @@
 
 namespace partbackfill::engine {
 
+// Raises unless the current role may start a job on the table at all. Takes no lock on it:
+// comes first, before the partitions are looked at.
+void check_may_start(Oid target);
+
 // Raises on what would make the job fail later, as the current role: not the
 // owner of a table, no CREATE on a schema or a tablespace, two leaves of one
 // name, a foreign-table or temporary partition, anything of refusals().
