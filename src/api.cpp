@@ -31,8 +31,8 @@ namespace {
 
 engine::Selection read_selection(const pg::Arguments &arguments, int first) {
     engine::Selection selection;
-    selection.range_start = arguments.optional_text(first);
-    selection.range_end = arguments.optional_text(first + 1);
+    selection.range_start = arguments.optional_text(first, "range_start");
+    selection.range_end = arguments.optional_text(first + 1, "range_end");
     selection.partitions = arguments.optional_oids(first + 2);
     selection.newest_first = arguments.boolean(first + 3, "newest_first");
     return selection;
@@ -46,10 +46,10 @@ job::Options read_options(const pg::Arguments &arguments) {
     options.workers = job::checked_workers(arguments.integer(i++, "workers"));
     options.delay = arguments.interval(i++, "delay");
     options.nice_ratio = job::checked_nice_ratio(arguments.number(i++, "nice_ratio"));
-    options.max_wal_rate = job::checked_wal_rate(arguments.optional_text(i++));
+    options.max_wal_rate = job::checked_wal_rate(arguments.optional_text(i++, "max_wal_rate"));
     options.max_replica_lag = job::checked_replica_lag(arguments.optional_interval(i++, "max_replica_lag"));
-    options.throttle_query = job::checked_throttle_query(arguments.optional_text(i++));
-    options.min_free_disk = job::checked_free_disk(arguments.optional_text(i++));
+    options.throttle_query = job::checked_throttle_query(arguments.optional_text(i++, "throttle_query"));
+    options.min_free_disk = job::checked_free_disk(arguments.optional_text(i++, "min_free_disk"));
     options.on_write = arguments.string(i++, "on_write");
     options.on_error = arguments.string(i++, "on_error");
     options.max_attempts = arguments.integer(i++, "max_attempts");
@@ -98,6 +98,15 @@ void check_readable(const engine::Source &source, const engine::Target &target) 
         engine::explain(source, target, leaf, constraint);
         return;
     }
+}
+
+void check_size(const std::vector<pg::Setting> &settings) {
+    std::size_t size = 0;
+    for (const auto &[name, value] : settings)
+        size += name.size() + value.size();
+    if (size > pg::kLongestText)
+        pg::raise(pg::sqlcode::kProgramLimit, "settings of the session must not be longer than 1 MB in all",
+                  "A job keeps those that its source may read.", "RESET the longest.");
 }
 
 void insert_partitions(job::ControlTables &control, std::int64_t id, const engine::Target &target) {
@@ -193,6 +202,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     if (const auto leaves = engine::leaves_without_rows(source, target); !leaves.empty())
         engine::raise_without_rows(leaves);
     std::vector<pg::Setting> settings = pg::session_settings();
+    check_size(settings);
     const job::Job job = insert_job(target, source, selection, options, std::move(settings));
     worker::register_workers(job, job.workers, 0);
     PG_RETURN_INT64(job.id);

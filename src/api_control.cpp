@@ -77,11 +77,11 @@ job::Alteration read_alteration(const pg::Arguments &arguments) {
     alteration.delay = given_interval(arguments, 2, "delay");
     if (!arguments.is_null(3))
         alteration.nice_ratio = job::checked_nice_ratio(arguments.number(3, "nice_ratio"));
-    alteration.max_wal_rate = cleared(!arguments.is_null(4), job::checked_wal_rate(arguments.optional_text(4)));
+    alteration.max_wal_rate = cleared(!arguments.is_null(4), job::checked_wal_rate(arguments.optional_text(4, "max_wal_rate")));
     alteration.max_replica_lag =
         cleared(!arguments.is_null(5), job::checked_replica_lag(given_interval(arguments, 5, "max_replica_lag")));
-    alteration.throttle_query = cleared(!arguments.is_null(6), job::checked_throttle_query(arguments.optional_text(6)));
-    alteration.min_free_disk = cleared(!arguments.is_null(7), job::checked_free_disk(arguments.optional_text(7)));
+    alteration.throttle_query = cleared(!arguments.is_null(6), job::checked_throttle_query(arguments.optional_text(6, "throttle_query")));
+    alteration.min_free_disk = cleared(!arguments.is_null(7), job::checked_free_disk(arguments.optional_text(7, "min_free_disk")));
     alteration.lock_timeout = given_interval(arguments, 8, "lock_timeout");
     alteration.swap_patience = given_interval(arguments, 9, "swap_patience");
     if (!arguments.is_null(10))

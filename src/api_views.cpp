@@ -152,11 +152,11 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
     const pg::Arguments arguments(fcinfo);
     const engine::FirstVictim in_deadlocks;
     engine::Selection selection;
-    selection.range_start = arguments.optional_text(2);
-    selection.range_end = arguments.optional_text(3);
+    selection.range_start = arguments.optional_text(2, "range_start");
+    selection.range_end = arguments.optional_text(3, "range_end");
     selection.partitions = arguments.optional_oids(4);
     selection.newest_first = arguments.boolean(5, "newest_first");
-    return pg::return_rows(fcinfo, plan_rows(arguments.oid(0, "target"), arguments.optional_text(1), selection));
+    return pg::return_rows(fcinfo, plan_rows(arguments.oid(0, "target"), arguments.optional_text(1, "source"), selection));
 }
 
 // backfill_live: for the views. A row for each partition that a live worker of

@@ -85,7 +85,7 @@ std::optional<Job> ControlTables::find_job_now(std::int64_t id) { return find(id
 
 std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     const pg::Result result = run(R"SQL(
-        SELECT job, target_oid::bigint, source, COALESCE(source_oid, 0)::bigint, owner::bigint, state,
+        SELECT job, target_oid::bigint, COALESCE(source_oid, 0)::bigint, owner::bigint, state,
                tidied, workers, (date_part('epoch', delay) * 1000)::bigint, max_attempts,
                on_error = 'stop', keep_old, (date_part('epoch', lock_timeout) * 1000)::bigint,
                (date_part('epoch', swap_patience) * 1000)::bigint, COALESCE(key_type, 0)::bigint, swap,
@@ -100,26 +100,29 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     Job job;
     job.id = row.integer(0);
     job.target = row.oid(1);
-    job.source = row.text(2);
-    job.source_oid = row.oid(3);
-    job.owner = row.oid(4);
-    job.state = core::job_state(row.text(5));
-    job.tidied = row.boolean(6);
-    job.workers = static_cast<int>(row.integer(7));
-    job.delay = milliseconds(row, 8);
-    job.max_attempts = static_cast<int>(row.integer(9));
-    job.stop_on_error = row.boolean(10);
-    job.keep_old = row.boolean(11);
-    job.lock_timeout = milliseconds(row, 12);
-    job.swap_patience = milliseconds(row, 13);
-    job.key_type = row.oid(14);
-    job.swap = row.text(15);
-    job.on_write = on_write(row.text(16));
-    job.allow_shrink = row.boolean(17);
-    job.skip_triggers = row.boolean(18);
+    job.source_oid = row.oid(2);
+    job.owner = row.oid(3);
+    job.state = core::job_state(row.text(4));
+    job.tidied = row.boolean(5);
+    job.workers = static_cast<int>(row.integer(6));
+    job.delay = milliseconds(row, 7);
+    job.max_attempts = static_cast<int>(row.integer(8));
+    job.stop_on_error = row.boolean(9);
+    job.keep_old = row.boolean(10);
+    job.lock_timeout = milliseconds(row, 11);
+    job.swap_patience = milliseconds(row, 12);
+    job.key_type = row.oid(13);
+    job.swap = row.text(14);
+    job.on_write = on_write(row.text(15));
+    job.allow_shrink = row.boolean(16);
+    job.skip_triggers = row.boolean(17);
     for (const pg::Row &column : run("SELECT unnest(key_columns) FROM {s}.backfill_job WHERE job = $1", {id}, read).rows)
         job.key_columns.insert(column.text(0));
     return job;
+}
+
+std::string ControlTables::source(std::int64_t job) {
+    return run("SELECT source FROM {s}.backfill_job WHERE job = $1", {job}).rows.at(0).text(0);
 }
 
 bool ControlTables::is_of_another_installation(std::int64_t job) {

@@ -1,6 +1,7 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"
@@ -47,7 +48,7 @@ bool Arguments::boolean(int i, const char *name) const {
 
 std::string Arguments::string(int i, const char *name) const {
     require(i, name);
-    return *optional_text(i);
+    return *optional_text(i, name);
 }
 
 std::string Arguments::interval(int i, const char *name) const {
@@ -55,9 +56,12 @@ std::string Arguments::interval(int i, const char *name) const {
     return *optional_interval(i, name);
 }
 
-std::optional<std::string> Arguments::optional_text(int i) const {
+std::optional<std::string> Arguments::optional_text(int i, const char *name) const {
     if (is_null(i))
         return std::nullopt;
+    // Asked of the value as it is stored: one that is too long is never taken apart.
+    if (guard([&] { return toast_raw_datum_size(fcinfo_->args[i].value); }) - VARHDRSZ > kLongestText)
+        raise(sqlcode::kProgramLimit, std::string(name) + " must not be longer than 1 MB");
     return guard([&] { return TextDatumGetCString(fcinfo_->args[i].value); });
 }
 
@@ -83,6 +87,12 @@ std::optional<std::string> Arguments::optional_interval(int i, const char *name)
 std::optional<std::vector<Oid>> Arguments::optional_oids(int i) const {
     if (is_null(i))
         return std::nullopt;
+    const int count = guard([&] {
+        const ArrayType *array = DatumGetArrayTypeP(fcinfo_->args[i].value);
+        return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+    });
+    if (count > kMostElements)
+        raise(sqlcode::kProgramLimit, "an array of partitions must not have more than " + std::to_string(kMostElements) + " elements");
     struct Elements {
         Datum *values;
         bool *nulls;

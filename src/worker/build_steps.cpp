@@ -153,7 +153,12 @@ engine::LoadRequest load_request(const job::Job &job, const job::Partition &part
     std::optional<engine::RangeKey> key;
     if (job.key_type != kNoOid)
         key = engine::RangeKey{job.key_type, ""};
-    request.query = engine::load_query(job.source, job.source_oid, key, leaf, partition.constraint.value_or("true"));
+    std::string source;
+    {
+        job::ControlTables control;
+        source = control.source(job.id);
+    }
+    request.query = engine::load_query(source, job.source_oid, key, leaf, partition.constraint.value_or("true"));
     if (job.key_type != kNoOid)
         request.params = {pg::Param::typed(job.key_type, partition.range_start),
                           pg::Param::typed(job.key_type, partition.range_end)};

@@ -86,6 +86,8 @@ public:
     // Only what this installation started: rows of others, whose OIDs mean nothing
     // here, may have come with a copy of the tables.
     std::optional<Job> find_job(std::int64_t job);
+    // Apart from the rest, since only a build needs it.
+    std::string source(std::int64_t job);
     bool is_of_another_installation(std::int64_t job);
     // The same as the active snapshot sees it, which may be newer than the
     // transaction's.

@@ -48,7 +48,6 @@ struct Options {
 struct Job {
     std::int64_t id = 0;
     Oid target = kNoOid;
-    std::string source;
     Oid source_oid = kNoOid;
     Oid key_type = kNoOid; // kNoOid: $1 and $2 are not to be had
     std::set<std::string> key_columns;

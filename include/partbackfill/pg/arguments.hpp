@@ -13,6 +13,10 @@
 
 namespace partbackfill::pg {
 
+// What workers load, and tables and logs keep: 1 MB.
+inline constexpr std::size_t kLongestText = std::size_t{1} << 20;
+inline constexpr int kMostElements = 100000;
+
 class Arguments {
 public:
     explicit Arguments(FunctionCallInfo fcinfo) : fcinfo_(fcinfo) {}
@@ -27,7 +31,8 @@ public:
     std::string string(int i, const char *name) const;
     std::string interval(int i, const char *name) const; // in postgres style; not negative
 
-    std::optional<std::string> optional_text(int i) const;
+    // An error when it is longer than kLongestText.
+    std::optional<std::string> optional_text(int i, const char *name) const;
     std::optional<std::string> optional_interval(int i, const char *name = nullptr) const; // not negative, if named
     std::optional<std::vector<Oid>> optional_oids(int i) const;
 

@@ -28,6 +28,7 @@ namespace sqlcode {
 inline constexpr int kInternal = sqlstate("XX000");
 inline constexpr int kOutOfMemory = sqlstate("53200");
 inline constexpr int kInsufficientResources = sqlstate("53000");
+inline constexpr int kProgramLimit = sqlstate("54000");
 inline constexpr int kConfigurationLimit = sqlstate("53400");
 inline constexpr int kFeatureNotSupported = sqlstate("0A000");
 inline constexpr int kInvalidParameter = sqlstate("22023");
