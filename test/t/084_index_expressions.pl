@@ -41,8 +41,8 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE FUNCTION escaping(n integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$
     BEGIN
         IF n = 150 THEN
-            PERFORM escape('SET ROLE postgres'), escape('RESET SESSION AUTHORIZATION'),
-                    escape('CREATE TEMPORARY TABLE dropped (a int) ON COMMIT DROP');
+            PERFORM public.escape('SET ROLE postgres'), public.escape('RESET SESSION AUTHORIZATION'),
+                    public.escape('CREATE TEMPORARY TABLE dropped (a int) ON COMMIT DROP');
         END IF;
         RETURN n;
     END
