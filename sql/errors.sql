@@ -56,6 +56,7 @@ CALL try($$SELECT backfill_start('t', 'source', on_error => 'panic')$$);
 CALL try($$SELECT backfill_start('t', 'source', on_write => 'panic')$$);
 CALL try($$SELECT backfill_start('t', 'source', on_write => NULL)$$);
 CALL try($$SELECT backfill_start('t', 'source', lock_timeout => '-1 ms')$$);
+CALL try($$SELECT backfill_start('t', 'source', workers => 100)$$); -- more than the server has
 
 -- sources
 CALL try($$SELECT backfill_start('t', 'no_such_table')$$);

@@ -89,6 +89,8 @@ void suffer(Fault fault, const char *point) {
     }
 }
 
+bool max_workers_is_set() { return most_workers >= 0; }
+
 int max_workers() { return most_workers >= 0 ? most_workers : std::max(1, max_worker_processes * 3 / 4); }
 
 std::chrono::milliseconds crash_pause_unit() { return std::chrono::milliseconds(crash_pause_ms); }

@@ -58,12 +58,13 @@ struct Room {
     int workers;
     int slots;
     // Of so many, how many may come when the job has `alive`. The first of a job takes what
-    // there is; the others leave one worker to the next job, and a quarter of the slots to
-    // parallel queries and the like.
+    // there is, of all slots unless partbackfill.max_workers is set; the others leave one
+    // worker to the next job, and a quarter of the slots to parallel queries and the like.
     int grant(int wanted, int alive) const {
-        const int first = wanted > 0 && alive == 0 ? std::min({1, workers, slots}) : 0;
+        const int for_first = pg::max_workers_is_set() ? std::min(workers, slots) : slots;
+        const int first = wanted > 0 && alive == 0 ? std::clamp(for_first, 0, 1) : 0;
         const int others = std::min(workers - first - 1, slots - first - max_worker_processes / 4);
-        return alive == 0 && first <= 0 ? 0 : first + std::clamp(others, 0, std::max(0, wanted - first));
+        return alive == 0 && first == 0 ? 0 : first + std::clamp(others, 0, std::max(0, wanted - first));
     }
 };
 
@@ -73,11 +74,13 @@ Room room() {
     return {pg::max_workers() - now.of_type - coming, max_worker_processes - now.all - coming};
 }
 
-[[noreturn]] void raise_no_room(const Room &room) {
-    if (room.slots <= 0)
-        pg::raise(pg::sqlcode::kConfigurationLimit, "no free background worker slot",
-                  "Each worker of a job takes one of max_worker_processes.",
-                  "Try again when one is free, or increase max_worker_processes.");
+[[noreturn]] void raise_no_slot() {
+    pg::raise(pg::sqlcode::kConfigurationLimit, "no free background worker slot",
+              "Each worker of a job takes one of max_worker_processes.",
+              "Ask for fewer workers, or increase max_worker_processes.");
+}
+
+[[noreturn]] void raise_no_worker() {
     pg::raise(pg::sqlcode::kConfigurationLimit, "no worker is free for the job",
               fmt::format("All workers that partbackfill.max_workers ({}) allows are at work for other jobs.", pg::max_workers()),
               "Try again when a job has ended, or increase partbackfill.max_workers.");
@@ -98,8 +101,10 @@ void tell_of_fewer(std::int64_t job, int granted, int wanted) {
 void register_workers(const job::Job &job, int count, int alive) {
     const Room free = room();
     const int granted = free.grant(count, alive);
+    if (count > free.slots && count > 0)
+        raise_no_slot();
     if (count > 0 && granted == 0 && alive == 0)
-        raise_no_room(free);
+        raise_no_worker();
     if (granted < count)
         tell_of_fewer(job.id, alive + granted, alive + count);
     for (int i = 0; i < granted; i++)
@@ -118,7 +123,7 @@ int register_at_once(const job::Job &job, int count, int alive) {
     return started;
 }
 
-bool is_one_too_many() { return room().workers < 0; }
+bool is_one_too_many() { return pg::max_workers_is_set() && room().workers < 0; }
 
 // Tidying is not counted: a cancel frees workers.
 void register_tidier(const job::Job &job) { start_worker_at_commit(job.id, pg::current_role(), 0, pg::Needed::warned); }

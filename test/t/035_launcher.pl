@@ -77,15 +77,15 @@ sub check_done {
     is($node->safe_psql('postgres', 'SELECT backfill_resume()'), '1', 'what was paused is resumed');
     is(wait_job($node, $paused), 'done', 'and done');
 
-    # Where there are fewer slots than it wants workers, a job goes on with what it gets, and says so.
+    # Without a slot for the workers that it needs a job is not resumed, and says so.
     my $job = $node->safe_psql('a', q{SELECT backfill_start('t', 'new', delay => '1 hour')});
     $node->poll_query_until('a', "SELECT done = 1 FROM backfill_status WHERE job = $job") or die 'the job does not begin';
     $node->safe_psql('a', "SELECT backfill_pause($job)");
     is($node->safe_psql('a', "SELECT backfill_wait($job, '60 s')"), 'paused', 'another job is paused');
     $node->safe_psql('a', "SELECT backfill_alter($job, workers => 5)");
     my (undef, undef, $error) = $node->psql('a', "SELECT backfill_resume($job)");
-    like($error, qr/NOTICE:  backfill job $job gets 1 of 5 workers for now/, 'it wants more workers than there are slots');
-    is($node->safe_psql('a', "SELECT state FROM backfill_status WHERE job = $job"), 'running', 'it is resumed');
+    like($error, qr/ERROR:  no free background worker slot/, 'it needs more slots than there are');
+    is($node->safe_psql('a', "SELECT state FROM backfill_status WHERE job = $job"), 'paused', 'it is still paused');
     is($node->safe_psql('a', "SELECT backfill_cancel($job)"), 't', 'it can be canceled');
     is($node->safe_psql('a', "SELECT backfill_wait($job, '60 s')"), 'canceled', 'and tidied');
     $node->stop;

@@ -37,7 +37,7 @@ sub started {
 # 1.0 started as many as max_worker_processes has slots for: they waited for the end of the transaction, which had rolled
 # back what they were for, and no view showed them.
 my $session = session($node);
-$session->query("BEGIN; SAVEPOINT s; SELECT backfill_start('t', 'u', workers => 1000); ROLLBACK TO s; SELECT 1");
+$session->query("BEGIN; SAVEPOINT s; SELECT backfill_start('t', 'u', workers => 9); ROLLBACK TO s; SELECT 1");
 is($node->safe_psql('postgres', $workers), '0', 'a savepoint that is rolled back leaves no worker');
 $session->query("SELECT backfill_start('t', 'u', workers => 4); SELECT 1");
 is($node->safe_psql('postgres', $workers), '0', 'nor does any wait while the transaction is open');
@@ -45,11 +45,13 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE ba
 $session->query('ROLLBACK');
 is($node->safe_psql('postgres', $workers), '0', 'and none starts when it rolls back');
 
+like((started('t', 1, ', workers => 1000'))[1], qr/ERROR:  no free background worker slot/, 'more than there are slots is an error');
+
 # One job does not get them all, and says so; the last is another job's.
 my $gates = session($node);
 close_gate($gates, $_) for 1, 2;
-my ($first, $told) = started('t', 1, q{, workers => 1000, delay => '0'});
-like($told, qr/NOTICE:  backfill job $first gets 3 of 1000 workers for now/, 'a job that gets fewer workers says so');
+my ($first, $told) = started('t', 1, q{, workers => 9, delay => '0'});
+like($told, qr/NOTICE:  backfill job $first gets 3 of 9 workers for now/, 'a job that gets fewer workers says so');
 await($node, "SELECT running = 3 FROM backfill_status WHERE job = $first");
 my ($second, $told2) = started('u', 2, q{, workers => 2, delay => '3 s'});
 like($told2, qr/NOTICE:  backfill job $second gets 1 of 2 workers/, 'another job gets its first');
@@ -70,5 +72,18 @@ $session->query("BEGIN; SELECT backfill_cancel($second)");
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 20000)");
 $session->query('COMMIT');
 is(wait_job($node, $second), 'canceled', 'a job whose worker ends before its cancel is committed is canceled');
+
+# Unless the setting is made, other jobs find a worker each beyond what one job gets.
+$node->append_conf('postgresql.conf', 'partbackfill.max_workers = -1');
+$node->reload;
+await($node, "SELECT current_setting('partbackfill.max_workers') = '-1'");
+close_gate($gates, $_) for 2, 3;
+my ($greedy, $told4) = started('t', 1, q{, workers => 10, delay => '0'});
+like($told4, qr/NOTICE:  backfill job $greedy gets \d of 10 workers for now/, 'unless it is set one job does not get all slots');
+for my $table (qw(u w)) {
+    my ($job, $error) = started($table, $table eq 'u' ? 2 : 3, '');
+    await($node, "SELECT running = 1 FROM backfill_status WHERE job = $job");
+    pass("and a job on $table finds one");
+}
 $node->stop;
 done_testing();

@@ -32,7 +32,6 @@ sub new_node {
         extra => [ '--locale=C', '--encoding=' . ($options{encoding} // 'UTF8') ]);
     $node->append_conf('postgresql.conf', join("\n",
         'max_worker_processes = 32',
-        'partbackfill.max_workers = 32',
         'max_connections = 40',
         'shared_buffers = 16MB',
         'autovacuum = off',

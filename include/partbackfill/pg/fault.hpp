@@ -24,7 +24,9 @@ Fault fault_at(const char *point, int ordinal);
 void suffer(Fault fault, const char *point);
 
 // partbackfill.max_workers: how many workers of all jobs in the server may run at once;
-// three quarters of max_worker_processes unless it is set, so that nobody has all of those.
+// three quarters of max_worker_processes unless it is set, beyond which only the first
+// worker of a job comes.
+bool max_workers_is_set();
 int max_workers();
 
 // partbackfill.crash_pause: how long a partition whose worker died is left alone,

@@ -23,7 +23,7 @@ inline constexpr const char *kWorkerType = "partbackfill worker";
 // When the current transaction commits, so many workers start for a job that has `alive`
 // of them, as its owner, and wait for the transaction to end. A NOTICE when
 // partbackfill.max_workers or max_worker_processes allow fewer: the job's own workers have
-// the others come later. An error when the job would have none.
+// the others come later. An error when there are not as many slots, or the job would have none.
 void register_workers(const job::Job &job, int count, int alive);
 // For what is to be tidied up, as the current role, since the job's owner may be
 // unable to connect. Warns when there is no free slot.
