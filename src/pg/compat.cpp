@@ -162,13 +162,22 @@ PGPROC *process_of(VirtualTransactionId transaction) {
 #endif
 }
 
+namespace {
+
+// Of the processes as this transaction sees them, from 1 to pgstat_fetch_stat_numbackends().
+const LocalPgBackendStatus *status_of_backend(int i) {
+#if PG_VERSION_NUM >= 160000
+    return pgstat_get_local_beentry_by_index(i);
+#else
+    return pgstat_fetch_stat_local_beentry(i);
+#endif
+}
+
+} // namespace
+
 const char *application_name_of(int pid) {
     for (int i = 1; i <= pgstat_fetch_stat_numbackends(); i++) {
-#if PG_VERSION_NUM >= 160000
-        const LocalPgBackendStatus *entry = pgstat_get_local_beentry_by_index(i);
-#else
-        const LocalPgBackendStatus *entry = pgstat_fetch_stat_local_beentry(i);
-#endif
+        const LocalPgBackendStatus *entry = status_of_backend(i);
         if (entry != nullptr && entry->backendStatus.st_procpid == pid)
             return entry->backendStatus.st_appname;
     }
@@ -179,11 +188,7 @@ BackgroundProcesses background_processes(const char *type) {
     BackgroundProcesses count{0, 0};
     pgstat_clear_snapshot(); // what was read of other processes stands still otherwise
     for (int i = 1; i <= pgstat_fetch_stat_numbackends(); i++) {
-#if PG_VERSION_NUM >= 160000
-        const LocalPgBackendStatus *entry = pgstat_get_local_beentry_by_index(i);
-#else
-        const LocalPgBackendStatus *entry = pgstat_fetch_stat_local_beentry(i);
-#endif
+        const LocalPgBackendStatus *entry = status_of_backend(i);
         if (entry == nullptr || entry->backendStatus.st_backendType != B_BG_WORKER)
             continue;
         const char *its = GetBackgroundWorkerTypeByPid(entry->backendStatus.st_procpid);

@@ -86,13 +86,13 @@ Room room() {
               "Try again when a job has ended, or increase partbackfill.max_workers.");
 }
 
-void tell_of_fewer(std::int64_t job, int granted, int wanted) {
-    const std::string message = fmt::format("backfill job {} gets {} of {} workers for now", job, granted, wanted);
+void tell_of_fewer(std::int64_t job, int started, int wanted) {
+    const std::string message = fmt::format("backfill job {} starts with {} of {} workers", job, started, wanted);
     pg::guard([&] {
         ereport(NOTICE, (errmsg("%s", message.c_str()),
                          errdetail("partbackfill.max_workers is %d, max_worker_processes %d; a part of both is left to others.",
                                    pg::max_workers(), max_worker_processes),
-                         errhint("Others join it as they become free.")));
+                         errhint("The others join it as they become free.")));
     });
 }
 
@@ -101,7 +101,7 @@ void tell_of_fewer(std::int64_t job, int granted, int wanted) {
 void register_workers(const job::Job &job, int count, int alive) {
     const Room free = room();
     const int granted = free.grant(count, alive);
-    if (count > free.slots && count > 0)
+    if (count > std::max(0, free.slots))
         raise_no_slot();
     if (count > 0 && granted == 0 && alive == 0)
         raise_no_worker();

@@ -78,22 +78,13 @@ $node->safe_psql('trap', <<'SQL');
     INSERT INTO public.t SELECT generate_series(0, 19);
 SQL
 
-# The decoys that ran since the last call, from the server's log: what a transaction leaves behind goes with it.
-my $read = 0;
-sub caught {
-    my $log = slurp_file($node->logfile, $read);
-    $read += length $log;
-    my %ran = map { $_ => 1 } $log =~ /decoy (.* ran as \w+)/g;
-    return join('; ', sort keys %ran);
-}
-
 $node->safe_psql('trap', 'SET search_path = open_to_all; SELECT 1::oid = 2::int4');
-is(caught(), 'oid = int4 ran as postgres', 'a decoy that runs is caught');
+is(decoys_run($node), 'oid = int4 ran as postgres', 'a decoy that runs is caught');
 
 # What is made of the script names the server's own objects only.
 sub check_objects {
     my ($database, $title) = @_;
-    is(caught(), '', "$title: no decoy ran");
+    is(decoys_run($node), '', "$title: no decoy ran");
     is($node->safe_psql($database, <<'SQL'), '', "$title: no object of the extension means a decoy");
         SELECT pg_describe_object(d.classid, d.objid, d.objsubid), pg_describe_object(d.refclassid, d.refobjid, 0)
         FROM pg_depend AS d
@@ -118,7 +109,7 @@ $node->safe_psql('trap', "SELECT open_to_all.backfill_start('public.t', 'SELECT 
 $node->poll_query_until('trap', "SELECT count(*) = 1 FROM open_to_all.backfill_progress WHERE phase = 'loading'");
 for my $settings ('', 'SET search_path = open_to_all, public;', 'SET search_path = open_to_all, pg_catalog, public;') {
     ($status, $out, $error) = $node->psql('trap', "$settings TABLE open_to_all.backfill_status; TABLE open_to_all.backfill_progress");
-    is(caught(), '', 'none ran at a look at the views, ' . ($settings || 'by the default search_path'));
+    is(decoys_run($node), '', 'none ran at a look at the views, ' . ($settings || 'by the default search_path'));
     is($error, '', 'and nothing else went wrong');
 }
 # The queries of the exporter, whose role can do what the owners of jobs can.
@@ -127,10 +118,10 @@ my @queries = $queries =~ /query: \|\n(.*?)\n  metrics:/gs;
 is(scalar(@queries), 3, 'queries of the exporter');
 for my $query (@queries) {
     (undef, undef, $error) = $node->psql('trap', "SET search_path = open_to_all, public; $query");
-    is(caught() . $error, '', 'none ran in one of them');
+    is(decoys_run($node) . $error, '', 'none ran in one of them');
 }
 $node->psql('trap', 'SELECT open_to_all.backfill_cancel(3); SELECT open_to_all.backfill_wait(3)');
-caught();
+decoys_run($node);
 
 # A copy by a dump, which brings the schema with its decoys before the extension where it is told to.
 $node->safe_psql('copy', $decoys);

@@ -92,15 +92,6 @@ $node->safe_psql('postgres', <<'SQL');
     ALTER ROLE worker IN DATABASE trap SET search_path = evil, pg_catalog, public;
 SQL
 
-# The decoys that ran since the last call, from the server's log: what a transaction leaves behind goes with it.
-my $read = 0;
-sub caught {
-    my $log = slurp_file($node->logfile, $read);
-    $read += length $log;
-    my %ran = map { $_ => 1 } $log =~ /decoy (.* ran as \w+)/g;
-    return join('; ', sort keys %ran);
-}
-
 # Statements of the test's own, out of reach of the decoys.
 sub clean {
     my ($statements) = @_;
@@ -120,14 +111,14 @@ sub check_call {
     my ($statement, $expected, $settings) = @_;
     my ($status, $out, $error) = $node->psql('trap', ($settings // '') . $statement);
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    my $ran = caught();
+    my $ran = decoys_run($node);
     is($ran, '', ($settings // '') . "$statement: no decoy ran");
     like($out . $error, $expected, 'and it does what it is to do');
     return;
 }
 
 $node->psql('trap', "SELECT 1 = 1, upper('x')");
-is(caught(), 'integer = integer ran as postgres; upper(text) ran as postgres', 'decoys that run are caught');
+is(decoys_run($node), 'integer = integer ran as postgres; upper(text) ran as postgres', 'decoys that run are caught');
 
 my $source = "'app.t', 'SELECT k, v + 1 AS v FROM app.t'";
 my $refused = qr/ERROR:  cannot backfill while schema "evil" is before pg_catalog in search_path/;
@@ -147,7 +138,7 @@ for my $role ('postgres', 'worker') {
         my $as = "SET SESSION AUTHORIZATION $role;";
         my $job = clean("$as SELECT ext.backfill_start($source, swap => '$swap', delay => '1 hour', throttle_query => 'SELECT 1 > 2', max_wal_rate => '1GB', max_replica_lag => '1 hour')");
         await_clean("SELECT done = 1 FROM ext.backfill_status WHERE job = $job");
-        is(caught(), '', "$title: none ran until its first partition was done");
+        is(decoys_run($node), '', "$title: none ran until its first partition was done");
         check_call("TABLE ext.backfill_status", qr/^$job\|.*\|running\|/m);
         check_call("TABLE ext.backfill_progress", qr/^$job\|2\|/m);
         check_call("SELECT ext.backfill_pause($job)", qr/^t$/m);
@@ -198,7 +189,7 @@ SQL
         my $job = clean("SELECT ext.backfill_start('app.u', '$query', delay => '0', throttle_query => 'SELECT NOT $call')");
         clean("SELECT ext.backfill_wait($job)");
         is(clean("SELECT state FROM ext.backfill_status WHERE job = $job"), 'done', "$call: a job is done");
-        is(caught(), '', 'and no decoy ran');
+        is(decoys_run($node), '', 'and no decoy ran');
     }
 }
 
@@ -206,18 +197,18 @@ SQL
 {
     my $job = clean("SET SESSION AUTHORIZATION worker; SELECT ext.backfill_start($source, delay => '1 hour', keep_old => false)");
     await_clean("SELECT done = 1 FROM ext.backfill_status WHERE job = $job");
-    is(caught(), '', 'none ran in the job');
+    is(decoys_run($node), '', 'none ran in the job');
     $node->restart;
     await_clean("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'partbackfill worker')");
     like(slurp_file($node->logfile), qr/backfill job $job goes on/, 'after a restart the launcher found the job');
-    is(caught(), '', 'and no decoy ran');
+    is(decoys_run($node), '', 'and no decoy ran');
 
     # Its role may not connect any more: the worker that was terminated comes back in vain, and the obituary says so.
     clean("REVOKE CONNECT ON DATABASE trap FROM PUBLIC; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'partbackfill worker'");
     await_clean("SELECT state = 'failed' FROM ext.backfill_status WHERE job = $job");
     like(clean("SELECT error FROM ext.backfill_status WHERE job = $job"), qr/^the workers of the job could not connect/, 'the obituary was written');
     await_clean("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type ~ '^partbackfill (worker|launcher)' AND datname IS NOT NULL");
-    is(caught(), '', 'and no decoy ran');
+    is(decoys_run($node), '', 'and no decoy ran');
     check_call("DROP EXTENSION partbackfill", qr/^$/);
 }
 

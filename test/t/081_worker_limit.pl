@@ -51,10 +51,10 @@ like((started('t', 1, ', workers => 1000'))[1], qr/ERROR:  no free background wo
 my $gates = session($node);
 close_gate($gates, $_) for 1, 2;
 my ($first, $told) = started('t', 1, q{, workers => 9, delay => '0'});
-like($told, qr/NOTICE:  backfill job $first gets 3 of 9 workers for now/, 'a job that gets fewer workers says so');
+like($told, qr/NOTICE:  backfill job $first starts with 3 of 9 workers/, 'a job that gets fewer workers says so');
 await($node, "SELECT running = 3 FROM backfill_status WHERE job = $first");
 my ($second, $told2) = started('u', 2, q{, workers => 2, delay => '3 s'});
-like($told2, qr/NOTICE:  backfill job $second gets 1 of 2 workers/, 'another job gets its first');
+like($told2, qr/NOTICE:  backfill job $second starts with 1 of 2 workers/, 'another job gets its first');
 await($node, "SELECT running = 1 FROM backfill_status WHERE job = $second");
 is($node->safe_psql('postgres', $workers), '4', 'as many as partbackfill.max_workers are at work');
 my (undef, $told3) = started('w', 3, '');
@@ -79,7 +79,7 @@ $node->reload;
 await($node, "SELECT current_setting('partbackfill.max_workers') = '-1'");
 close_gate($gates, $_) for 2, 3;
 my ($greedy, $told4) = started('t', 1, q{, workers => 10, delay => '0'});
-like($told4, qr/NOTICE:  backfill job $greedy gets \d of 10 workers for now/, 'unless it is set one job does not get all slots');
+like($told4, qr/NOTICE:  backfill job $greedy starts with \d of 10 workers/, 'unless it is set one job does not get all slots');
 for my $table (qw(u w)) {
     my ($job, $error) = started($table, $table eq 'u' ? 2 : 3, '');
     await($node, "SELECT running = 1 FROM backfill_status WHERE job = $job");

@@ -18,7 +18,7 @@ use Time::HiRes 'usleep';
 our @EXPORT = qw(
     new_node session start_job wait_job cancel_job states await await_partition await_worker await_at_gate worker_pid
     close_gate open_gate kill_worker kill_postmaster fingerprint leftovers check_clean error_of same_text
-    start_clients stop_clients crashes_on_purpose
+    start_clients stop_clients crashes_on_purpose decoys_run
 );
 
 # new_node($name, allows_streaming => ..., encoding => ..., settings => [ 'name = value', ... ]): a running cluster with the
@@ -289,6 +289,16 @@ sub error_of {
 sub crashes_on_purpose {
     append_to_file("$ENV{TESTDIR}/crashes_on_purpose", '');
     return;
+}
+
+# The decoys that ran on the node since the last call, from its log: what a transaction leaves behind goes with it.
+my %decoys_read;
+sub decoys_run {
+    my ($node) = @_;
+    my $log = slurp_file($node->logfile, $decoys_read{ $node->name } // 0);
+    $decoys_read{ $node->name } += length $log;
+    my %ran = map { $_ => 1 } $log =~ /decoy (.* ran as \w+)/g;
+    return join('; ', sort keys %ran);
 }
 
 1;
