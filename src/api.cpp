@@ -70,15 +70,17 @@ job::Options read_options(const pg::Arguments &arguments) {
                   fmt::format("invalid value for on_error: \"{}\"", options.on_error), "",
                   "Valid values are \"continue\" and \"stop\".");
     if (options.swap != engine::kAttachName && options.swap != engine::kStorageName)
-        pg::raise(pg::sqlcode::kInvalidParameter, fmt::format("invalid value for swap: \"{}\"", options.swap), "",
-                  "Valid values are \"attach\" and \"storage\".");
+        pg::raise(pg::sqlcode::kInvalidParameter, fmt::format("invalid value for swap: \"{}\"", options.swap),
+                  "", "Valid values are \"attach\" and \"storage\".");
     return options;
 }
 
 void check_may_log_in() {
     if (!pg::needs_login_role())
         return;
-    if (!pg::query_row("SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1", {pg::current_role()}).boolean(0))
+    if (!pg::query_row("SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1",
+                       {pg::current_role()})
+             .boolean(0))
         pg::raise(pg::sqlcode::kInsufficientPrivilege,
                   fmt::format("role \"{}\" cannot log in", pg::role_name(pg::current_role())),
                   "The job's workers connect as the role that starts it.",
@@ -115,8 +117,8 @@ void insert_partitions(job::ControlTables &control, std::int64_t id, const engin
         if (!leaf.selected)
             continue;
         try {
-            control.insert_partition(id, {++ordinal, leaf.oid, leaf.qualified(), leaf.range_start, leaf.range_end,
-                                          leaf.bound, leaf.rows});
+            control.insert_partition(id, {++ordinal, leaf.oid, leaf.qualified(), leaf.range_start,
+                                          leaf.range_end, leaf.bound, leaf.rows});
         } catch (const pg::Error &error) {
             // Two sessions at once: the unique index decides.
             if (error.code() == pg::sqlcode::kUniqueViolation)
@@ -127,8 +129,8 @@ void insert_partitions(job::ControlTables &control, std::int64_t id, const engin
 }
 
 job::Job insert_job(const engine::Target &target, const engine::Source &source,
-                        const engine::Selection &selection, const job::Options &options,
-                        std::vector<pg::Setting> settings) {
+                    const engine::Selection &selection, const job::Options &options,
+                    std::vector<pg::Setting> settings) {
     const Oid owner = pg::current_role();
     job::ControlTables control;
     for (const engine::Leaf &leaf : target.leaves)
@@ -249,9 +251,11 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
     {
         job::ControlTables control;
         if (control.is_of_this_transaction(id))
-            pg::raise(pg::sqlcode::kActiveTransaction,
-                      fmt::format("cannot wait for backfill job {} in the transaction that started or changed it", id),
-                      "Its workers see that once the transaction has committed.");
+            pg::raise(
+                pg::sqlcode::kActiveTransaction,
+                fmt::format("cannot wait for backfill job {} in the transaction that started or changed it",
+                            id),
+                "Its workers see that once the transaction has committed.");
     }
     // A short job is noticed at once, a long one costs no more than ten looks a second.
     std::chrono::milliseconds pause{5};
@@ -287,7 +291,8 @@ PARTBACKFILL_FUNCTION(partbackfill_purge) {
     job::begin_change("backfill_purge()");
     const job::Job job = job::find_job_to_stop(arguments.bigint(0, "job"));
     if (!job::at_rest(job))
-        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("backfill job {} has not ended", job.id),
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("backfill job {} has not ended", job.id),
                   fmt::format("Its state is \"{}\".", core::name(job.state)),
                   fmt::format("Wait for it with backfill_wait({}).", job.id));
     std::vector<Oid> tables;

@@ -34,7 +34,8 @@ bool has_new_control_row(FunctionCallInfo fcinfo, const TriggerData *trigger) {
 std::optional<std::string> new_value(const TriggerData *trigger, const char *column) {
     const char *value = pg::guard([&]() -> const char * {
         const TupleDesc desc = RelationGetDescr(trigger->tg_relation);
-        const HeapTuple row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+        const HeapTuple row =
+            TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
         const int number = SPI_fnumber(desc, column);
         return number > 0 ? SPI_getvalue(row, desc, number) : nullptr;
     });
@@ -54,7 +55,8 @@ PARTBACKFILL_FUNCTION(partbackfill_announce) {
         pg::raise(pg::sqlcode::kWrongObjectType, "backfill_announce() must be called as a trigger");
     const auto *trigger = reinterpret_cast<const TriggerData *>(fcinfo->context);
     if (!has_new_control_row(fcinfo, trigger))
-        pg::raise(pg::sqlcode::kWrongObjectType, "backfill_announce() must be called for new rows of the control tables");
+        pg::raise(pg::sqlcode::kWrongObjectType,
+                  "backfill_announce() must be called for new rows of the control tables");
     const std::int64_t job = std::stoll(new_value(trigger, "job").value());
     const std::string state = new_value(trigger, "state").value();
     const auto ordinal = new_value(trigger, "ordinal");

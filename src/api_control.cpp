@@ -77,11 +77,14 @@ job::Alteration read_alteration(const pg::Arguments &arguments) {
     alteration.delay = given_interval(arguments, 2, "delay");
     if (!arguments.is_null(3))
         alteration.nice_ratio = job::checked_nice_ratio(arguments.number(3, "nice_ratio"));
-    alteration.max_wal_rate = cleared(!arguments.is_null(4), job::checked_wal_rate(arguments.optional_text(4, "max_wal_rate")));
-    alteration.max_replica_lag =
-        cleared(!arguments.is_null(5), job::checked_replica_lag(given_interval(arguments, 5, "max_replica_lag")));
-    alteration.throttle_query = cleared(!arguments.is_null(6), job::checked_throttle_query(arguments.optional_text(6, "throttle_query")));
-    alteration.min_free_disk = cleared(!arguments.is_null(7), job::checked_free_disk(arguments.optional_text(7, "min_free_disk")));
+    alteration.max_wal_rate =
+        cleared(!arguments.is_null(4), job::checked_wal_rate(arguments.optional_text(4, "max_wal_rate")));
+    alteration.max_replica_lag = cleared(
+        !arguments.is_null(5), job::checked_replica_lag(given_interval(arguments, 5, "max_replica_lag")));
+    alteration.throttle_query = cleared(
+        !arguments.is_null(6), job::checked_throttle_query(arguments.optional_text(6, "throttle_query")));
+    alteration.min_free_disk =
+        cleared(!arguments.is_null(7), job::checked_free_disk(arguments.optional_text(7, "min_free_disk")));
     alteration.lock_timeout = given_interval(arguments, 8, "lock_timeout");
     alteration.swap_patience = given_interval(arguments, 9, "swap_patience");
     if (!arguments.is_null(10))
@@ -142,7 +145,9 @@ PARTBACKFILL_FUNCTION(partbackfill_resume) {
     }
     int resumed = 0;
     // Another role that took the name of a job's schema shall not keep the others paused.
-    const auto can_go_on = [](const job::Job &job) { return job.state != core::JobState::paused || engine::try_make_schemas(job.id); };
+    const auto can_go_on = [](const job::Job &job) {
+        return job.state != core::JobState::paused || engine::try_make_schemas(job.id);
+    };
     for (const job::Job &job : jobs)
         if (pg::may_act_as(job.owner) && can_go_on(job))
             resumed += resume(job) ? 1 : 0;
@@ -156,8 +161,8 @@ PARTBACKFILL_FUNCTION(partbackfill_retry) {
     job::begin_change("backfill_retry()");
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
     if (job.state == core::JobState::canceled)
-        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("backfill job {} was canceled", job.id), "",
-                  "Start a new job.");
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("backfill job {} was canceled", job.id), "", "Start a new job.");
     int queued = 0;
     {
         job::ControlTables control;
@@ -177,7 +182,8 @@ PARTBACKFILL_FUNCTION(partbackfill_alter) {
     job::begin_change("backfill_alter()");
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
     if (job.state == core::JobState::done || job.state == core::JobState::canceled)
-        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("backfill job {} has ended", job.id),
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("backfill job {} has ended", job.id),
                   fmt::format("Its state is \"{}\".", core::name(job.state)));
     const job::Alteration alteration = read_alteration(arguments);
     {

@@ -80,8 +80,10 @@ PARTBACKFILL_FUNCTION(partbackfill_refuse_drop) {
     }
     if (job)
         pg::raise(pg::sqlcode::kObjectInUse,
-                  fmt::format("cannot drop extension \"partbackfill\" because backfill job {} is unfinished", job->id),
+                  fmt::format("cannot drop extension \"partbackfill\" because backfill job {} is unfinished",
+                              job->id),
                   fmt::format("Its state is \"{}\".", core::name(job->state)),
-                  fmt::format("End it with backfill_cancel({0}), or wait for it with backfill_wait({0}).", job->id));
+                  fmt::format("End it with backfill_cancel({0}), or wait for it with backfill_wait({0}).",
+                              job->id));
     PG_RETURN_NULL();
 }

@@ -23,5 +23,6 @@ PARTBACKFILL_FUNCTION(partbackfill_keep_local) {
     const auto *trigger = reinterpret_cast<const TriggerData *>(fcinfo->context);
     if (IsLogicalWorker() && DatumGetInt32(pg_trigger_depth(nullptr)) == 1)
         return PointerGetDatum(nullptr);
-    return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
+    return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
+                                                                      : trigger->tg_trigtuple);
 }

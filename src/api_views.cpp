@@ -76,11 +76,13 @@ public:
             double &all = needed_[volume->device];
             all += own;
             if (own > usable)
-                hazards.push_back(fmt::format("disk: it needs {}, {} can be used unless min_free_disk is below 5%",
-                                              core::format_bytes(own), core::format_bytes(std::max(0.0, usable))));
+                hazards.push_back(
+                    fmt::format("disk: it needs {}, {} can be used unless min_free_disk is below 5%",
+                                core::format_bytes(own), core::format_bytes(std::max(0.0, usable))));
             else if (all > usable)
-                hazards.push_back(fmt::format("disk: with keep_old the job has written {} by then, {} can be used",
-                                              core::format_bytes(all), core::format_bytes(usable)));
+                hazards.push_back(
+                    fmt::format("disk: with keep_old the job has written {} by then, {} can be used",
+                                core::format_bytes(all), core::format_bytes(usable)));
         }
     }
 
@@ -96,7 +98,8 @@ std::string constraint_of(const engine::Leaf &leaf) {
 
 // Errors as backfill_start raises them for target, range and source. ACCESS SHARE on the
 // partition tree and the source, until it is done.
-std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &text, const engine::Selection &selection) {
+std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &text,
+                                   const engine::Selection &selection) {
     engine::check_may_read_tree(oid);
     const pg::Subtransaction always_rolled_back; // the caller keeps none of the locks
     const engine::Target target = engine::inspect(oid, selection);
@@ -109,13 +112,15 @@ std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &te
         const pg::PinnedSettings pinned;
         for (const engine::Hazard &trigger : engine::row_triggers(engine::selected_oids(target))) {
             found[trigger.leaf].refused = true;
-            found[trigger.leaf].hazards.push_back("refused without skip_triggers, for trigger " + pg::quote_identifier(trigger.text));
+            found[trigger.leaf].hazards.push_back("refused without skip_triggers, for trigger " +
+                                                  pg::quote_identifier(trigger.text));
         }
     }
     if (source)
         for (const engine::Leaf *leaf : engine::leaves_without_rows(*source, target)) {
             found[leaf->oid].refused = true;
-            found[leaf->oid].hazards.emplace_back("refused, source gives no rows where $1 or $2 is NULL, as the partition has no such bound");
+            found[leaf->oid].hazards.emplace_back(
+                "refused, source gives no rows where $1 or $2 is NULL, as the partition has no such bound");
         }
 
     std::vector<pg::TextRow> rows;
@@ -128,13 +133,15 @@ std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &te
             Verdict &verdict = found[leaf.oid];
             if (selected && !verdict.refused && source &&
                 engine::reads_everything(engine::explain(*source, target, leaf, constraint_of(leaf))))
-                verdict.hazards.emplace_back("source is computed whole for each partition: its bounds do not reach into it");
+                verdict.hazards.emplace_back(
+                    "source is computed whole for each partition: its bounds do not reach into it");
             if (selected)
                 room.look(leaf, verdict.hazards);
             const char *action = !selected ? "skip" : verdict.refused ? "refuse" : "rebuild";
-            rows.push_back({selected ? std::optional(std::to_string(++ordinal)) : std::nullopt, std::to_string(leaf.oid),
-                            leaf.range_start, leaf.range_end, action, std::to_string(leaf.rows),
-                            std::to_string(leaf.bytes), text_array(verdict.hazards)});
+            rows.push_back({selected ? std::optional(std::to_string(++ordinal)) : std::nullopt,
+                            std::to_string(leaf.oid), leaf.range_start, leaf.range_end, action,
+                            std::to_string(leaf.rows), std::to_string(leaf.bytes),
+                            text_array(verdict.hazards)});
         }
     return rows;
 }
@@ -156,7 +163,8 @@ PARTBACKFILL_FUNCTION(partbackfill_plan) {
     selection.range_end = arguments.optional_text(3, "range_end");
     selection.partitions = arguments.optional_oids(4);
     selection.newest_first = arguments.boolean(5, "newest_first");
-    return pg::return_rows(fcinfo, plan_rows(arguments.oid(0, "target"), arguments.optional_text(1, "source"), selection));
+    return pg::return_rows(
+        fcinfo, plan_rows(arguments.oid(0, "target"), arguments.optional_text(1, "source"), selection));
 }
 
 // backfill_live: for the views. A row for each partition that a live worker of
@@ -185,7 +193,8 @@ PARTBACKFILL_FUNCTION(partbackfill_without_worker) {
     std::vector<pg::TextRow> rows;
     for (const auto &idle : jobs)
         if (job::may_stop(idle.owner, idle.target))
-            rows.push_back({std::to_string(idle.job), fmt::format("no worker: call backfill_resume({})", idle.job)});
+            rows.push_back(
+                {std::to_string(idle.job), fmt::format("no worker: call backfill_resume({})", idle.job)});
     return pg::return_rows(fcinfo, rows);
 }
 

@@ -23,7 +23,8 @@ std::string_view trimmed(std::string_view text) {
 
 bool same_letters(std::string_view a, std::string_view b) {
     const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [&](char x, char y) { return lower(x) == lower(y); });
 }
 
 // The number at the start, and what follows it.
@@ -35,7 +36,8 @@ struct Split {
 std::optional<Split> split(std::string_view text) {
     const std::string_view all = trimmed(text);
     double number = 0;
-    const auto [end, error] = std::from_chars(all.data(), all.data() + all.size(), number, std::chars_format::fixed);
+    const auto [end, error] =
+        std::from_chars(all.data(), all.data() + all.size(), number, std::chars_format::fixed);
     if (error != std::errc() || !std::isfinite(number) || std::signbit(number))
         return std::nullopt;
     return Split{number, trimmed(all.substr(static_cast<size_t>(end - all.data())))};
@@ -89,6 +91,8 @@ std::string format_bytes(double bytes) {
     return rounded(bytes, kUnits.at(unit));
 }
 
-std::string format_seconds(std::chrono::duration<double> seconds) { return rounded(seconds.count(), "s"); }
+std::string format_seconds(std::chrono::duration<double> seconds) {
+    return rounded(seconds.count(), "s");
+}
 
 } // namespace partbackfill::core

@@ -25,8 +25,9 @@ void ReplayLag::written(std::uint64_t position, TimePoint now) {
 }
 
 ReplayLag::Seconds ReplayLag::behind(std::uint64_t replayed, TimePoint now) const {
-    const auto first = std::upper_bound(looks_.begin(), looks_.end(), replayed,
-                                        [](std::uint64_t position, const auto &look) { return position < look.first; });
+    const auto first =
+        std::upper_bound(looks_.begin(), looks_.end(), replayed,
+                         [](std::uint64_t position, const auto &look) { return position < look.first; });
     return first == looks_.end() ? Seconds(0) : Seconds(now - first->second);
 }
 

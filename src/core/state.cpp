@@ -32,27 +32,17 @@ constexpr std::array<Transition<J, JE>, 8> kJob{{
 using P = PartitionState;
 using PE = PartitionEvent;
 constexpr std::array<Transition<P, PE>, 21> kPartition{{
-    {P::pending, PE::claim, P::running},
-    {P::running, PE::claim, P::running},
-    {P::ready, PE::claim, P::ready},
-    {P::running, PE::built, P::ready},
-    {P::ready, PE::swapped, P::done},
-    {P::running, PE::postpone, P::pending},
-    {P::running, PE::retry, P::pending},
-    {P::ready, PE::retry, P::pending},
-    {P::running, PE::rebuild, P::pending},
-    {P::ready, PE::rebuild, P::pending},
+    {P::pending, PE::claim, P::running},   {P::running, PE::claim, P::running},
+    {P::ready, PE::claim, P::ready},       {P::running, PE::built, P::ready},
+    {P::ready, PE::swapped, P::done},      {P::running, PE::postpone, P::pending},
+    {P::running, PE::retry, P::pending},   {P::ready, PE::retry, P::pending},
+    {P::running, PE::rebuild, P::pending}, {P::ready, PE::rebuild, P::pending},
     {P::pending, PE::fail, P::failed}, // nobody can do the job's work any more
-    {P::running, PE::fail, P::failed},
-    {P::ready, PE::fail, P::failed},
-    {P::running, PE::skip, P::skipped},
-    {P::ready, PE::skip, P::skipped},
-    {P::running, PE::pause, P::pending},
-    {P::failed, PE::requeue, P::pending},
-    {P::failed, PE::reswap, P::ready},
-    {P::pending, PE::cancel, P::canceled},
-    {P::running, PE::cancel, P::canceled},
-    {P::ready, PE::cancel, P::canceled},
+    {P::running, PE::fail, P::failed},     {P::ready, PE::fail, P::failed},
+    {P::running, PE::skip, P::skipped},    {P::ready, PE::skip, P::skipped},
+    {P::running, PE::pause, P::pending},   {P::failed, PE::requeue, P::pending},
+    {P::failed, PE::reswap, P::ready},     {P::pending, PE::cancel, P::canceled},
+    {P::running, PE::cancel, P::canceled}, {P::ready, PE::cancel, P::canceled},
 }};
 
 template <class E>
@@ -125,25 +115,46 @@ std::vector<std::string> sources_in(std::span<const Transition<State, Event>> ta
 
 } // namespace
 
-std::string_view name(JobState state) { return find_name<J>(kJobNames, state); }
-std::string_view name(PartitionState state) { return find_name<P>(kPartitionNames, state); }
-std::string_view name(JobEvent event) { return find_name<JE>(kJobEventNames, event); }
-std::string_view name(PartitionEvent event) { return find_name<PE>(kPartitionEventNames, event); }
-JobState job_state(std::string_view text) { return find_value<J>(kJobNames, text); }
-PartitionState partition_state(std::string_view text) { return find_value<P>(kPartitionNames, text); }
+std::string_view name(JobState state) {
+    return find_name<J>(kJobNames, state);
+}
+std::string_view name(PartitionState state) {
+    return find_name<P>(kPartitionNames, state);
+}
+std::string_view name(JobEvent event) {
+    return find_name<JE>(kJobEventNames, event);
+}
+std::string_view name(PartitionEvent event) {
+    return find_name<PE>(kPartitionEventNames, event);
+}
+JobState job_state(std::string_view text) {
+    return find_value<J>(kJobNames, text);
+}
+PartitionState partition_state(std::string_view text) {
+    return find_value<P>(kPartitionNames, text);
+}
 
-JobState next(JobState from, JobEvent event) { return step<J, JE>(kJob, from, event, "a job"); }
+JobState next(JobState from, JobEvent event) {
+    return step<J, JE>(kJob, from, event, "a job");
+}
 PartitionState next(PartitionState from, PartitionEvent event) {
     return step<P, PE>(kPartition, from, event, "a partition");
 }
 
 bool can(JobState from, JobEvent event) {
-    return std::any_of(kJob.begin(), kJob.end(), [&](const auto &row) { return row.from == from && row.event == event; });
+    return std::any_of(kJob.begin(), kJob.end(),
+                       [&](const auto &row) { return row.from == from && row.event == event; });
 }
 
-std::vector<std::string> sources(JobEvent event) { return sources_in<J, JE>(kJob, event); }
-std::vector<std::string> sources(PartitionEvent event) { return sources_in<P, PE>(kPartition, event); }
+std::vector<std::string> sources(JobEvent event) {
+    return sources_in<J, JE>(kJob, event);
+}
+std::vector<std::string> sources(PartitionEvent event) {
+    return sources_in<P, PE>(kPartition, event);
+}
 
-bool rests(JobState state) { return state != JobState::running; }
+bool rests(JobState state) {
+    return state != JobState::running;
+}
 
 } // namespace partbackfill::core

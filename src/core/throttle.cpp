@@ -64,7 +64,9 @@ bool Hysteresis::update(bool seen, TimePoint now) {
     return last_seen_.has_value();
 }
 
-Seconds Hysteresis::clear_for(TimePoint now) const { return last_seen_ ? Seconds(now - *last_seen_) : Seconds(0); }
+Seconds Hysteresis::clear_for(TimePoint now) const {
+    return last_seen_ ? Seconds(now - *last_seen_) : Seconds(0);
+}
 
 // Older figures fade: what is kept is never more than about kRecent of work.
 void RecentRate::add(double amount, Seconds worked) noexcept {
@@ -76,6 +78,8 @@ void RecentRate::add(double amount, Seconds worked) noexcept {
     }
 }
 
-double RecentRate::per_second() const noexcept { return worked_ > Seconds(0) ? amount_ / worked_.count() : 0; }
+double RecentRate::per_second() const noexcept {
+    return worked_ > Seconds(0) ? amount_ / worked_.count() : 0;
+}
 
 } // namespace partbackfill::core

@@ -29,7 +29,8 @@ void drop_trigger(Oid oid) {
     SysScanDesc scan = systable_beginscan(catalog, TriggerOidIndexId, true, nullptr, 1, &key);
     HeapTuple tuple = systable_getnext(scan);
     if (HeapTupleIsValid(tuple)) {
-        Relation table = table_open(reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple))->tgrelid, ShareRowExclusiveLock);
+        Relation table =
+            table_open(reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple))->tgrelid, ShareRowExclusiveLock);
         deleteDependencyRecordsFor(TriggerRelationId, oid, false);
         CatalogTupleDelete(catalog, &tuple->t_self);
         CacheInvalidateRelcache(table);

@@ -33,7 +33,8 @@ std::string free_proof_name(std::int64_t job, int ordinal, Oid sibling) {
     const std::string name = fmt::format("partbackfill_{}_{}", job, ordinal);
     for (int suffix = 0;; suffix++) {
         const std::string candidate = suffix == 0 ? name : fmt::format("{}_{}", name, suffix);
-        if (pg::query("SELECT FROM pg_constraint WHERE conrelid = $1 AND conname = $2", {sibling, candidate}).empty())
+        if (pg::query("SELECT FROM pg_constraint WHERE conrelid = $1 AND conname = $2", {sibling, candidate})
+                .empty())
             return candidate;
     }
 }
@@ -70,9 +71,9 @@ void drop_with_extension(Oid proof) {
 } // namespace
 
 std::optional<Oid> default_sibling(const Leaf &leaf) {
-    const pg::Result found = pg::query(
-        "SELECT partdefid::bigint FROM pg_partitioned_table WHERE partrelid = $1 AND partdefid NOT IN (0, $2)",
-        {leaf.parent, leaf.oid});
+    const pg::Result found = pg::query("SELECT partdefid::bigint FROM pg_partitioned_table WHERE partrelid = "
+                                       "$1 AND partdefid NOT IN (0, $2)",
+                                       {leaf.parent, leaf.oid});
     if (found.empty())
         return std::nullopt;
     return found.rows.front().oid(0);
@@ -117,7 +118,9 @@ Oid add_proof(std::int64_t job, int ordinal, const Leaf &leaf, std::chrono::mill
         });
     }
     const Oid proof =
-        pg::query_row("SELECT oid::bigint FROM pg_constraint WHERE conrelid = $1 AND conname = $2", {*sibling, name}).oid(0);
+        pg::query_row("SELECT oid::bigint FROM pg_constraint WHERE conrelid = $1 AND conname = $2",
+                      {*sibling, name})
+            .oid(0);
     drop_with_extension(proof);
     return proof;
 }
@@ -169,8 +172,9 @@ void drop_copies_of_proofs(Oid shadow, const std::vector<Oid> &proofs) {
 
 std::vector<Oid> tables_of_proofs(const std::vector<Oid> &proofs) {
     std::vector<Oid> tables;
-    const pg::Result found = pg::query(
-        "SELECT DISTINCT conrelid::bigint FROM pg_constraint WHERE oid = ANY ($1) AND conrelid <> 0 ORDER BY 1", {proofs});
+    const pg::Result found = pg::query("SELECT DISTINCT conrelid::bigint FROM pg_constraint WHERE oid = ANY "
+                                       "($1) AND conrelid <> 0 ORDER BY 1",
+                                       {proofs});
     for (const pg::Row &row : found.rows)
         tables.push_back(row.oid(0));
     return tables;

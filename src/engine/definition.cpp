@@ -74,7 +74,8 @@ void replace_acl(Relation catalog, HeapTuple target, HeapTuple source, AttrNumbe
     int columns[] = {acl_column};
     Datum values[] = {wanted};
     bool nulls[] = {source_null};
-    HeapTuple changed = heap_modify_tuple_by_cols(target, RelationGetDescr(catalog), 1, columns, values, nulls);
+    HeapTuple changed =
+        heap_modify_tuple_by_cols(target, RelationGetDescr(catalog), 1, columns, values, nulls);
     CatalogTupleUpdate(catalog, &target->t_self, changed);
     updateAclDependencies(RelationRelationId, shadow, attribute, owner, old_count, old_members, new_count,
                           new_members);

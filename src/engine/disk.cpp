@@ -32,7 +32,8 @@ struct StoredList {
 Stored stored(Relation relation) {
     const Oid tablespace = relation->rd_rel->reltablespace;
     // A foreign table, which backfill_plan lists as well, has no file.
-    const int64 blocks = RELKIND_HAS_STORAGE(relation->rd_rel->relkind) ? RelationGetNumberOfBlocks(relation) : 0;
+    const int64 blocks =
+        RELKIND_HAS_STORAGE(relation->rd_rel->relkind) ? RelationGetNumberOfBlocks(relation) : 0;
     return {OidIsValid(tablespace) ? tablespace : MyDatabaseTableSpace, blocks * BLCKSZ};
 }
 
@@ -67,8 +68,9 @@ List *parts_of(Oid table) {
 std::map<Oid, std::int64_t> bytes_by_tablespace(Oid table) {
     const StoredList list = pg::guard([&] {
         List *parts = parts_of(table);
-        StoredList found{list_length(parts),
-                         static_cast<Stored *>(palloc(sizeof(Stored) * static_cast<Size>(list_length(parts) + 1)))};
+        StoredList found{
+            list_length(parts),
+            static_cast<Stored *>(palloc(sizeof(Stored) * static_cast<Size>(list_length(parts) + 1)))};
         for (int i = 0; i < found.count; i++)
             found.items[i] = stored_of(list_nth_oid(parts, i));
         return found;
@@ -108,13 +110,15 @@ std::optional<Volume> volume_at(const std::string &path) {
     if (stat(path.c_str(), &status) != 0 || statvfs(path.c_str(), &system) != 0)
         return std::nullopt;
     const auto block = static_cast<double>(system.f_frsize);
-    return Volume{status.st_dev, block * static_cast<double>(system.f_blocks), block * static_cast<double>(system.f_bavail)};
+    return Volume{status.st_dev, block * static_cast<double>(system.f_blocks),
+                  block * static_cast<double>(system.f_bavail)};
 }
 
 } // namespace
 
 std::optional<Volume> volume_of(Oid tablespace) {
-    return volume_at(tablespace == DEFAULTTABLESPACE_OID ? "base" : "pg_tblspc/" + std::to_string(tablespace));
+    return volume_at(tablespace == DEFAULTTABLESPACE_OID ? "base"
+                                                         : "pg_tblspc/" + std::to_string(tablespace));
 }
 
 std::vector<Volume> volumes_of_log() {

@@ -14,12 +14,14 @@ namespace partbackfill::engine {
 
 namespace {
 
-constexpr const char *kWhyOwner = "A backfill replaces partitions of the table, as ALTER TABLE ... ATTACH PARTITION does.";
+constexpr const char *kWhyOwner =
+    "A backfill replaces partitions of the table, as ALTER TABLE ... ATTACH PARTITION does.";
 
 void check_owners(const Target &target) {
     check_owner("table", target.name, target.owner, kWhyOwner);
     for (const Oid table : target.descendants) {
-        const pg::Row row = pg::query_row("SELECT relname, relowner::bigint FROM pg_class WHERE oid = $1", {table});
+        const pg::Row row =
+            pg::query_row("SELECT relname, relowner::bigint FROM pg_class WHERE oid = $1", {table});
         check_owner("table", row.text(0), row.oid(1), kWhyOwner);
     }
     for (const Leaf &leaf : target.leaves)
@@ -40,7 +42,8 @@ void check_schema_privileges(const std::vector<Oid> &oids) {
     if (!schemas.empty())
         pg::raise(pg::sqlcode::kInsufficientPrivilege,
                   "permission denied for schema " + pg::quote_identifier(schemas.rows.front().text(0)),
-                  "The rebuilt partition and its statistics objects have to be moved into the schemas of the old ones.",
+                  "The rebuilt partition and its statistics objects have to be moved into the schemas of the "
+                  "old ones.",
                   "Grant CREATE on the schema.");
 }
 
@@ -118,7 +121,8 @@ void check_statistics_names(const Target &target) {
 
 void check_may_start(Oid target) {
     const pg::Result found = pg::query(
-        "SELECT relname, relowner::bigint FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1", {target});
+        "SELECT relname, relowner::bigint FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
+        {target});
     for (const pg::Row &row : found.rows)
         check_owner("table", row.text(0), row.oid(1), kWhyOwner);
 }

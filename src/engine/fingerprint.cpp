@@ -29,8 +29,9 @@ private:
 
 namespace {
 
-// By content ($3) a row of pg_class or pg_index counts for what it says instead of its version, but for what is no
-// definition: files and their sizes, hints, the number of CHECKs, and which TOAST table it is. The proofs ($4) of a DEFAULT partition are ours.
+// By content ($3) a row of pg_class or pg_index counts for what it says instead of its version, but for what
+// is no definition: files and their sizes, hints, the number of CHECKs, and which TOAST table it is. The
+// proofs ($4) of a DEFAULT partition are ours.
 std::string digest(Oid leaf, Oid shadow, const std::vector<Oid> &proofs, bool by_content) {
     const QuickPlans plans;
     return pg::query_row(R"SQL(

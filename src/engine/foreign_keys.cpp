@@ -11,7 +11,9 @@ namespace partbackfill::engine {
 
 namespace {
 
-std::string name_of(Oid table) { return pg::query_row("SELECT $1::regclass::text", {table}).text(0); }
+std::string name_of(Oid table) {
+    return pg::query_row("SELECT $1::regclass::text", {table}).text(0);
+}
 
 } // namespace
 
@@ -38,18 +40,21 @@ void check_referenced_keys(const Leaf &leaf, Oid shadow) {
         const pg::CallersPath path;
         const pg::AsTableOwner as_owner(leaf.oid); // the planner looks at the tables' indexes
         const pg::Result missing = pg::query(
-            fmt::format("SELECT ROW({0})::pg_catalog.text "
-                        "FROM (SELECT {0} FROM ONLY {1} WHERE {2} EXCEPT SELECT {0} FROM ONLY {3}) AS k LIMIT 1",
-                        key.text(2), leaf.qualified(), key.text(3), rebuilt),
+            fmt::format(
+                "SELECT ROW({0})::pg_catalog.text "
+                "FROM (SELECT {0} FROM ONLY {1} WHERE {2} EXCEPT SELECT {0} FROM ONLY {3}) AS k LIMIT 1",
+                key.text(2), leaf.qualified(), key.text(3), rebuilt),
             {}, pg::Read::active_snapshot);
         if (!missing.empty())
-            pg::raise(pg::sqlcode::kForeignKeyViolation,
-                      fmt::format("the rebuilt rows of partition \"{}\" lack a key that foreign key \"{}\" of table {} may "
-                                  "refer to",
-                                  leaf.name, key.text(0), key.text(1)),
-                      fmt::format("Key ({})={} is in the live partition and not in the rebuilt rows.", key.text(2),
-                                  missing.rows.front().text(0)),
-                      "Let the source give a row for every key of the partition.");
+            pg::raise(
+                pg::sqlcode::kForeignKeyViolation,
+                fmt::format(
+                    "the rebuilt rows of partition \"{}\" lack a key that foreign key \"{}\" of table {} may "
+                    "refer to",
+                    leaf.name, key.text(0), key.text(1)),
+                fmt::format("Key ({})={} is in the live partition and not in the rebuilt rows.", key.text(2),
+                            missing.rows.front().text(0)),
+                "Let the source give a row for every key of the partition.");
     }
 }
 
@@ -100,9 +105,9 @@ void drop_foreign_keys(Oid shadow) {
         ORDER BY t.tgrelid, t.oid
     )SQL",
                                  {shadow})));
-    drop_constraints(oids(pg::query(
-        "SELECT k.oid::bigint FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = $1 AND k.conparentid = 0",
-        {shadow})));
+    drop_constraints(oids(pg::query("SELECT k.oid::bigint FROM pg_constraint AS k WHERE k.contype = 'f' AND "
+                                    "k.conrelid = $1 AND k.conparentid = 0",
+                                    {shadow})));
 }
 
 std::vector<Oid> tables_referred_to(Oid shadow) {

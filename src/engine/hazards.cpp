@@ -264,21 +264,25 @@ namespace {
 std::string way_out(const std::vector<Oid> &leaves, const std::string &method) {
     return method == kAttachName && refusals(leaves, kStorageName).empty()
                ? "Use swap => 'storage', by which the partition keeps everything but its rows."
-               : "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every reason.";
+               : "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows "
+                 "every reason.";
 }
 
-[[noreturn]] void refuse(const Leaf &leaf, const Hazard &reason, const std::string &method, const char *leave_out = "") {
+[[noreturn]] void refuse(const Leaf &leaf, const Hazard &reason, const std::string &method,
+                         const char *leave_out = "") {
     pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild partition \"{}\"", leaf.name),
               fmt::format("It {}.", reason.text), way_out({leaf.oid}, method) + leave_out);
 }
 
 // The first reason of each of them, a line each.
-[[noreturn]] void refuse(const Target &target, const std::vector<Hazard> &reasons, const std::string &method) {
+[[noreturn]] void refuse(const Target &target, const std::vector<Hazard> &reasons,
+                         const std::string &method) {
     constexpr size_t kMostLines = 10;
     std::vector<Oid> refused;
     std::vector<std::string> lines;
     for (const Leaf &leaf : target.leaves) {
-        const auto reason = std::find_if(reasons.begin(), reasons.end(), [&](const Hazard &h) { return h.leaf == leaf.oid; });
+        const auto reason =
+            std::find_if(reasons.begin(), reasons.end(), [&](const Hazard &h) { return h.leaf == leaf.oid; });
         if (reason == reasons.end())
             continue;
         refused.push_back(leaf.oid);
@@ -287,7 +291,8 @@ std::string way_out(const std::vector<Oid> &leaves, const std::string &method) {
     }
     if (refused.size() > kMostLines)
         lines.push_back(fmt::format("And {} more.", refused.size() - kMostLines));
-    pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild {} partitions of \"{}\"", refused.size(), target.name),
+    pg::raise(pg::sqlcode::kFeatureNotSupported,
+              fmt::format("cannot rebuild {} partitions of \"{}\"", refused.size(), target.name),
               fmt::format("{}", fmt::join(lines, "\n")),
               way_out(refused, method) + " To leave partitions out, name the others in partitions.");
 }
@@ -302,13 +307,16 @@ void check_refusals(const Target &target, const std::string &method) {
     const auto found = refusals(selected_oids(target), method);
     if (found.empty())
         return;
-    const bool is_one = std::all_of(found.begin(), found.end(), [&](const Hazard &h) { return h.leaf == found.front().leaf; });
+    const bool is_one = std::all_of(found.begin(), found.end(),
+                                    [&](const Hazard &h) { return h.leaf == found.front().leaf; });
     if (!is_one)
         refuse(target, found, method);
     for (const Leaf &leaf : target.leaves)
         if (leaf.oid == found.front().leaf)
             refuse(leaf, found.front(), method,
-                   selected_oids(target).size() > 1 ? " To leave the partition out, name the others in partitions." : "");
+                   selected_oids(target).size() > 1
+                       ? " To leave the partition out, name the others in partitions."
+                       : "");
 }
 
 void check_can_be_carried(const Leaf &leaf, const std::string &method) {
@@ -331,12 +339,14 @@ void check_can_ignore_writes(const std::vector<Oid> &leaves) {
     if (found.empty())
         return;
     const pg::Row &row = found.rows.front();
-    pg::raise(pg::sqlcode::kFeatureNotSupported,
-              fmt::format("cannot rebuild partition \"{}\" with on_write => 'ignore'", row.text(0)),
-              fmt::format("It is referenced by foreign key {} of {}: a row that is added during the build and referred to "
-                          "would be lost.",
-                          pg::quote_identifier(row.text(1)), row.text(2)),
-              "Use on_write => 'rebuild' or on_write => 'block'.");
+    pg::raise(
+        pg::sqlcode::kFeatureNotSupported,
+        fmt::format("cannot rebuild partition \"{}\" with on_write => 'ignore'", row.text(0)),
+        fmt::format(
+            "It is referenced by foreign key {} of {}: a row that is added during the build and referred to "
+            "would be lost.",
+            pg::quote_identifier(row.text(1)), row.text(2)),
+        "Use on_write => 'rebuild' or on_write => 'block'.");
 }
 
 } // namespace partbackfill::engine

@@ -56,7 +56,7 @@ struct HeapReceiver {
     CommandId command;
     AttrNumber *targets;
     int count;
-    ProjectionInfo *coercion; // nullptr when no type differs
+    ProjectionInfo *coercion;       // nullptr when no type differs
     FmgrInfo *outputs;              // of the source's columns, for errors
     const TupleTableSlot *describe; // the row that an error now would be about
     bool describing;
@@ -84,7 +84,8 @@ constexpr int kHeapInsertOptions = kInsertOptions | TABLE_INSERT_FROZEN;
 // the index builds that follow would read every page of it back into the cache,
 // by the server's own rule for scans (initscan, heapam.c), which is this one.
 void spare_cache_if_large(HeapReceiver *self) {
-    if (self->spares_cache || RelationGetNumberOfBlocks(self->table) <= static_cast<BlockNumber>(NBuffers) / 4)
+    if (self->spares_cache ||
+        RelationGetNumberOfBlocks(self->table) <= static_cast<BlockNumber>(NBuffers) / 4)
         return;
     const MemoryContext before = MemoryContextSwitchTo(self->memory);
     self->bulk->strategy = GetAccessStrategy(BAS_BULKWRITE);
@@ -93,7 +94,8 @@ void spare_cache_if_large(HeapReceiver *self) {
 }
 
 void show_progress(const HeapReceiver *self) {
-    pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, static_cast<int64>(self->rows) + self->buffered);
+    pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED,
+                                 static_cast<int64>(self->rows) + self->buffered);
 }
 
 // Also between writes: rows may take long to compute, and who goes slowly shall do
@@ -136,10 +138,11 @@ void flush(HeapReceiver *self) {
 Expr *assignment(const HeapReceiver *self, TupleDesc source, int i, bool *converts) {
     const Form_pg_attribute from = TupleDescAttr(source, i);
     const Form_pg_attribute to = TupleDescAttr(RelationGetDescr(self->table), self->targets[i] - 1);
-    Var *value = makeVar(OUTER_VAR, static_cast<AttrNumber>(i + 1), from->atttypid, from->atttypmod, from->attcollation, 0);
+    Var *value = makeVar(OUTER_VAR, static_cast<AttrNumber>(i + 1), from->atttypid, from->atttypmod,
+                         from->attcollation, 0);
     Node *coerced =
-        coerce_to_target_type(nullptr, reinterpret_cast<Node *>(value), from->atttypid, to->atttypid, to->atttypmod,
-                              COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+        coerce_to_target_type(nullptr, reinterpret_cast<Node *>(value), from->atttypid, to->atttypid,
+                              to->atttypmod, COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
     if (coerced == nullptr)
         ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
                         errmsg("column \"%s\" is of type %s but the source gives %s", NameStr(to->attname),
@@ -172,7 +175,8 @@ void add_row_to_error(void *argument) {
         // Text of what is very long could not even be allocated, and the error would be that.
         constexpr Size kTooLong = 1024 * 1024;
         const Datum datum = self->describe->tts_values[i];
-        if (TupleDescAttr(self->describe->tts_tupleDescriptor, i)->attlen == -1 && toast_raw_datum_size(datum) > kTooLong) {
+        if (TupleDescAttr(self->describe->tts_tupleDescriptor, i)->attlen == -1 &&
+            toast_raw_datum_size(datum) > kTooLong) {
             appendStringInfo(&values, "%s...", separator);
             continue;
         }
@@ -209,7 +213,8 @@ void startup(DestReceiver *receiver, int, TupleDesc source) {
                                                    static_cast<AttrNumber>(i + 1), nullptr, false));
     if (converts) {
         TupleTableSlot *slot = MakeSingleTupleTableSlot(ExecTypeFromTL(targets), &TTSOpsVirtual);
-        self->coercion = ExecBuildProjectionInfo(targets, CreateExprContext(self->estate), slot, nullptr, nullptr);
+        self->coercion =
+            ExecBuildProjectionInfo(targets, CreateExprContext(self->estate), slot, nullptr, nullptr);
     }
     MemoryContextSwitchTo(before);
 }
@@ -309,8 +314,8 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
     self->base.rDestroy = destroy;
     self->base.mydest = DestNone;
     self->memory = CurrentMemoryContext;
-    self->flush_memory = AllocSetContextCreate(CurrentMemoryContext, "partbackfill flush", kMaxBytes + 1, kMaxBytes + 1,
-                                               ALLOCSET_DEFAULT_MAXSIZE);
+    self->flush_memory = AllocSetContextCreate(CurrentMemoryContext, "partbackfill flush", kMaxBytes + 1,
+                                               kMaxBytes + 1, ALLOCSET_DEFAULT_MAXSIZE);
     self->table = table;
     self->estate = CreateExecutorState();
     self->result = makeNode(ResultRelInfo);

@@ -69,7 +69,8 @@ int weight(Relation index) {
 // constraint to check, no broken HOT chain in a new table, no flag to set.
 bool can_be_built_so(Relation index) {
     const Form_pg_index form = index->rd_index;
-    List *expressions = list_concat_copy(RelationGetIndexExpressions(index), RelationGetIndexPredicate(index));
+    List *expressions =
+        list_concat_copy(RelationGetIndexExpressions(index), RelationGetIndexPredicate(index));
     return index->rd_rel->relam == BTREE_AM_OID && form->indisvalid && !form->indisexclusion &&
            index->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT &&
            pg::parallel_hazard(expressions) == PROPARALLEL_SAFE;
@@ -127,17 +128,21 @@ Choice choose(Oid table, const Oid *indexes, int count) {
 
 // What is undone in the end is what the workers get from here.
 void share_memory(int processes) {
-    set_config_option("maintenance_work_mem", psprintf("%dkB", Max(maintenance_work_mem / processes, 1024)), PGC_USERSET,
-                      PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    set_config_option("maintenance_work_mem", psprintf("%dkB", Max(maintenance_work_mem / processes, 1024)),
+                      PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 void share_work(Oid table, const Choice &choice) {
     EnterParallelMode();
-    ParallelContext *context = CreateParallelContext("partbackfill", "partbackfill_index_worker_main", choice.helpers);
-    const Size size = add_size(offsetof(Shared, indexes), mul_size(sizeof(Oid), static_cast<Size>(choice.count)));
+    ParallelContext *context =
+        CreateParallelContext("partbackfill", "partbackfill_index_worker_main", choice.helpers);
+    const Size size =
+        add_size(offsetof(Shared, indexes), mul_size(sizeof(Oid), static_cast<Size>(choice.count)));
     shm_toc_estimate_chunk(&context->estimator, size);
-    shm_toc_estimate_chunk(&context->estimator, mul_size(sizeof(BufferUsage), static_cast<Size>(context->nworkers)));
-    shm_toc_estimate_chunk(&context->estimator, mul_size(sizeof(WalUsage), static_cast<Size>(context->nworkers)));
+    shm_toc_estimate_chunk(&context->estimator,
+                           mul_size(sizeof(BufferUsage), static_cast<Size>(context->nworkers)));
+    shm_toc_estimate_chunk(&context->estimator,
+                           mul_size(sizeof(WalUsage), static_cast<Size>(context->nworkers)));
     shm_toc_estimate_keys(&context->estimator, 3);
     InitializeParallelDSM(context);
     auto *shared = static_cast<Shared *>(shm_toc_allocate(context->toc, size));
@@ -183,9 +188,14 @@ void start_index_progress(Oid table, int indexes) {
 
 // All figures at once, so that what a reader computes of them does not fall.
 void show_index_progress(int done, Oid index) {
-    const int numbers[] = {PROGRESS_CREATEIDX_PARTITIONS_DONE, PROGRESS_CREATEIDX_INDEX_OID,
-                           PROGRESS_CREATEIDX_ACCESS_METHOD_OID, PROGRESS_CREATEIDX_PHASE, PROGRESS_CREATEIDX_SUBPHASE,
-                           PROGRESS_CREATEIDX_TUPLES_DONE, PROGRESS_CREATEIDX_TUPLES_TOTAL, PROGRESS_SCAN_BLOCKS_DONE,
+    const int numbers[] = {PROGRESS_CREATEIDX_PARTITIONS_DONE,
+                           PROGRESS_CREATEIDX_INDEX_OID,
+                           PROGRESS_CREATEIDX_ACCESS_METHOD_OID,
+                           PROGRESS_CREATEIDX_PHASE,
+                           PROGRESS_CREATEIDX_SUBPHASE,
+                           PROGRESS_CREATEIDX_TUPLES_DONE,
+                           PROGRESS_CREATEIDX_TUPLES_TOTAL,
+                           PROGRESS_SCAN_BLOCKS_DONE,
                            PROGRESS_SCAN_BLOCKS_TOTAL};
     Relation relation = index_open(index, AccessExclusiveLock);
     const int64 values[] = {done, index, relation->rd_rel->relam, 0, 0, 0, 0, 0, 0};

@@ -13,8 +13,9 @@ namespace partbackfill::engine {
 
 namespace {
 
-// One line for each thing that a table is defined by and the attach method carries itself. What ATTACH or the statements
-// after it give a partition is in kPlace. The table's schema is left out: it is another one until the exchange.
+// One line for each thing that a table is defined by and the attach method carries itself. What ATTACH or the
+// statements after it give a partition is in kPlace. The table's schema is left out: it is another one until
+// the exchange.
 constexpr const char *kDefinition = R"SQL(
     SELECT described.text
     FROM pg_class AS c
@@ -127,7 +128,8 @@ constexpr const char *kPlace = R"SQL(
     WHERE c.oid = $1
 )SQL";
 
-// A line for each thing that the rows of the storage method's shadow were held to, or that goes with its files.
+// A line for each thing that the rows of the storage method's shadow were held to, or that goes with its
+// files.
 constexpr const char *kContents = R"SQL(
     SELECT described.text
     FROM pg_class AS c
@@ -159,7 +161,8 @@ constexpr const char *kContents = R"SQL(
     WHERE c.oid = $1
 )SQL";
 
-// The TOAST table that comes with the shadow's files has its own options. Where the shadow has none the leaf keeps its own.
+// The TOAST table that comes with the shadow's files has its own options. Where the shadow has none the leaf
+// keeps its own.
 constexpr const char *kToastOptions = R"SQL(
     SELECT format('TOAST options are %s for the shadow, %s for the partition', st.reloptions, lt.reloptions)
     FROM pg_class AS s
@@ -210,11 +213,13 @@ void check_none(const Leaf &leaf, Lines found) {
         return;
     const std::size_t more = found.size() - std::min(found.size(), kNamed);
     found.resize(found.size() - more);
-    pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
-              fmt::format("the table that was built for partition \"{}\" is not defined like it", leaf.name),
-              fmt::format("{}{}.", fmt::join(found, "; "), more == 0 ? "" : fmt::format("; and {} more", more)),
-              "An event trigger or an extension may change each new table; make it leave schemas of the name backfill_*, "
-              "and what comes out of them, alone.");
+    pg::raise(
+        pg::sqlcode::kObjectNotInPrerequisiteState,
+        fmt::format("the table that was built for partition \"{}\" is not defined like it", leaf.name),
+        fmt::format("{}{}.", fmt::join(found, "; "), more == 0 ? "" : fmt::format("; and {} more", more)),
+        "An event trigger or an extension may change each new table; make it leave schemas of the name "
+        "backfill_*, "
+        "and what comes out of them, alone.");
 }
 
 } // namespace
@@ -241,9 +246,10 @@ void check_contents(const Leaf &leaf, Oid shadow, const std::vector<Oid> &proofs
     Lines wanted = lines_of(kContents, leaf.oid, proofs);
     Lines had = lines_of(kContents, shadow, {});
     Lines found = only_of("partition", wanted, had);
-    if (is_bounded && pg::query("SELECT FROM pg_constraint WHERE conrelid = $1 AND conname = $2 AND convalidated",
-                                {shadow, kBoundsConstraint})
-                          .empty())
+    if (is_bounded &&
+        pg::query("SELECT FROM pg_constraint WHERE conrelid = $1 AND conname = $2 AND convalidated",
+                  {shadow, kBoundsConstraint})
+            .empty())
         found.push_back("the shadow has no CHECK of the partition's bounds");
     add_lines(found, kToastOptions, {leaf.oid, shadow});
     check_none(leaf, found);

@@ -187,7 +187,7 @@ void check_source(const LoadRequest &request) {
 }
 
 std::uint64_t load(const LoadRequest &request) {
-    check_settings(); // a role may have got others since
+    check_settings();      // a role may have got others since
     check_source(request); // it may have changed since the door
     Undecoded undecoded(request.shadow);
     std::uint64_t rows = 0;
@@ -210,7 +210,8 @@ void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, 
     const Indexes indexes = pg::guard([&] {
         Relation table = table_open(shadow, NoLock);
         List *list = RelationGetIndexList(table);
-        Indexes found{list_length(list), static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(list_length(list) + 1))),
+        Indexes found{list_length(list),
+                      static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(list_length(list) + 1))),
                       table->rd_rel->relpersistence};
         for (int i = 0; i < found.count; i++)
             found.oids[i] = list_nth_oid(list, i);
@@ -241,7 +242,9 @@ void build_indexes(Oid shadow, bool side_by_side, const std::function<void(int, 
     }
 }
 
-void end_progress() { pg::guard([] { pgstat_progress_end_command(); }); }
+void end_progress() {
+    pg::guard([] { pgstat_progress_end_command(); });
+}
 
 void analyze(Oid shadow) {
     const std::string name = relation_name(shadow);

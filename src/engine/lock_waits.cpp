@@ -25,20 +25,26 @@ std::vector<int> blockers_of(int pid) {
         const int32 *pids;
     };
     const Found found = pg::guard([&] {
-        const MemoryContext own = AllocSetContextCreate(CurrentMemoryContext, "partbackfill lock waits", ALLOCSET_DEFAULT_SIZES);
+        const MemoryContext own =
+            AllocSetContextCreate(CurrentMemoryContext, "partbackfill lock waits", ALLOCSET_DEFAULT_SIZES);
         const MemoryContext before = MemoryContextSwitchTo(own);
         ArrayType *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
         MemoryContextSwitchTo(before);
-        return Found{own, ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)), reinterpret_cast<const int32 *>(ARR_DATA_PTR(array))};
+        return Found{own, ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)),
+                     reinterpret_cast<const int32 *>(ARR_DATA_PTR(array))};
     });
     const std::vector<int> pids(found.pids, found.pids + found.count);
     pg::guard([&] { MemoryContextDelete(found.context); });
     return pids;
 }
 
-bool is_ours(const LockInstanceData &lock) { return lock.pid == MyProcPid || lock.leaderPid == MyProcPid; }
+bool is_ours(const LockInstanceData &lock) {
+    return lock.pid == MyProcPid || lock.leaderPid == MyProcPid;
+}
 
-bool same_lock(const LOCKTAG &a, const LOCKTAG &b) { return memcmp(&a, &b, sizeof(LOCKTAG)) == 0; }
+bool same_lock(const LOCKTAG &a, const LOCKTAG &b) {
+    return memcmp(&a, &b, sizeof(LOCKTAG)) == 0;
+}
 
 bool holds_up(const LockInstanceData &holder, const LockInstanceData &waiter) {
     return is_ours(holder) && same_lock(holder.locktag, waiter.locktag) &&
@@ -48,7 +54,8 @@ bool holds_up(const LockInstanceData &holder, const LockInstanceData &waiter) {
 int find_waiter(const LockData *locks, TimestampTz latest) {
     const LockInstanceData *end = locks->locks + locks->nelements;
     for (const LockInstanceData *waiter = locks->locks; waiter < end; waiter++) {
-        if (waiter->waitLockMode == NoLock || waiter->waitStart == 0 || waiter->waitStart > latest || is_ours(*waiter))
+        if (waiter->waitLockMode == NoLock || waiter->waitStart == 0 || waiter->waitStart > latest ||
+            is_ours(*waiter))
             continue;
         for (const LockInstanceData *holder = locks->locks; holder < end; holder++)
             if (holds_up(*holder, *waiter))
@@ -76,7 +83,8 @@ bool one_waits_for_us(const std::vector<int> &pids) {
 std::optional<int> waiter_since(std::chrono::milliseconds least) {
     const int pid = pg::guard([&] {
         LockData *locks = GetLockStatusData();
-        const int found = find_waiter(locks, GetCurrentTimestamp() - 1000 * static_cast<TimestampTz>(least.count()));
+        const int found =
+            find_waiter(locks, GetCurrentTimestamp() - 1000 * static_cast<TimestampTz>(least.count()));
         pfree(locks->locks);
         pfree(locks);
         return found;

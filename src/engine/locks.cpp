@@ -40,22 +40,36 @@ void release(const LOCKTAG &lock, LOCKMODE mode) {
 
 } // namespace
 
-void share_job(std::int64_t job) { acquire(tag(job, 0, kJob), ShareLock, true, true); }
-void unshare_job(std::int64_t job) { release(tag(job, 0, kJob), ShareLock); }
+void share_job(std::int64_t job) {
+    acquire(tag(job, 0, kJob), ShareLock, true, true);
+}
+void unshare_job(std::int64_t job) {
+    release(tag(job, 0, kJob), ShareLock);
+}
 bool shares_job(std::int64_t job) {
     const LOCKTAG lock = tag(job, 0, kJob);
     return pg::guard([&] { return pg::lock_held_by_me(&lock, ShareLock); });
 }
-bool try_end_job(std::int64_t job) { return acquire(tag(job, 0, kJob), ExclusiveLock, true, false); }
-void release_end_job(std::int64_t job) { release(tag(job, 0, kJob), ExclusiveLock); }
+bool try_end_job(std::int64_t job) {
+    return acquire(tag(job, 0, kJob), ExclusiveLock, true, false);
+}
+void release_end_job(std::int64_t job) {
+    release(tag(job, 0, kJob), ExclusiveLock);
+}
 
-bool try_place(std::int64_t job, int place) { return acquire(tag(job, place, kPlace), ExclusiveLock, true, false); }
-void release_place(std::int64_t job, int place) { release(tag(job, place, kPlace), ExclusiveLock); }
+bool try_place(std::int64_t job, int place) {
+    return acquire(tag(job, place, kPlace), ExclusiveLock, true, false);
+}
+void release_place(std::int64_t job, int place) {
+    release(tag(job, place, kPlace), ExclusiveLock);
+}
 
 bool try_claim(std::int64_t job, int ordinal) {
     return acquire(tag(job, ordinal, kPartition), ExclusiveLock, true, false);
 }
-void release_claim(std::int64_t job, int ordinal) { release(tag(job, ordinal, kPartition), ExclusiveLock); }
+void release_claim(std::int64_t job, int ordinal) {
+    release(tag(job, ordinal, kPartition), ExclusiveLock);
+}
 
 bool holds_claim(std::int64_t job, int ordinal) {
     const LOCKTAG lock = tag(job, ordinal, kPartition);
@@ -75,8 +89,8 @@ std::vector<int> claims_of(std::int64_t job) {
         for (int i = 0; i < locks->nelements; i++) {
             const LOCKTAG &lock = locks->locks[i].locktag;
             if (lock.locktag_type == wanted.locktag_type && lock.locktag_field1 == wanted.locktag_field1 &&
-                lock.locktag_field2 == wanted.locktag_field2 && lock.locktag_field4 == wanted.locktag_field4 &&
-                locks->locks[i].holdMask != 0)
+                lock.locktag_field2 == wanted.locktag_field2 &&
+                lock.locktag_field4 == wanted.locktag_field4 && locks->locks[i].holdMask != 0)
                 claims.ordinals[claims.count++] = static_cast<int>(lock.locktag_field3);
         }
         pfree(locks->locks);
@@ -88,10 +102,16 @@ std::vector<int> claims_of(std::int64_t job) {
     return ordinals;
 }
 
-void lock_choice(std::int64_t job) { acquire(tag(job, 0, kChoice), ExclusiveLock, false, true); }
-void lock_schemas(std::int64_t job) { acquire(tag(job, 0, kSchemas), ExclusiveLock, false, true); }
+void lock_choice(std::int64_t job) {
+    acquire(tag(job, 0, kChoice), ExclusiveLock, false, true);
+}
+void lock_schemas(std::int64_t job) {
+    acquire(tag(job, 0, kSchemas), ExclusiveLock, false, true);
+}
 
-void cancel_workers_at_commit(std::int64_t job, const char *type) { pg::cancel_holders_at_commit(tag(job, 0, kJob), type); }
+void cancel_workers_at_commit(std::int64_t job, const char *type) {
+    pg::cancel_holders_at_commit(tag(job, 0, kJob), type);
+}
 
 std::vector<int> job_workers(std::int64_t job) {
     const pg::Result result = pg::query(R"SQL(

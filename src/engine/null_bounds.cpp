@@ -44,16 +44,21 @@ Node *with_nulls(Node *node, void *nulls) {
         return nullptr;
     if (is_null_parameter(node, static_cast<Nulls *>(nulls))) {
         const auto *param = reinterpret_cast<Param *>(node);
-        return reinterpret_cast<Node *>(makeNullConst(param->paramtype, param->paramtypmod, param->paramcollid));
+        return reinterpret_cast<Node *>(
+            makeNullConst(param->paramtype, param->paramtypmod, param->paramcollid));
     }
     return expression_tree_mutator(node, pg::as_mutator(with_nulls), nulls);
 }
 
 // The planner's own simplification: it drops what IS NULL, COALESCE and the like
 // take care of, and makes NULL of strict functions of NULL.
-Node *simplified(Node *node, Nulls *nulls) { return eval_const_expressions(nullptr, with_nulls(node, nulls)); }
+Node *simplified(Node *node, Nulls *nulls) {
+    return eval_const_expressions(nullptr, with_nulls(node, nulls));
+}
 
-bool is_null(Node *node) { return IsA(node, Const) && reinterpret_cast<Const *>(node)->constisnull; }
+bool is_null(Node *node) {
+    return IsA(node, Const) && reinterpret_cast<Const *>(node)->constisnull;
+}
 
 // NULL as a branch of AND and OR: rows that it would have let pass do not.
 bool has_null_branch(Node *condition) {
@@ -128,7 +133,8 @@ bool loses_rows(Node *node, void *context) {
         loses = keeps_rows_out(reinterpret_cast<Node *>(reinterpret_cast<Aggref *>(node)->aggfilter), nulls);
         break;
     case T_WindowFunc:
-        loses = keeps_rows_out(reinterpret_cast<Node *>(reinterpret_cast<WindowFunc *>(node)->aggfilter), nulls);
+        loses =
+            keeps_rows_out(reinterpret_cast<Node *>(reinterpret_cast<WindowFunc *>(node)->aggfilter), nulls);
         break;
     case T_FuncExpr:
         loses = gives_no_rows(node, nulls);

@@ -54,7 +54,9 @@ struct RawLeaf {
     KeyRange range;
 };
 
-bool has_range_key(PartitionKey key) { return key->strategy == PARTITION_STRATEGY_RANGE && key->partnatts == 1; }
+bool has_range_key(PartitionKey key) {
+    return key->strategy == PARTITION_STRATEGY_RANGE && key->partnatts == 1;
+}
 
 int compare(PartitionKey key, Datum a, Datum b) {
     const int level = pg::use_callers_path();
@@ -171,7 +173,8 @@ void describe(Leaf &leaf) {
 }
 
 void measure(Leaf &leaf) {
-    const pg::Row row = pg::query_row("SELECT COALESCE(pg_total_relation_size($1::oid::regclass), 0)", {leaf.oid});
+    const pg::Row row =
+        pg::query_row("SELECT COALESCE(pg_total_relation_size($1::oid::regclass), 0)", {leaf.oid});
     leaf.bytes = row.integer(0);
     leaf.rows = estimated_rows(leaf.oid);
 }
@@ -191,16 +194,18 @@ RequestedRange parse_range(Oid target, const Selection &selection) {
         Relation relation = table_open(target, AccessShareLock);
         const PartitionKey key = key_of(relation);
         if (!has_range_key(key))
-            ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                            errmsg("cannot select partitions of \"%s\" by range", RelationGetRelationName(relation)),
-                            errdetail("range_start and range_end need a table that is partitioned by RANGE on one "
-                                      "column."),
-                            errhint("Name the partitions in the parameter partitions instead.")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                     errmsg("cannot select partitions of \"%s\" by range", RelationGetRelationName(relation)),
+                     errdetail("range_start and range_end need a table that is partitioned by RANGE on one "
+                               "column."),
+                     errhint("Name the partitions in the parameter partitions instead.")));
         Oid input = InvalidOid;
         Oid parameter = InvalidOid;
         getTypeInputInfo(key->parttypid[0], &input, &parameter);
         if (start != nullptr)
-            range.start = OidInputFunctionCall(input, const_cast<char *>(start), parameter, key->parttypmod[0]);
+            range.start =
+                OidInputFunctionCall(input, const_cast<char *>(start), parameter, key->parttypmod[0]);
         if (end != nullptr)
             range.end = OidInputFunctionCall(input, const_cast<char *>(end), parameter, key->parttypmod[0]);
         const bool ok = start == nullptr || end == nullptr || compare(key, range.start, range.end) < 0;
@@ -220,9 +225,9 @@ void select_by_list(Target &target, const std::vector<Oid> &partitions) {
     for (const Oid wanted : partitions) {
         bool found = false;
         for (auto &leaf : target.leaves) {
-            const pg::Row row = pg::query_row(
-                "SELECT $1 = $2 OR $1 IN (SELECT a.relid FROM pg_partition_ancestors($2::oid::regclass) AS a)",
-                {wanted, leaf.oid});
+            const pg::Row row = pg::query_row("SELECT $1 = $2 OR $1 IN (SELECT a.relid FROM "
+                                              "pg_partition_ancestors($2::oid::regclass) AS a)",
+                                              {wanted, leaf.oid});
             if (!row.boolean(0))
                 continue;
             leaf.selected = true;
@@ -236,9 +241,11 @@ void select_by_list(Target &target, const std::vector<Oid> &partitions) {
 }
 
 void check_partitioned(Oid target) {
-    const pg::Result found = pg::query("SELECT relkind, relname FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1", {target});
+    const pg::Result found = pg::query(
+        "SELECT relkind, relname FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1", {target});
     if (found.empty())
-        pg::raise(pg::sqlcode::kUndefinedTable, "relation with OID " + std::to_string(target) + " does not exist");
+        pg::raise(pg::sqlcode::kUndefinedTable,
+                  "relation with OID " + std::to_string(target) + " does not exist");
     if (found.rows.front().text(0) != "p")
         pg::raise(pg::sqlcode::kWrongObjectType,
                   "\"" + found.rows.front().text(1) + "\" is not a partitioned table",
@@ -247,8 +254,12 @@ void check_partitioned(Oid target) {
 
 } // namespace
 
-std::string Leaf::qualified() const { return pg::quote_qualified(schema, name); }
-std::string Target::qualified() const { return pg::quote_qualified(schema, name); }
+std::string Leaf::qualified() const {
+    return pg::quote_qualified(schema, name);
+}
+std::string Target::qualified() const {
+    return pg::quote_qualified(schema, name);
+}
 
 Target inspect(Oid oid, const Selection &selection) {
     check_partitioned(oid);
@@ -322,7 +333,8 @@ Target inspect(Oid oid, const Selection &selection) {
                                                [](const Leaf &leaf) { return leaf.bound != "DEFAULT"; });
         std::reverse(target.leaves.begin(), end);
     }
-    if (std::none_of(target.leaves.begin(), target.leaves.end(), [](const Leaf &leaf) { return leaf.selected; }))
+    if (std::none_of(target.leaves.begin(), target.leaves.end(),
+                     [](const Leaf &leaf) { return leaf.selected; }))
         pg::raise(pg::sqlcode::kInvalidParameter, "no partition of \"" + target.name + "\" is in the range",
                   target.leaves.empty() ? "The table has no partitions." : "");
     return target;

@@ -48,14 +48,16 @@ void copy_plan_source(CachedPlanSource *source, MemoryContext keep, RawParsed *p
     const MemoryContext before = MemoryContextSwitchTo(keep);
     const TupleDesc desc = source->resultDesc;
     parsed->count = desc != nullptr ? desc->natts : 0;
-    parsed->columns = static_cast<RawColumn *>(palloc0(sizeof(RawColumn) * static_cast<Size>(parsed->count + 1)));
+    parsed->columns =
+        static_cast<RawColumn *>(palloc0(sizeof(RawColumn) * static_cast<Size>(parsed->count + 1)));
     for (int i = 0; i < parsed->count; i++) {
         const Form_pg_attribute attribute = TupleDescAttr(desc, i);
         parsed->columns[i] = {pstrdup(NameStr(attribute->attname)), attribute->atttypid, attribute->atttypmod,
                               attribute->attcollation};
     }
     parsed->relation_count = list_length(source->relationOids);
-    parsed->relations = static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(parsed->relation_count + 1)));
+    parsed->relations =
+        static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(parsed->relation_count + 1)));
     for (int i = 0; i < parsed->relation_count; i++)
         parsed->relations[i] = list_nth_oid(source->relationOids, i);
     parsed->traits = query_traits(source->query_list, source->relationOids);
@@ -124,7 +126,8 @@ ParsedQuery parse_query(const std::string &sql, const std::optional<RangeKey> &k
     std::vector<Oid> functions;
     for (int i = 0; i < list_length(raw.traits.functions); i++)
         functions.push_back(list_nth_oid(raw.traits.functions, i));
-    parsed.temporary = raw.traits.temporary != nullptr ? raw.traits.temporary : temporary_in_bodies(functions);
+    parsed.temporary =
+        raw.traits.temporary != nullptr ? raw.traits.temporary : temporary_in_bodies(functions);
     return parsed;
 }
 
@@ -138,8 +141,8 @@ std::set<std::string> untyped_columns(const std::string &sql, const std::optiona
         state->p_sourcetext = sql.c_str();
         state->p_resolve_unknowns = false;
         setup_parse_fixed_parameters(state, types, OidIsValid(type) ? 2 : 0);
-        const Query *query =
-            transformTopLevelStmt(state, static_cast<RawStmt *>(linitial(raw_parser(sql.c_str(), RAW_PARSE_DEFAULT))));
+        const Query *query = transformTopLevelStmt(
+            state, static_cast<RawStmt *>(linitial(raw_parser(sql.c_str(), RAW_PARSE_DEFAULT))));
         for (int i = 0; i < list_length(query->targetList); i++) {
             const auto *entry = static_cast<TargetEntry *>(list_nth(query->targetList, i));
             if (!entry->resjunk && exprType(reinterpret_cast<Node *>(entry->expr)) == UNKNOWNOID)
@@ -158,7 +161,8 @@ Oid named_relation(const std::string &text) {
     const pg::CallersPath path;
     return pg::guard([&] {
         List *names = NIL;
-        if (!SplitIdentifierString(pstrdup(text.c_str()), '.', &names) || names == NIL || list_length(names) > 3)
+        if (!SplitIdentifierString(pstrdup(text.c_str()), '.', &names) || names == NIL ||
+            list_length(names) > 3)
             return InvalidOid;
         // A name, and so no query: when nothing has it, say so.
         List *strings = NIL;
@@ -187,8 +191,9 @@ std::string single_select(const std::string &text, const char *what) {
         return found;
     });
     if (span.statements != 1)
-        pg::raise(pg::sqlcode::kSyntaxError, strcmp(what, "source") == 0 ? "source must be the name of a relation or one query"
-                                             : std::string(what) + " must be one query",
+        pg::raise(pg::sqlcode::kSyntaxError,
+                  strcmp(what, "source") == 0 ? "source must be the name of a relation or one query"
+                                              : std::string(what) + " must be one query",
                   "The " + std::string(what) + " has " + std::to_string(span.statements) + " statements.");
     if (!span.select)
         pg::raise(pg::sqlcode::kInvalidParameter, std::string(what) + " must be a query that only reads",
@@ -226,11 +231,12 @@ void check_key_column(const ResultColumn &source, const TableColumn &wanted) {
     const bool same_type =
         source.type == wanted.type && (wanted.typmod == -1 || source.typmod == wanted.typmod);
     if (!same_type)
-        pg::raise(pg::sqlcode::kDatatypeMismatch,
-                  "column \"" + source.name + "\" of the source must have the type of the partition key",
-                  "The source gives " + type_text(source.type, source.typmod) + ", the key is " + column_type +
-                      ": a value that is converted could belong to another partition than the one that reads it.",
-                  "Cast it in the source: " + source.name + "::" + column_type + ".");
+        pg::raise(
+            pg::sqlcode::kDatatypeMismatch,
+            "column \"" + source.name + "\" of the source must have the type of the partition key",
+            "The source gives " + type_text(source.type, source.typmod) + ", the key is " + column_type +
+                ": a value that is converted could belong to another partition than the one that reads it.",
+            "Cast it in the source: " + source.name + "::" + column_type + ".");
     if (source.collation != wanted.collation)
         pg::raise(pg::sqlcode::kDatatypeMismatch,
                   "column \"" + source.name + "\" of the source must have the collation of the partition key",
@@ -248,8 +254,8 @@ void check_columns(const std::vector<ResultColumn> &columns, Oid table,
         if (key_columns.contains(column.name))
             check_key_column(column, wanted);
         const bool assignable = pg::guard([&] {
-            Node *value = reinterpret_cast<Node *>(
-                makeVar(1, 1, column.type, column.typmod, column.collation, 0));
+            Node *value =
+                reinterpret_cast<Node *>(makeVar(1, 1, column.type, column.typmod, column.collation, 0));
             return coerce_to_target_type(nullptr, value, column.type, wanted.type, wanted.typmod,
                                          COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1) != nullptr;
         });

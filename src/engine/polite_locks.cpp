@@ -206,7 +206,8 @@ bool poll_until(Oid table, LOCKMODE mode, Clock::time_point deadline) {
         add_holders(table, mode, holders);
         if (holders.empty() && stand(table, mode, kPoll) == Stand::granted)
             return true;
-        if (Clock::now() >= deadline || row_is_waited_for() || (polls % kPollsPerLook == 0 && holder_waits_for_us(table, mode)))
+        if (Clock::now() >= deadline || row_is_waited_for() ||
+            (polls % kPollsPerLook == 0 && holder_waits_for_us(table, mode)))
             return false;
         pg::sleep(kPoll, pg::Wait::backoff);
     }
@@ -235,7 +236,8 @@ bool lock_until(Oid table, LOCKMODE mode, Clock::time_point deadline) {
 bool evict_autovacuum(const std::vector<TableLock> &locks, Clock::time_point deadline) {
     for (const TableLock &lock : locks) {
         const auto holders = in_the_way({lock});
-        if (std::none_of(holders.begin(), holders.end(), [](const Holder &holder) { return holder.autovacuum; }))
+        if (std::none_of(holders.begin(), holders.end(),
+                         [](const Holder &holder) { return holder.autovacuum; }))
             continue;
         if (!lock_until(lock.table, ShareUpdateExclusiveLock, deadline))
             return false;
@@ -247,22 +249,26 @@ bool evict_autovacuum(const std::vector<TableLock> &locks, Clock::time_point dea
 std::string name_of(const Holder &holder) {
     if (holder.pid != 0)
         return std::to_string(holder.pid);
-    const pg::Result gid = pg::query("SELECT p.gid FROM pg_prepared_xacts AS p WHERE p.transaction::text = $1",
-                                     {std::to_string(holder.prepared)});
+    const pg::Result gid =
+        pg::query("SELECT p.gid FROM pg_prepared_xacts AS p WHERE p.transaction::text = $1",
+                  {std::to_string(holder.prepared)});
     return gid.empty() ? "a prepared transaction"
                        : fmt::format("prepared transaction \"{}\"", gid.rows.front().text(0));
 }
 
 } // namespace
 
-bool holders_wait_for_us(const std::vector<TableLock> &locks) { return one_waits_for_us(in_the_way(locks)); }
+bool holders_wait_for_us(const std::vector<TableLock> &locks) {
+    return one_waits_for_us(in_the_way(locks));
+}
 
 // Some DDL, such as GRANT, locks no table: who changes the same row of the catalog
 // after it has waited for him gets an internal error, never a translated one.
 bool is_contention(const pg::Error &error) {
     return error.code() == pg::sqlcode::kLockNotAvailable || error.code() == pg::sqlcode::kDeadlockDetected ||
-           (error.code() == pg::sqlcode::kInternal && (error.fields().message == "tuple concurrently updated" ||
-                                                       error.fields().message == "tuple concurrently deleted"));
+           (error.code() == pg::sqlcode::kInternal &&
+            (error.fields().message == "tuple concurrently updated" ||
+             error.fields().message == "tuple concurrently deleted"));
 }
 
 BoundedWaits::BoundedWaits(Milliseconds limit) {

@@ -109,7 +109,9 @@ bool walk(Node *node, void *context) {
     return expression_tree_walker(node, pg::as_walker(walk), context);
 }
 
-const char *kind_of(Oid relation) { return get_rel_relkind(relation) == RELKIND_VIEW ? "view" : "table"; }
+const char *kind_of(Oid relation) {
+    return get_rel_relkind(relation) == RELKIND_VIEW ? "view" : "table";
+}
 
 } // namespace
 

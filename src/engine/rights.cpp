@@ -9,12 +9,16 @@ namespace partbackfill::engine {
 
 namespace {
 
-[[noreturn]] void raise_not_owner(const std::string &kind, const std::string &name, const std::string &detail) {
-    pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("must be owner of {} \"{}\"", kind, name), detail);
+[[noreturn]] void raise_not_owner(const std::string &kind, const std::string &name,
+                                  const std::string &detail) {
+    pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("must be owner of {} \"{}\"", kind, name),
+              detail);
 }
 
 std::string name_of(Oid table) {
-    return pg::query_row("SELECT relname FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1", {table}).text(0);
+    return pg::query_row("SELECT relname FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
+                         {table})
+        .text(0);
 }
 
 } // namespace
@@ -60,7 +64,9 @@ void check_may_read_tree(Oid table) {
 }
 
 void check_may_reference(Oid table) {
-    const pg::Result refused = pg::query("SELECT relname FROM pg_class WHERE oid = $1 AND NOT has_table_privilege(oid, 'REFERENCES')", {table});
+    const pg::Result refused = pg::query(
+        "SELECT relname FROM pg_class WHERE oid = $1 AND NOT has_table_privilege(oid, 'REFERENCES')",
+        {table});
     if (!refused.empty())
         pg::raise(pg::sqlcode::kInsufficientPrivilege,
                   "permission denied for table " + pg::quote_identifier(refused.rows.front().text(0)));

@@ -58,7 +58,8 @@ bool estimate_is_founded(Oid table) {
 
 bool may_shrink(Oid live, std::int64_t rebuilt) {
     const auto limit = static_cast<double>(kShrinking * rebuilt);
-    return rebuilt == 0 || !estimate_is_founded(live) || static_cast<double>(estimated_rows(live)) > kClearly * limit;
+    return rebuilt == 0 || !estimate_is_founded(live) ||
+           static_cast<double>(estimated_rows(live)) > kClearly * limit;
 }
 
 namespace {

@@ -26,8 +26,9 @@ void check_row_triggers(const std::vector<Oid> &leaves) {
     if (found.empty())
         return;
     pg::raise(pg::sqlcode::kFeatureNotSupported,
-              fmt::format("trigger \"{}\" of partition \"{}\" would not fire for the new rows", found.front().text,
-                          pg::query_row("SELECT relname FROM pg_class WHERE oid = $1", {found.front().leaf}).text(0)),
+              fmt::format(
+                  "trigger \"{}\" of partition \"{}\" would not fire for the new rows", found.front().text,
+                  pg::query_row("SELECT relname FROM pg_class WHERE oid = $1", {found.front().leaf}).text(0)),
               "It may change rows before they are inserted; a backfill loads them as the source gives them.",
               "Let the source compute what the trigger would, and use skip_triggers => true.");
 }

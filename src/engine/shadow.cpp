@@ -27,12 +27,14 @@ namespace {
 // Whether the schema is there. One of that name that is not ours is an error: its
 // owner could drop what is built in it.
 bool schema_exists(const std::string &name, Oid owner) {
-    const pg::Result found = pg::query("SELECT nspowner::bigint FROM pg_namespace WHERE nspname = $1", {name});
+    const pg::Result found =
+        pg::query("SELECT nspowner::bigint FROM pg_namespace WHERE nspname = $1", {name});
     if (found.empty())
         return false;
     const Oid other = found.rows.front().oid(0);
     if (other != owner)
-        pg::raise(pg::sqlcode::kObjectInUse, fmt::format("schema \"{}\" belongs to role \"{}\"", name, pg::role_name(other)), "",
+        pg::raise(pg::sqlcode::kObjectInUse,
+                  fmt::format("schema \"{}\" belongs to role \"{}\"", name, pg::role_name(other)), "",
                   "Drop or rename the schema.");
     return true;
 }
@@ -90,7 +92,8 @@ std::vector<std::string> remaining_definition(const Leaf &leaf, const std::strin
 }
 
 void set_owner(const Leaf &leaf, const std::string &shadow) {
-    pg::execute(fmt::format("ALTER TABLE {} OWNER TO {}", shadow, pg::quote_identifier(pg::role_name(leaf.owner))));
+    pg::execute(
+        fmt::format("ALTER TABLE {} OWNER TO {}", shadow, pg::quote_identifier(pg::role_name(leaf.owner))));
 }
 
 // Nobody has a right on it but those who need one, whatever ALTER DEFAULT
@@ -110,8 +113,12 @@ void create_schema(const std::string &schema) {
 
 } // namespace
 
-std::string new_schema(std::int64_t job) { return fmt::format("backfill_{}_new", job); }
-std::string old_schema(std::int64_t job) { return fmt::format("backfill_{}_old", job); }
+std::string new_schema(std::int64_t job) {
+    return fmt::format("backfill_{}_new", job);
+}
+std::string old_schema(std::int64_t job) {
+    return fmt::format("backfill_{}_old", job);
+}
 
 void make_schemas(std::int64_t job) {
     const pg::AsExtensionOwner as_owner;
@@ -146,14 +153,17 @@ void ensure_schemas(std::int64_t job, const Leaf &leaf) {
     // Whoever is to own something there.
     std::vector<Oid> roles{pg::current_role(), leaf.owner};
     for (const pg::Row &row :
-         pg::query("SELECT DISTINCT stxowner::bigint FROM pg_statistic_ext WHERE stxrelid = $1", {leaf.oid}).rows)
+         pg::query("SELECT DISTINCT stxowner::bigint FROM pg_statistic_ext WHERE stxrelid = $1", {leaf.oid})
+             .rows)
         roles.push_back(row.oid(0));
     make_schemas(job);
     const pg::AsExtensionOwner as_owner;
     for (const auto &schema : {new_schema(job), old_schema(job)})
         for (const Oid role : roles)
-            if (!pg::query_row("SELECT has_schema_privilege($1::oid, $2, 'CREATE')", {role, schema}).boolean(0) ||
-                !pg::query_row("SELECT has_schema_privilege($1::oid, $2, 'USAGE')", {role, schema}).boolean(0))
+            if (!pg::query_row("SELECT has_schema_privilege($1::oid, $2, 'CREATE')", {role, schema})
+                     .boolean(0) ||
+                !pg::query_row("SELECT has_schema_privilege($1::oid, $2, 'USAGE')", {role, schema})
+                     .boolean(0))
                 pg::execute(fmt::format("GRANT USAGE, CREATE ON SCHEMA {} TO {}", schema,
                                         pg::quote_identifier(pg::role_name(role))));
 }
@@ -176,9 +186,10 @@ void drop_empty_schemas(std::int64_t job) {
 Oid create_shadow(std::int64_t job, const Leaf &leaf, const std::vector<Oid> &proofs) {
     const std::string schema = new_schema(job);
     const std::string shadow = pg::quote_qualified(schema, leaf.name);
-    const std::string create =
-        fmt::format("CREATE {}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY EXCLUDING INDEXES EXCLUDING STATISTICS){}",
-                    leaf.persistence == 'u' ? "UNLOGGED " : "", shadow, leaf.qualified(), storage_clauses(leaf));
+    const std::string create = fmt::format("CREATE {}TABLE {} (LIKE {} INCLUDING ALL EXCLUDING IDENTITY "
+                                           "EXCLUDING INDEXES EXCLUDING STATISTICS){}",
+                                           leaf.persistence == 'u' ? "UNLOGGED " : "", shadow,
+                                           leaf.qualified(), storage_clauses(leaf));
     {
         const pg::CallersPath path; // CHECK constraints are planned
         pg::execute(create);

@@ -48,18 +48,19 @@ void check_names(const std::vector<ResultColumn> &columns, const Target &target)
     std::set<std::string> seen;
     for (const ResultColumn &column : columns) {
         if (!seen.insert(column.name).second)
-            pg::raise(pg::sqlcode::kDuplicateColumn, "source has more than one column \"" + column.name + "\"",
+            pg::raise(pg::sqlcode::kDuplicateColumn,
+                      "source has more than one column \"" + column.name + "\"",
                       "Columns of the source and of the table match by name.");
         if (std::none_of(wanted.begin(), wanted.end(), [&](const auto &w) { return w.name == column.name; }))
-            pg::raise(pg::sqlcode::kUndefinedColumn,
-                      fmt::format("column \"{}\" of the source does not exist in \"{}\"", column.name, target.name),
-                      "Columns of the source and of the table match by name.",
-                      "Leave the column out of the source, or give it the name of a column of the table.");
+            pg::raise(
+                pg::sqlcode::kUndefinedColumn,
+                fmt::format("column \"{}\" of the source does not exist in \"{}\"", column.name, target.name),
+                "Columns of the source and of the table match by name.",
+                "Leave the column out of the source, or give it the name of a column of the table.");
     }
     for (const NamedColumn &column : wanted)
         if (!column.generated && !seen.contains(column.name))
-            pg::raise(pg::sqlcode::kUndefinedColumn,
-                      fmt::format("source has no column \"{}\"", column.name),
+            pg::raise(pg::sqlcode::kUndefinedColumn, fmt::format("source has no column \"{}\"", column.name),
                       fmt::format("Table \"{}\" has that column; columns match by name.", target.name));
 }
 
@@ -73,8 +74,9 @@ bool is_part_of(const Target &target, Oid relation) {
 }
 
 void check_readable_kind(Oid relation) {
-    const pg::Row row =
-        pg::query_row("SELECT relkind::text, relname FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1", {relation});
+    const pg::Row row = pg::query_row(
+        "SELECT relkind::text, relname FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
+        {relation});
     if (std::string("rpvmf").find(row.text(0)) == std::string::npos)
         pg::raise(pg::sqlcode::kWrongObjectType, "source \"" + row.text(1) + "\" cannot be read as a table",
                   "", "Name a table or a view, or give a query.");
@@ -107,12 +109,13 @@ std::string column_list(const std::vector<std::string> &columns) {
     return list;
 }
 
-std::set<std::string> untyped_columns_of(const std::string &text, Oid relation, const std::optional<RangeKey> &key) {
+std::set<std::string> untyped_columns_of(const std::string &text, Oid relation,
+                                         const std::optional<RangeKey> &key) {
     return relation == kNoOid ? untyped_columns(single_select(text), key) : std::set<std::string>();
 }
 
-// The types, without a length or the like, of these columns: the literal was read as text. Lengths are left to the assignment, which raises
-// what an explicit cast would cut off.
+// The types, without a length or the like, of these columns: the literal was read as text. Lengths are left
+// to the assignment, which raises what an explicit cast would cut off.
 std::map<std::string, std::string> casts(Oid table, const std::set<std::string> &untyped) {
     std::map<std::string, std::string> types;
     if (untyped.empty())
@@ -132,7 +135,8 @@ std::map<std::string, std::string> casts(Oid table, const std::set<std::string> 
 
 // What a build reads from: the source, literals without a type given that of the table's
 // column, below the partition's constraint, which may be about them.
-std::string typed_from_clause(const std::string &text, Oid relation, const std::optional<RangeKey> &key, Oid table) {
+std::string typed_from_clause(const std::string &text, Oid relation, const std::optional<RangeKey> &key,
+                              Oid table) {
     const std::string from = from_clause(text, relation);
     const auto types = casts(table, untyped_columns_of(text, relation, key));
     if (types.empty())
@@ -142,7 +146,8 @@ std::string typed_from_clause(const std::string &text, Oid relation, const std::
         const std::string name = pg::quote_identifier(column.name);
         const auto type = types.find(column.name);
         list += list.empty() ? "" : ", ";
-        list += type == types.end() ? "source." + name : fmt::format("source.{0}::{1} AS {0}", name, type->second);
+        list += type == types.end() ? "source." + name
+                                    : fmt::format("source.{0}::{1} AS {0}", name, type->second);
     }
     return fmt::format("(SELECT {} FROM {}) AS source", list, from);
 }
@@ -150,7 +155,8 @@ std::string typed_from_clause(const std::string &text, Oid relation, const std::
 // The workers have sessions of their own.
 void check_not_temporary(const ParsedQuery &parsed) {
     if (!parsed.temporary.empty())
-        pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("source depends on temporary {}", parsed.temporary),
+        pg::raise(pg::sqlcode::kFeatureNotSupported,
+                  fmt::format("source depends on temporary {}", parsed.temporary),
                   "The job's workers cannot see the temporary objects of this session.",
                   "Make it permanent, or UNLOGGED, for as long as the job runs.");
 }
@@ -186,11 +192,12 @@ pg::Result schemas_before_the_servers() {
 void check_settings() {
     const pg::Result other = schemas_before_the_servers();
     if (!other.empty())
-        pg::raise(pg::sqlcode::kFeatureNotSupported,
-                  fmt::format("cannot backfill while schema \"{}\" is before pg_catalog in search_path",
-                              other.rows.front().text(0)),
-                  "Its operators and functions could take the place of those that the partitions' bounds mean.",
-                  "Set search_path without pg_catalog, which is then searched first.");
+        pg::raise(
+            pg::sqlcode::kFeatureNotSupported,
+            fmt::format("cannot backfill while schema \"{}\" is before pg_catalog in search_path",
+                        other.rows.front().text(0)),
+            "Its operators and functions could take the place of those that the partitions' bounds mean.",
+            "Set search_path without pg_catalog, which is then searched first.");
     if (!pg::query_row("SELECT pg_catalog.current_setting('array_nulls')::pg_catalog.bool", {}).boolean(0))
         pg::raise(pg::sqlcode::kFeatureNotSupported, "cannot backfill while array_nulls is off",
                   "NULL in the bound of a partition would be read as a word.", "Set array_nulls to on.");
@@ -208,7 +215,8 @@ Source check_source(const std::string &text, const Target &target) {
     // that the caller wrote.
     if (source.relation == kNoOid)
         parse_query(single_select(text), target.key);
-    check_names(parse_query("SELECT * FROM " + from_clause(text, source.relation), target.key).columns, target);
+    check_names(parse_query("SELECT * FROM " + from_clause(text, source.relation), target.key).columns,
+                target);
     const std::string from = typed_from_clause(text, source.relation, target.key, target.oid);
     const ParsedQuery parsed = parse_query("SELECT * FROM " + from, target.key);
     check_not_temporary(parsed);
@@ -221,9 +229,8 @@ Source check_source(const std::string &text, const Target &target) {
     source.uses_end = parsed.uses_end;
     source.own_rows = is_part_of(target, source.relation);
     source.reads_target =
-        !source.own_rows &&
-        std::any_of(parsed.relations.begin(), parsed.relations.end(),
-                    [&](Oid relation) { return is_part_of(target, relation); });
+        !source.own_rows && std::any_of(parsed.relations.begin(), parsed.relations.end(),
+                                        [&](Oid relation) { return is_part_of(target, relation); });
     return source;
 }
 
@@ -240,13 +247,12 @@ LoadQuery load_query(const std::string &source_text, Oid source_relation, const 
 }
 
 bool reads_own_rows(Oid source_relation, Oid leaf) {
-    return source_relation != kNoOid &&
-           pg::query_row(R"SQL(
+    return source_relation != kNoOid && pg::query_row(R"SQL(
                SELECT $1 OPERATOR(pg_catalog.=) $2
                    OR $1 OPERATOR(pg_catalog.=) ANY (SELECT a.relid FROM pg_catalog.pg_partition_ancestors($2::pg_catalog.oid::pg_catalog.regclass) AS a)
            )SQL",
-                         {source_relation, leaf})
-               .boolean(0);
+                                                      {source_relation, leaf})
+                                            .boolean(0);
 }
 
 pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf) {
@@ -255,7 +261,8 @@ pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf) {
     return {pg::Param::typed(key->type, leaf.range_start), pg::Param::typed(key->type, leaf.range_end)};
 }
 
-std::string explain(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint) {
+std::string explain(const Source &source, const Target &target, const Leaf &leaf,
+                    const std::string &constraint) {
     const AllRows all_rows;
     const pg::ReadOnlyScope read_only; // the planner calls functions
     const LoadQuery load = load_query(source.text, source.relation, target.key, leaf, constraint);
@@ -275,7 +282,8 @@ std::vector<const Leaf *> leaves_without_rows(const Source &source, const Target
         const auto [verdict, is_new] = verdicts.try_emplace({start, end}, false);
         // By itself: of a partition's own rows the source may rightly have none.
         if (is_new)
-            verdict->second = needs_bounds(single_select(source.text), target.key->type, start, end) || pg::query_row(R"SQL(
+            verdict->second = needs_bounds(single_select(source.text), target.key->type, start, end) ||
+                              pg::query_row(R"SQL(
                 SELECT pg_catalog.jsonb_path_exists($1::pg_catalog.jsonb, '$.** ? (@."One-Time Filter" == "false")')
             )SQL",
                                             {explain(source, target, leaf, "true")})

@@ -43,7 +43,9 @@ HeapTuple class_row(Oid relation) {
     return tuple;
 }
 
-Form_pg_class form(HeapTuple tuple) { return reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple)); }
+Form_pg_class form(HeapTuple tuple) {
+    return reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple));
+}
 
 // pg_class: the file and where it is, what is known of its size, and the oldest
 // transactions that it may name. Safe because nobody can have the relation open,
@@ -167,8 +169,10 @@ void exchange_missing_values(Oid live, Oid shadow) {
         if (a_has || b_has) {
             bool a_null = false;
             bool b_null = false;
-            const Datum a_value = heap_getattr(a, Anum_pg_attribute_attmissingval, RelationGetDescr(catalog), &a_null);
-            const Datum b_value = heap_getattr(b, Anum_pg_attribute_attmissingval, RelationGetDescr(catalog), &b_null);
+            const Datum a_value =
+                heap_getattr(a, Anum_pg_attribute_attmissingval, RelationGetDescr(catalog), &a_null);
+            const Datum b_value =
+                heap_getattr(b, Anum_pg_attribute_attmissingval, RelationGetDescr(catalog), &b_null);
             set_missing_value(catalog, a, b_has, b_value, b_null);
             set_missing_value(catalog, b, a_has, a_value, a_null);
         }

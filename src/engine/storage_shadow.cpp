@@ -101,10 +101,10 @@ void create_toast_like(Oid live, Oid shadow) {
 
 Oid make_table(Relation live, const char *schema) {
     const Oid oid = heap_create_with_catalog(
-        RelationGetRelationName(live), get_namespace_oid(schema, false), live->rd_rel->reltablespace, InvalidOid,
-        InvalidOid, InvalidOid, live->rd_rel->relowner, live->rd_rel->relam, standalone_descriptor(live), NIL,
-        RELKIND_RELATION, live->rd_rel->relpersistence, false, false, ONCOMMIT_NOOP,
-        options_of(RelationGetRelid(live)), false, true, true, InvalidOid, nullptr);
+        RelationGetRelationName(live), get_namespace_oid(schema, false), live->rd_rel->reltablespace,
+        InvalidOid, InvalidOid, InvalidOid, live->rd_rel->relowner, live->rd_rel->relam,
+        standalone_descriptor(live), NIL, RELKIND_RELATION, live->rd_rel->relpersistence, false, false,
+        ONCOMMIT_NOOP, options_of(RelationGetRelid(live)), false, true, true, InvalidOid, nullptr);
     CommandCounterIncrement();
     return oid;
 }

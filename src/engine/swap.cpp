@@ -65,7 +65,9 @@ bool is_as_it_was(const SwapRequest &request, std::string &known, bool &free) {
     }
 }
 
-bool lacks_writes(const SwapRequest &request) { return request.lacks_writes && request.lacks_writes(); }
+bool lacks_writes(const SwapRequest &request) {
+    return request.lacks_writes && request.lacks_writes();
+}
 
 // Raises as the method's check does; false when the shadow was changed just now, which no
 // lock forbids yet: it is that which the check has met then.
@@ -88,8 +90,8 @@ enum class Look { before_locks, under_locks };
 // no one has to wait for a swap that cannot be, and what is looked at once more under the
 // locks is then in the caches. Nothing when it may; locked_out when others were in the
 // way of the look.
-std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest &request, const Leaf &leaf, std::string &known,
-                                    Look look) {
+std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest &request, const Leaf &leaf,
+                                    std::string &known, Look look) {
     bool free = true;
     if (!is_as_it_was(request, known, free))
         return SwapOutcome::changed;
@@ -125,7 +127,9 @@ bool take_locks(const SwapRequest &request, SwapResult &result) {
 
 } // namespace
 
-const SwapMethod &swap_method(const std::string &name) { return name == kStorageName ? kStorage : kAttach; }
+const SwapMethod &swap_method(const std::string &name) {
+    return name == kStorageName ? kStorage : kAttach;
+}
 
 bool run_bounded(const std::vector<std::string> &statements, std::chrono::milliseconds limit) {
     return bounded(limit, [&] {

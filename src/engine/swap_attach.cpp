@@ -42,7 +42,9 @@ void execute_on_tree(const std::string &statement) {
 
 // What could change the partition within the exchange: the commands call event triggers. The
 // comparison would hold readers up for some more milliseconds where there are none.
-bool has_event_triggers() { return !pg::query("SELECT FROM pg_event_trigger WHERE evtenabled <> 'D' LIMIT 1", {}).empty(); }
+bool has_event_triggers() {
+    return !pg::query("SELECT FROM pg_event_trigger WHERE evtenabled <> 'D' LIMIT 1", {}).empty();
+}
 
 // Both tables have one name and their indexes have one name each, in two
 // schemas: nothing has to be renamed. The bounds constraint on the shadow
@@ -54,7 +56,8 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     const std::string shadow = pg::quote_qualified(new_schema(request.job), leaf.name);
     const SwapExtras extras = swap_extras(request.job, leaf);
     const bool watched = has_event_triggers();
-    const std::vector<std::string> before = watched ? definition_of(leaf.oid, request.proofs()) : std::vector<std::string>();
+    const std::vector<std::string> before =
+        watched ? definition_of(leaf.oid, request.proofs()) : std::vector<std::string>();
     // Proofs on a DEFAULT do not go with its old rows: those that are still needed are made anew.
     for (const Oid proof : request.proofs())
         drop_proof(proof);
@@ -121,7 +124,7 @@ void check(const SwapRequest &, const Leaf &) {}
 
 } // namespace
 
-const SwapMethod kAttach{check_rights, create_shadow,  carry_after_load, true,                  prepare, prepared,
-                         check,        tables_to_lock, exchange,         locks_against_writers, false};
+const SwapMethod kAttach{check_rights,   create_shadow, carry_after_load,      true, prepare, prepared, check,
+                         tables_to_lock, exchange,      locks_against_writers, false};
 
 } // namespace partbackfill::engine

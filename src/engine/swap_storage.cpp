@@ -20,9 +20,13 @@ namespace partbackfill::engine {
 namespace {
 
 // No command of the server's checks this here. The parent is left alone.
-void check_rights(const Leaf &leaf) { check_owner("partition", leaf.name, leaf.owner); }
+void check_rights(const Leaf &leaf) {
+    check_owner("partition", leaf.name, leaf.owner);
+}
 
-void finish(std::int64_t, const Leaf &leaf, Oid shadow, const std::vector<Oid> &) { check_referenced_keys(leaf, shadow); }
+void finish(std::int64_t, const Leaf &leaf, Oid shadow, const std::vector<Oid> &) {
+    check_referenced_keys(leaf, shadow);
+}
 
 // Tables that the partition's foreign keys refer to come first: the shadow's own
 // copies of the keys go with the exchange. Their readers pass, and so does whoever
@@ -75,7 +79,8 @@ Preparation prepare(SwapRequest &request, const Leaf &leaf, std::vector<TableLoc
     std::optional<pg::AsTableOwner> as_owner;
     if (step->validates)
         as_owner.emplace(request.shadow);
-    return run_bounded({step->statement}, request.lock_timeout) ? Preparation::again : Preparation::locked_out;
+    return run_bounded({step->statement}, request.lock_timeout) ? Preparation::again
+                                                                : Preparation::locked_out;
 }
 
 // A row must mean the same under either descriptor. Both are as they were when the
@@ -89,13 +94,14 @@ void check_same_layout(const Leaf &leaf, Oid shadow) {
         FROM pg_attribute AS a WHERE a.attrelid = $2 AND a.attnum > 0
     )SQL",
                                            {leaf.oid, shadow});
-    const bool as_many =
-        pg::query_row("SELECT (SELECT relnatts FROM pg_class WHERE oid = $1) = (SELECT relnatts FROM pg_class WHERE oid = $2)",
-                      {leaf.oid, shadow})
-            .boolean(0);
+    const bool as_many = pg::query_row("SELECT (SELECT relnatts FROM pg_class WHERE oid = $1) = (SELECT "
+                                       "relnatts FROM pg_class WHERE oid = $2)",
+                                       {leaf.oid, shadow})
+                             .boolean(0);
     if (!different.empty() || !as_many)
-        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
-                  fmt::format("the shadow of partition \"{}\" has other columns than the partition", leaf.name));
+        pg::raise(
+            pg::sqlcode::kObjectNotInPrerequisiteState,
+            fmt::format("the shadow of partition \"{}\" has other columns than the partition", leaf.name));
 }
 
 // Each valid index of the live partition with the one that was made for it, equal
@@ -124,7 +130,8 @@ std::vector<Pair> index_pairs(const Leaf &leaf, Oid shadow) {
     for (const pg::Row &row : found.rows) {
         if (row.oid(1) == kNoOid)
             pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
-                      fmt::format("index \"{}\" of partition \"{}\" has no equal on the shadow", row.text(2), leaf.name));
+                      fmt::format("index \"{}\" of partition \"{}\" has no equal on the shadow", row.text(2),
+                                  leaf.name));
         pairs.push_back({row.oid(0), row.oid(1)});
     }
     return pairs;
@@ -193,14 +200,16 @@ Oid exchange(const SwapRequest &request, const Leaf &leaf) {
     take_statistics(table, indexes);
     take_extended_statistics(table);
     drop_foreign_keys(request.shadow);
-    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", pg::quote_qualified(new_schema(request.job), leaf.name),
+    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}",
+                            pg::quote_qualified(new_schema(request.job), leaf.name),
                             old_schema(request.job)));
     return request.shadow;
 }
 
 } // namespace
 
-const SwapMethod kStorage{check_rights, create_storage_shadow, finish,   false,                 prepare, prepared,
-                          check,        tables_to_lock,        exchange, locks_against_writers, true};
+const SwapMethod kStorage{
+    check_rights, create_storage_shadow, finish, false, prepare, prepared, check, tables_to_lock,
+    exchange,     locks_against_writers, true};
 
 } // namespace partbackfill::engine

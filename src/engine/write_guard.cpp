@@ -18,7 +18,9 @@ namespace partbackfill::engine {
 namespace {
 
 // The server adds _<oid> to the names of internal triggers.
-std::string name_prefix(std::int64_t job) { return fmt::format("partbackfill_guard_{}_", job); }
+std::string name_prefix(std::int64_t job) {
+    return fmt::format("partbackfill_guard_{}_", job);
+}
 
 Oid trigger_function() {
     return pg::query_row(R"SQL(
@@ -41,8 +43,8 @@ void create_trigger(Oid table, Oid function, const char *name, const char *argum
     statement->args = list_make1(makeString(pstrdup(argument)));
     const bool is_internal = true;
     const bool in_partition = false;
-    CreateTriggerFiringOn(statement, nullptr, table, InvalidOid, InvalidOid, InvalidOid, function, InvalidOid, nullptr,
-                          is_internal, in_partition, TRIGGER_FIRES_ALWAYS);
+    CreateTriggerFiringOn(statement, nullptr, table, InvalidOid, InvalidOid, InvalidOid, function, InvalidOid,
+                          nullptr, is_internal, in_partition, TRIGGER_FIRES_ALWAYS);
     CommandCounterIncrement();
 }
 
@@ -93,8 +95,12 @@ void create_guard(std::int64_t job, Oid partition) {
     });
 }
 
-bool is_guarded(std::int64_t job, Oid partition) { return !triggers_of(job, partition).empty(); }
-void drop_guard(std::int64_t job, Oid partition) { drop_triggers(triggers_of(job, partition)); }
+bool is_guarded(std::int64_t job, Oid partition) {
+    return !triggers_of(job, partition).empty();
+}
+void drop_guard(std::int64_t job, Oid partition) {
+    drop_triggers(triggers_of(job, partition));
+}
 
 std::vector<Oid> guarded(std::int64_t job) {
     std::vector<Oid> found;

@@ -88,7 +88,8 @@ void refuse_expressions(CatalogIndexState indexes) {
     for (int i = 0; i < indexes->ri_NumIndices; i++)
         if (indexes->ri_IndexRelationInfo[i]->ii_Expressions != NIL)
             ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                            errmsg("table \"backfill_write\" has an index on expressions"), errhint("Drop the index.")));
+                            errmsg("table \"backfill_write\" has an index on expressions"),
+                            errhint("Drop the index.")));
 }
 
 // One row (job, partition, xid). The lock stays to the end of the transaction,

@@ -10,7 +10,8 @@ std::string announcement(std::int64_t job, const std::string &state) {
     return fmt::format(R"({{"job":{},"state":{}}})", job, core::json_string(state));
 }
 
-std::string announcement(std::int64_t job, int ordinal, const std::string &partition, const std::string &state) {
+std::string announcement(std::int64_t job, int ordinal, const std::string &partition,
+                         const std::string &state) {
     return fmt::format(R"({{"job":{},"ordinal":{},"partition":{},"state":{}}})", job, ordinal,
                        core::json_string(partition), core::json_string(state));
 }

@@ -17,7 +17,8 @@ std::string in_text(const pg::ErrorFields &error) {
 }
 
 [[noreturn]] void raise_changed(const Job &job) {
-    pg::raise(pg::sqlcode::kObjectInUse, fmt::format("backfill job {} was changed by somebody else just now", job.id), "",
+    pg::raise(pg::sqlcode::kObjectInUse,
+              fmt::format("backfill job {} was changed by somebody else just now", job.id), "",
               "See its state in backfill_status, and try again.");
 }
 
@@ -27,10 +28,13 @@ std::optional<std::string> in_text(const auto &number) {
 
 } // namespace
 
-void ControlTables::move_job(const Job &job, core::JobEvent event, const std::string &more, const pg::Params &more_params) {
+void ControlTables::move_job(const Job &job, core::JobEvent event, const std::string &more,
+                             const pg::Params &more_params) {
     pg::Params params{job.id, core::name(job.state), core::name(core::next(job.state, event))};
     params.insert(params.end(), more_params.begin(), more_params.end());
-    if (run("UPDATE {s}.backfill_job SET state = $3, tidied = false" + more + " WHERE job = $1 AND state = $2", params)
+    if (run("UPDATE {s}.backfill_job SET state = $3, tidied = false" + more +
+                " WHERE job = $1 AND state = $2",
+            params)
             .processed != 1)
         raise_changed(job);
 }
@@ -59,7 +63,8 @@ void ControlTables::pause_job(const Job &job, const std::vector<int> &live) {
             attempts = attempts - CASE WHEN ordinal = ANY ($4::integer[]) THEN 1 ELSE 0 END
         WHERE job = $1 AND state = ANY ($3)
     )SQL",
-        {job.id, core::name(core::PartitionState::pending), core::sources(core::PartitionEvent::pause), ordinals});
+        {job.id, core::name(core::PartitionState::pending), core::sources(core::PartitionEvent::pause),
+         ordinals});
     run(R"SQL(
         UPDATE {s}.backfill_control SET claim = NULL, worker_pid = NULL, waiting_on = NULL WHERE job = $1 AND state = $2
     )SQL",
@@ -70,34 +75,39 @@ void ControlTables::resume_job(const Job &job) {
     move_job(job, core::JobEvent::resume,
              ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL,"
              " workers_started_at = clock_timestamp()");
-    run("UPDATE {s}.backfill_control SET not_before = NULL, swap_since = NULL WHERE job = $1 AND state = ANY ($2)",
+    run("UPDATE {s}.backfill_control SET not_before = NULL, swap_since = NULL WHERE job = $1 AND state = ANY "
+        "($2)",
         {job.id, core::sources(core::PartitionEvent::claim)});
 }
 
 // Whoever ends or cancels the job meanwhile waits for its row, or we come too late.
 int ControlTables::retry_job(const Job &job) {
     if (job.state == core::JobState::failed)
-        move_job(job, core::JobEvent::retry,
-                 ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL, finished_at = NULL,"
-                 " workers_started_at = clock_timestamp(), error = NULL");
-    else if (run("UPDATE {s}.backfill_job SET error = NULL WHERE job = $1 AND state = $2", {job.id, core::name(job.state)})
+        move_job(
+            job, core::JobEvent::retry,
+            ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL, finished_at = NULL,"
+            " workers_started_at = clock_timestamp(), error = NULL");
+    else if (run("UPDATE {s}.backfill_job SET error = NULL WHERE job = $1 AND state = $2",
+                 {job.id, core::name(job.state)})
                  .processed != 1)
         raise_changed(job);
     try {
-        return static_cast<int>(run(R"SQL(
+        return static_cast<int>(
+            run(R"SQL(
             UPDATE {s}.backfill_control
             SET state = CASE WHEN built THEN $3 ELSE $2 END, attempts = CASE WHEN built THEN LEAST(attempts, 1) ELSE 0 END, rebuilds = 0,
                 orphaned = 0, suspect = false, swap_since = NULL,
                 not_before = NULL, finished_at = NULL, sqlstate = NULL, error = NULL
             WHERE job = $1 AND state = ANY ($4)
         )SQL",
-                                    {job.id, core::name(core::next(core::PartitionState::failed, core::PartitionEvent::requeue)),
-                                     core::name(core::next(core::PartitionState::failed, core::PartitionEvent::reswap)),
-                                     core::sources(core::PartitionEvent::requeue)})
-                                    .processed);
+                {job.id, core::name(core::next(core::PartitionState::failed, core::PartitionEvent::requeue)),
+                 core::name(core::next(core::PartitionState::failed, core::PartitionEvent::reswap)),
+                 core::sources(core::PartitionEvent::requeue)})
+                .processed);
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kUniqueViolation)
-            pg::raise(pg::sqlcode::kObjectInUse, fmt::format("a partition of backfill job {} is in another unfinished job", job.id),
+            pg::raise(pg::sqlcode::kObjectInUse,
+                      fmt::format("a partition of backfill job {} is in another unfinished job", job.id),
                       "The other job has it in hand, or keeps what it has built for it.",
                       "Wait until that has ended, or cancel it; backfill_status lists your jobs.");
         throw;
@@ -123,9 +133,10 @@ void ControlTables::alter_job(std::int64_t job, const Alteration &alteration) {
             allow_shrink = COALESCE($11::boolean, allow_shrink)
         WHERE job = $1
     )SQL",
-        {job, in_text(alteration.workers), alteration.delay, in_text(alteration.nice_ratio), alteration.max_wal_rate,
-         alteration.max_replica_lag, alteration.throttle_query, alteration.min_free_disk, alteration.lock_timeout,
-         alteration.swap_patience, in_text(alteration.allow_shrink)});
+        {job, in_text(alteration.workers), alteration.delay, in_text(alteration.nice_ratio),
+         alteration.max_wal_rate, alteration.max_replica_lag, alteration.throttle_query,
+         alteration.min_free_disk, alteration.lock_timeout, alteration.swap_patience,
+         in_text(alteration.allow_shrink)});
 }
 
 void ControlTables::give_up_job(const Job &job, const pg::ErrorFields &error) {

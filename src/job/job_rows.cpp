@@ -62,12 +62,36 @@ void ControlTables::insert_job(const NewJob &job) {
             $15, $16, $17, $18, $19::interval, $20::interval, $21, $22, $23, $24, $25, $26::interval, $27,
             $28, $29, $30, {s}.backfill_installation())
     )SQL",
-        {job.id, job.target, job.target_name, job.source, job.source_oid, job.reads_target, job.key_type,
-         job.key_columns, job.owner, job.range_start, job.range_end, job.options.newest_first, job.options.workers,
-         job.options.delay, job.options.max_attempts, job.options.on_error, job.options.swap, job.options.keep_old,
-         job.options.lock_timeout, job.options.swap_patience, names, values, job.options.on_write,
-         job.options.nice_ratio, job.options.max_wal_rate, job.options.max_replica_lag, job.options.throttle_query,
-         job.options.min_free_disk, job.options.skip_triggers, job.options.allow_shrink});
+        {job.id,
+         job.target,
+         job.target_name,
+         job.source,
+         job.source_oid,
+         job.reads_target,
+         job.key_type,
+         job.key_columns,
+         job.owner,
+         job.range_start,
+         job.range_end,
+         job.options.newest_first,
+         job.options.workers,
+         job.options.delay,
+         job.options.max_attempts,
+         job.options.on_error,
+         job.options.swap,
+         job.options.keep_old,
+         job.options.lock_timeout,
+         job.options.swap_patience,
+         names,
+         values,
+         job.options.on_write,
+         job.options.nice_ratio,
+         job.options.max_wal_rate,
+         job.options.max_replica_lag,
+         job.options.throttle_query,
+         job.options.min_free_disk,
+         job.options.skip_triggers,
+         job.options.allow_shrink});
 }
 
 void ControlTables::insert_partition(std::int64_t job, const NewPartition &partition) {
@@ -80,8 +104,12 @@ void ControlTables::insert_partition(std::int64_t job, const NewPartition &parti
          partition.bound, partition.rows_estimate});
 }
 
-std::optional<Job> ControlTables::find_job(std::int64_t id) { return find(id, pg::Read::newest); }
-std::optional<Job> ControlTables::find_job_now(std::int64_t id) { return find(id, pg::Read::active_snapshot); }
+std::optional<Job> ControlTables::find_job(std::int64_t id) {
+    return find(id, pg::Read::newest);
+}
+std::optional<Job> ControlTables::find_job_now(std::int64_t id) {
+    return find(id, pg::Read::active_snapshot);
+}
 
 std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     const pg::Result result = run(R"SQL(
@@ -116,7 +144,8 @@ std::optional<Job> ControlTables::find(std::int64_t id, pg::Read read) {
     job.on_write = on_write(row.text(15));
     job.allow_shrink = row.boolean(16);
     job.skip_triggers = row.boolean(17);
-    for (const pg::Row &column : run("SELECT unnest(key_columns) FROM {s}.backfill_job WHERE job = $1", {id}, read).rows)
+    for (const pg::Row &column :
+         run("SELECT unnest(key_columns) FROM {s}.backfill_job WHERE job = $1", {id}, read).rows)
         job.key_columns.insert(column.text(0));
     return job;
 }
@@ -126,7 +155,9 @@ std::string ControlTables::source(std::int64_t job) {
 }
 
 bool ControlTables::is_of_another_installation(std::int64_t job) {
-    return !run("SELECT FROM {s}.backfill_job WHERE job = $1 AND installation <> {s}.backfill_installation()", {job}).empty();
+    return !run("SELECT FROM {s}.backfill_job WHERE job = $1 AND installation <> {s}.backfill_installation()",
+                {job})
+                .empty();
 }
 
 // Looked at whenever rows are to be written: it costs a scan of an index. A lock on the
@@ -142,7 +173,8 @@ void ControlTables::keep_undecoded() {
 
 bool ControlTables::is_of_this_transaction(std::int64_t job) {
     const pg::Result result = run("SELECT xmin::text::bigint FROM {s}.backfill_job WHERE job = $1", {job});
-    return !result.empty() && pg::is_of_current_transaction(static_cast<std::uint32_t>(result.rows.front().integer(0)));
+    return !result.empty() &&
+           pg::is_of_current_transaction(static_cast<std::uint32_t>(result.rows.front().integer(0)));
 }
 
 std::vector<pg::Setting> ControlTables::settings(std::int64_t job) {
@@ -198,7 +230,8 @@ void ControlTables::end_job(const Job &job, core::JobEvent event) {
             setting_values = CASE WHEN $2 = $4 THEN '{{}}' ELSE setting_values END
         WHERE job = $1 AND state = $3
     )SQL",
-        {job.id, core::name(core::next(job.state, event)), core::name(job.state), core::name(core::JobState::done)});
+        {job.id, core::name(core::next(job.state, event)), core::name(job.state),
+         core::name(core::JobState::done)});
 }
 
 void ControlTables::mark_tidied(const Job &job) {
@@ -209,19 +242,19 @@ void ControlTables::mark_tidied(const Job &job) {
             setting_values = CASE WHEN state = $4 THEN '{{}}' ELSE setting_values END
         WHERE job = $1 AND state = $2 AND NOT tidied
     )SQL",
-        {job.id, core::name(job.state), core::name(core::JobState::paused), core::name(core::JobState::canceled)});
+        {job.id, core::name(job.state), core::name(core::JobState::paused),
+         core::name(core::JobState::canceled)});
 }
 
 std::vector<Job> ControlTables::unfinished_jobs() {
     std::vector<Job> jobs;
-    for (const pg::Row &row :
-         run(R"SQL(
+    for (const pg::Row &row : run(R"SQL(
              SELECT job FROM {s}.backfill_job
              WHERE (NOT tidied OR state = $1) AND installation = {s}.backfill_installation()
              ORDER BY job
          )SQL",
-             {core::name(core::JobState::paused)})
-             .rows)
+                                  {core::name(core::JobState::paused)})
+                                  .rows)
         if (auto job = find_job(row.integer(0)))
             jobs.push_back(*std::move(job));
     return jobs;
@@ -252,13 +285,15 @@ std::optional<ControlTables::Claimant> ControlTables::claimant_of(Oid partition)
                                   {partition});
     if (result.empty())
         return std::nullopt;
-    return Claimant{result.rows.front().integer(0), result.rows.front().boolean(1), result.rows.front().boolean(2)};
+    return Claimant{result.rows.front().integer(0), result.rows.front().boolean(1),
+                    result.rows.front().boolean(2)};
 }
 
 std::vector<Oid> ControlTables::old_tables(std::int64_t job) {
     std::vector<Oid> oids;
     for (const pg::Row &row :
-         run("SELECT old_oid::bigint FROM {s}.backfill_control WHERE job = $1 AND old_oid IS NOT NULL", {job}).rows)
+         run("SELECT old_oid::bigint FROM {s}.backfill_control WHERE job = $1 AND old_oid IS NOT NULL", {job})
+             .rows)
         oids.push_back(row.oid(0));
     return oids;
 }

@@ -9,7 +9,9 @@ namespace {
 // job is canceled.
 constexpr const char *kKept = "($2 AND c.built AND c.state IN ('ready', 'failed'))";
 
-bool may_go_on(const Job &job) { return job.state != core::JobState::canceled; }
+bool may_go_on(const Job &job) {
+    return job.state != core::JobState::canceled;
+}
 
 } // namespace
 
@@ -77,8 +79,11 @@ void ControlTables::forget_leftovers(const Job &job) {
         WHERE c.job = $1 AND c.shadow_oid IS NOT NULL AND NOT )SQL") +
             kKept,
         {job.id, may_go_on(job)});
-    run("UPDATE {s}.backfill_control SET waiting_on = NULL WHERE job = $1 AND waiting_on LIKE 'tidying up: %'", {job.id});
-    run("UPDATE {s}.backfill_control SET proof_oid = NULL WHERE job = $1 AND proof_oid IS NOT NULL", {job.id});
+    run("UPDATE {s}.backfill_control SET waiting_on = NULL WHERE job = $1 AND waiting_on LIKE 'tidying up: "
+        "%'",
+        {job.id});
+    run("UPDATE {s}.backfill_control SET proof_oid = NULL WHERE job = $1 AND proof_oid IS NOT NULL",
+        {job.id});
 }
 
 } // namespace partbackfill::job

@@ -78,7 +78,7 @@ std::vector<ControlTables::Idle> ControlTables::jobs_without_worker() {
           AND clock_timestamp() > GREATEST(sign.seen_at, pg_postmaster_start_time()) + interval '5 s'
           AND (sign.seen_at < pg_postmaster_start_time() OR pg_last_wal_replay_lsn() IS NOT NULL)
     )SQL")
-             .rows)
+                                  .rows)
         jobs.push_back({row.integer(0), row.oid(1), row.oid(2)});
     std::erase_if(jobs, [](const Idle &idle) { return !engine::job_workers(idle.job).empty(); });
     return jobs;

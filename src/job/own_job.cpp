@@ -27,7 +27,8 @@ Job find_job(std::int64_t id) {
     if (is_foreign)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                   fmt::format("backfill job {} was started by another installation of the extension", id),
-                  "Its row came here with a copy of the control tables; the tables that it names are not those of this database.",
+                  "Its row came here with a copy of the control tables; the tables that it names are not "
+                  "those of this database.",
                   "Control it in the database in which it was started.");
     if (!found)
         pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id), "",
@@ -36,7 +37,8 @@ Job find_job(std::int64_t id) {
 }
 
 [[noreturn]] void raise_not_yours(const Job &job, const std::string &hint) {
-    pg::raise(pg::sqlcode::kInsufficientPrivilege, fmt::format("permission denied for backfill job {}", job.id),
+    pg::raise(pg::sqlcode::kInsufficientPrivilege,
+              fmt::format("permission denied for backfill job {}", job.id),
               fmt::format("It belongs to role \"{}\".", pg::role_name(job.owner)), hint);
 }
 
@@ -52,7 +54,9 @@ bool may_stop(Oid owner, Oid target) {
 Job find_own_job(std::int64_t id) {
     Job job = find_job(id);
     if (!pg::may_act_as(job.owner))
-        raise_not_yours(job, may_stop(job.owner, job.target) ? "As an owner of its table you may pause and cancel it." : "");
+        raise_not_yours(job, may_stop(job.owner, job.target)
+                                 ? "As an owner of its table you may pause and cancel it."
+                                 : "");
     return job;
 }
 
@@ -63,22 +67,30 @@ Job find_job_to_stop(std::int64_t id) {
     return job;
 }
 
-bool at_rest(const Job &job) { return core::rests(job.state) && job.tidied; }
+bool at_rest(const Job &job) {
+    return core::rests(job.state) && job.tidied;
+}
 
 void raise_busy(const std::string &partition, std::int64_t job) {
-    pg::raise(pg::sqlcode::kObjectInUse, fmt::format("partition \"{}\" already belongs to an unfinished job", partition),
+    pg::raise(pg::sqlcode::kObjectInUse,
+              fmt::format("partition \"{}\" already belongs to an unfinished job", partition),
               job != 0 ? fmt::format("It is job {}.", job) : "Another session has just started a job on it.",
-              job != 0 ? fmt::format("Wait for it with backfill_wait({0}), or end it with backfill_cancel({0}).", job) : "");
+              job != 0 ? fmt::format(
+                             "Wait for it with backfill_wait({0}), or end it with backfill_cancel({0}).", job)
+                       : "");
 }
 
 void raise_paused(const std::string &partition, std::int64_t job) {
-    pg::raise(pg::sqlcode::kObjectInUse, fmt::format("partition \"{}\" already belongs to an unfinished job", partition),
-              fmt::format("It is job {}, which is paused.", job),
-              fmt::format("Go on with it by backfill_resume({0}), or end it with backfill_cancel({0}).", job));
+    pg::raise(
+        pg::sqlcode::kObjectInUse,
+        fmt::format("partition \"{}\" already belongs to an unfinished job", partition),
+        fmt::format("It is job {}, which is paused.", job),
+        fmt::format("Go on with it by backfill_resume({0}), or end it with backfill_cancel({0}).", job));
 }
 
 void raise_kept(const std::string &partition, std::int64_t job) {
-    pg::raise(pg::sqlcode::kObjectInUse, fmt::format("partition \"{}\" is built by a job that failed and may be retried", partition),
+    pg::raise(pg::sqlcode::kObjectInUse,
+              fmt::format("partition \"{}\" is built by a job that failed and may be retried", partition),
               fmt::format("Job {} keeps what it has built for it, and watches for writes to it.", job),
               fmt::format("backfill_retry({0}) swaps what was built, backfill_cancel({0}) drops it.", job));
 }

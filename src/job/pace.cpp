@@ -17,7 +17,7 @@ double number(const std::string &text) {
 
 } // namespace
 
-std::vector<std::string> pace_columns() { 
+std::vector<std::string> pace_columns() {
     return {"state", "nice_ratio", "max_wal_rate", "max_replica_lag", "throttle_query", "min_free_disk"};
 }
 

@@ -14,7 +14,8 @@ namespace {
 constexpr const char *kUnits = "valid units are \"B\", \"kB\", \"MB\", \"GB\" and \"TB\".";
 
 [[noreturn]] void raise_invalid(const char *name, const std::string &text, const std::string &hint) {
-    pg::raise(pg::sqlcode::kInvalidParameter, fmt::format("invalid value for {}: \"{}\"", name, text), "", hint);
+    pg::raise(pg::sqlcode::kInvalidParameter, fmt::format("invalid value for {}: \"{}\"", name, text), "",
+              hint);
 }
 
 } // namespace
@@ -33,7 +34,8 @@ std::optional<std::string> checked_free_disk(const std::optional<std::string> &t
         return std::nullopt;
     const auto room = core::parse_room(*text);
     if (!room)
-        raise_invalid("min_free_disk", *text, fmt::format("Give a size such as \"20GB\" or a percentage such as \"5%\"; {}", kUnits));
+        raise_invalid("min_free_disk", *text,
+                      fmt::format("Give a size such as \"20GB\" or a percentage such as \"5%\"; {}", kUnits));
     return room->wanted() ? text : std::nullopt;
 }
 
@@ -48,16 +50,20 @@ std::optional<std::string> checked_throttle_query(const std::optional<std::strin
         return std::nullopt;
     const std::string query = engine::single_select(*text, "throttle_query");
     const engine::ParsedQuery parsed = engine::parse_query(query, std::nullopt);
-    engine::parse_query("SELECT * FROM (" + query + "\n) AS probe", std::nullopt); // a WITH that writes is refused there
+    engine::parse_query("SELECT * FROM (" + query + "\n) AS probe",
+                        std::nullopt); // a WITH that writes is refused there
     if (!parsed.temporary.empty())
-        pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("throttle_query depends on temporary {}", parsed.temporary),
+        pg::raise(pg::sqlcode::kFeatureNotSupported,
+                  fmt::format("throttle_query depends on temporary {}", parsed.temporary),
                   "The job's workers cannot see the temporary objects of this session.");
     if (parsed.locks_rows)
         pg::raise(pg::sqlcode::kInvalidParameter, "throttle_query must be a query that only reads",
                   "The throttle_query locks rows with FOR UPDATE or FOR SHARE.");
     const bool usable =
         parsed.columns.size() == 1 &&
-        pg::query_row("SELECT typcategory::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['B', 'N']) FROM pg_catalog.pg_type WHERE oid OPERATOR(pg_catalog.=) $1", {parsed.columns[0].type})
+        pg::query_row("SELECT typcategory::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['B', 'N']) FROM "
+                      "pg_catalog.pg_type WHERE oid OPERATOR(pg_catalog.=) $1",
+                      {parsed.columns[0].type})
             .boolean(0);
     if (!usable)
         pg::raise(pg::sqlcode::kDatatypeMismatch, "throttle_query must give one column, boolean or numeric",
@@ -74,7 +80,8 @@ int checked_workers(int workers) {
 double checked_nice_ratio(double ratio) {
     constexpr double kMost = 1000;
     if (!(ratio >= 0 && ratio <= kMost))
-        pg::raise(pg::sqlcode::kInvalidParameter, fmt::format("nice_ratio must be between 0 and {:g}", kMost));
+        pg::raise(pg::sqlcode::kInvalidParameter,
+                  fmt::format("nice_ratio must be between 0 and {:g}", kMost));
     return ratio;
 }
 

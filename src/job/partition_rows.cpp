@@ -54,7 +54,8 @@ bool ControlTables::keep_running(std::int64_t job) {
 }
 
 // `condition` goes on after WHERE, its parameters from $4 on.
-std::vector<Partition> ControlTables::candidates(const Job &job, const std::string &condition, const pg::Params &more_params) {
+std::vector<Partition> ControlTables::candidates(const Job &job, const std::string &condition,
+                                                 const pg::Params &more_params) {
     // By attach a build whose source reads the target would itself hold up a swap that
     // waits: none begins while there is one, unless builds are over before one would be
     // missed; then several are swapped in one pause of those who read. A build that
@@ -93,7 +94,8 @@ std::vector<Partition> ControlTables::candidates(const Job &job, const std::stri
     return partitions;
 }
 
-std::optional<Partition> ControlTables::candidate(const Job &job, const std::string &condition, const pg::Params &more_params) {
+std::optional<Partition> ControlTables::candidate(const Job &job, const std::string &condition,
+                                                  const pg::Params &more_params) {
     const std::vector<Partition> found = candidates(job, condition, more_params);
     return found.empty() ? std::nullopt : std::optional(found.front());
 }
@@ -103,7 +105,9 @@ std::optional<Partition> ControlTables::next_candidate(const Job &job, const std
     ordinals.reserve(passed.size());
     for (const int ordinal : passed)
         ordinals.push_back(std::to_string(ordinal));
-    return candidate(job, kDue + "c.ordinal <> ALL ($4::integer[]) ORDER BY c.state = 'ready' DESC, c.ordinal LIMIT 1"s, {ordinals});
+    return candidate(
+        job, kDue + "c.ordinal <> ALL ($4::integer[]) ORDER BY c.state = 'ready' DESC, c.ordinal LIMIT 1"s,
+        {ordinals});
 }
 
 std::optional<Partition> ControlTables::lock_candidate(const Job &job, int ordinal) {
@@ -123,7 +127,8 @@ void ControlTables::give_back_if_paused(Partition &partition) {
     const bool built = partition.state == core::PartitionState::ready;
     if (!built && partition.state != core::PartitionState::running)
         return;
-    const core::PartitionState to = built ? partition.state : core::next(partition.state, core::PartitionEvent::pause);
+    const core::PartitionState to =
+        built ? partition.state : core::next(partition.state, core::PartitionEvent::pause);
     if (run(R"SQL(
             UPDATE {s}.backfill_control
             SET state = $4, claim = NULL, worker_pid = NULL, waiting_on = NULL,
@@ -140,7 +145,8 @@ void ControlTables::give_back_if_paused(Partition &partition) {
 void ControlTables::move(Partition &partition, core::PartitionEvent event, const std::string &more,
                          const pg::Params &more_params) {
     const core::PartitionState to = core::next(partition.state, event);
-    pg::Params params{partition.job, partition.ordinal, partition.claim, core::name(partition.state), core::name(to)};
+    pg::Params params{partition.job, partition.ordinal, partition.claim, core::name(partition.state),
+                      core::name(to)};
     params.insert(params.end(), more_params.begin(), more_params.end());
     const pg::Result result = run("UPDATE {s}.backfill_control SET state = $5" + more +
                                       " WHERE job = $1 AND ordinal = $2 AND claim = $3 AND state = $4",
@@ -154,9 +160,9 @@ void ControlTables::change(const Partition &partition, const std::string &assign
                            const pg::Params &more_params) {
     pg::Params params{partition.job, partition.ordinal, partition.claim};
     params.insert(params.end(), more_params.begin(), more_params.end());
-    const pg::Result result =
-        run("UPDATE {s}.backfill_control SET " + assignments + " WHERE job = $1 AND ordinal = $2 AND claim = $3",
-            params);
+    const pg::Result result = run("UPDATE {s}.backfill_control SET " + assignments +
+                                      " WHERE job = $1 AND ordinal = $2 AND claim = $3",
+                                  params);
     if (result.processed != 1)
         throw LostClaim();
 }
@@ -179,7 +185,9 @@ void ControlTables::count_orphan(Partition &partition) {
     partition.orphaned++;
 }
 
-void ControlTables::suspect(const Partition &partition) { change(partition, "suspect = true"); }
+void ControlTables::suspect(const Partition &partition) {
+    change(partition, "suspect = true");
+}
 
 void ControlTables::put_off(const Partition &partition, Milliseconds pause) {
     change(partition, "worker_pid = NULL, not_before = clock_timestamp() + make_interval(secs => $4)",
@@ -193,7 +201,8 @@ void ControlTables::begin_attempt(Partition &partition) {
 
 void ControlTables::record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
                                   const std::string &fingerprint, const std::string &seal) {
-    change(partition, "shadow_oid = $4, partition_constraint = $5, fingerprint = $6, seal = $7, built = false",
+    change(partition,
+           "shadow_oid = $4, partition_constraint = $5, fingerprint = $6, seal = $7, built = false",
            {shadow, constraint, fingerprint, seal});
     partition.fingerprint = fingerprint;
     partition.shadow = shadow;
@@ -224,10 +233,12 @@ void ControlTables::record_proof(Partition &partition, Oid proof) {
 
 void ControlTables::built(Partition &partition, const BuildFigures &figures) {
     move(partition, core::PartitionEvent::built,
-         ", built = true, suspect = false, orphaned = 0, swap_since = NULL, rows = $6, wal_bytes = $7, build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
+         ", built = true, suspect = false, orphaned = 0, swap_since = NULL, rows = $6, wal_bytes = $7, "
+         "build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
          " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9),"
          " held_time = COALESCE(held_time, '0') + make_interval(secs => $10), rows_before = $11::bigint",
-         {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count(), figures.held.count(),
+         {figures.rows, figures.wal_bytes, figures.seconds.count(), figures.throttled.count(),
+          figures.held.count(),
           figures.rows_before ? std::optional(std::to_string(*figures.rows_before)) : std::nullopt});
     partition.rows = figures.rows;
     partition.rows_before = figures.rows_before;
@@ -240,16 +251,18 @@ void ControlTables::lock_for_swap(const Partition &partition) {
           AND EXISTS (SELECT FROM {s}.backfill_job AS j WHERE j.job = $1 AND j.state = $5)
         FOR UPDATE OF c
     )SQL",
-                                  {partition.job, partition.ordinal, partition.claim, core::name(partition.state),
-                                   core::name(core::JobState::running)});
+                                  {partition.job, partition.ordinal, partition.claim,
+                                   core::name(partition.state), core::name(core::JobState::running)});
     if (result.empty())
         throw LostClaim();
 }
 
 void ControlTables::swapped(Partition &partition, Oid old_table, double lock_wait_seconds) {
     move(partition, core::PartitionEvent::swapped,
-         ", old_oid = $6, shadow_oid = NULL, built = false, proof_oid = NULL, swap_attempts = swap_attempts + 1, swap_since = NULL,"
-         " lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $7), worker_pid = NULL, waiting_on = NULL,"
+         ", old_oid = $6, shadow_oid = NULL, built = false, proof_oid = NULL, swap_attempts = swap_attempts "
+         "+ 1, swap_since = NULL,"
+         " lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $7), worker_pid = NULL, waiting_on = "
+         "NULL,"
          " finished_at = clock_timestamp()",
          {old_table, lock_wait_seconds});
     partition.old = old_table;
@@ -266,16 +279,18 @@ BuildFigures ControlTables::record_locked_for(const Partition &partition, double
                             {partition.job, partition.ordinal})
                             .rows.at(0);
     using Seconds = std::chrono::duration<double>;
-    return {row.integer(0), std::nullopt, row.integer(1), Seconds(row.number(2)), Seconds(row.number(3)), Seconds(0)};
+    return {row.integer(0),         std::nullopt,           row.integer(1),
+            Seconds(row.number(2)), Seconds(row.number(3)), Seconds(0)};
 }
 
 void ControlTables::announce(const Partition &partition) {
-    run("SELECT pg_notify($1, $2)",
-        {kChannel, announcement(partition.job, partition.ordinal, partition.name, std::string(core::name(partition.state)))});
+    run("SELECT pg_notify($1, $2)", {kChannel, announcement(partition.job, partition.ordinal, partition.name,
+                                                            std::string(core::name(partition.state)))});
 }
 
 std::chrono::duration<double> ControlTables::swap_postponed(Partition &partition, double lock_wait_seconds,
-                                                            Milliseconds pause, const std::string &waiting_on) {
+                                                            Milliseconds pause,
+                                                            const std::string &waiting_on) {
     const pg::Result result = run(R"SQL(
         UPDATE {s}.backfill_control
         SET swap_attempts = swap_attempts + 1,
@@ -302,8 +317,8 @@ void ControlTables::postpone(Partition &partition) {
 
 // The row of the job before that of the partition, as whoever controls a job locks
 // them.
-void ControlTables::attempt_failed(Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
-                                   Milliseconds pause, bool keep) {
+void ControlTables::attempt_failed(Partition &partition, core::PartitionEvent event,
+                                   const pg::ErrorFields &error, Milliseconds pause, bool keep) {
     std::string text = error.message;
     if (!error.detail.empty())
         text += "\nDetail: " + error.detail;
@@ -312,16 +327,20 @@ void ControlTables::attempt_failed(Partition &partition, core::PartitionEvent ev
     if (!error.context.empty())
         text += "\nContext: " + error.context;
     if (event == core::PartitionEvent::fail)
-        run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1", {partition.job, partition.name + ": " + text});
+        run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1",
+            {partition.job, partition.name + ": " + text});
     move(partition, event,
-         ", sqlstate = $6, error = $7, built = built AND $9, not_before = clock_timestamp() + make_interval(secs => $8), worker_pid = NULL,"
+         ", sqlstate = $6, error = $7, built = built AND $9, not_before = clock_timestamp() + "
+         "make_interval(secs => $8), worker_pid = NULL,"
          " waiting_on = NULL, finished_at = CASE WHEN $5 = 'failed' THEN clock_timestamp() END",
          {pg::sqlstate_text(error.code), text, std::chrono::duration<double>(pause).count(), keep});
 }
 
 void ControlTables::rebuild(Partition &partition, const std::string &reason) {
     move(partition, core::PartitionEvent::rebuild,
-         ", rebuilds = rebuilds + 1, built = false, error = $6, swap_since = NULL, worker_pid = NULL, waiting_on = NULL", {reason});
+         ", rebuilds = rebuilds + 1, built = false, error = $6, swap_since = NULL, worker_pid = NULL, "
+         "waiting_on = NULL",
+         {reason});
     partition.rebuilds++;
 }
 

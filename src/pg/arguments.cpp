@@ -68,16 +68,17 @@ std::optional<std::string> Arguments::optional_text(int i, const char *name) con
 std::optional<std::string> Arguments::optional_interval(int i, const char *name) const {
     if (is_null(i))
         return std::nullopt;
-    const bool endless = name != nullptr && guard([&] {
-        return !DatumGetBool(DirectFunctionCall1(interval_finite, fcinfo_->args[i].value));
-    });
+    const bool endless =
+        name != nullptr &&
+        guard([&] { return !DatumGetBool(DirectFunctionCall1(interval_finite, fcinfo_->args[i].value)); });
     if (endless)
         raise(sqlcode::kInvalidParameter, std::string(name) + " must be finite");
-    const bool negative = name != nullptr && guard([&] {
-        const Datum zero = DirectFunctionCall3(interval_in, CStringGetDatum("0"), ObjectIdGetDatum(InvalidOid),
-                                               Int32GetDatum(-1));
-        return DatumGetBool(DirectFunctionCall2(interval_lt, fcinfo_->args[i].value, zero));
-    });
+    const bool negative =
+        name != nullptr && guard([&] {
+            const Datum zero = DirectFunctionCall3(interval_in, CStringGetDatum("0"),
+                                                   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+            return DatumGetBool(DirectFunctionCall2(interval_lt, fcinfo_->args[i].value, zero));
+        });
     if (negative)
         raise(sqlcode::kInvalidParameter, std::string(name) + " must not be negative");
     const PinnedSettings pinned; // the style in which it is read back
@@ -92,7 +93,8 @@ std::optional<std::vector<Oid>> Arguments::optional_oids(int i) const {
         return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
     });
     if (count > kMostElements)
-        raise(sqlcode::kProgramLimit, "an array of partitions must not have more than " + std::to_string(kMostElements) + " elements");
+        raise(sqlcode::kProgramLimit, "an array of partitions must not have more than " +
+                                          std::to_string(kMostElements) + " elements");
     struct Elements {
         Datum *values;
         bool *nulls;
@@ -100,8 +102,8 @@ std::optional<std::vector<Oid>> Arguments::optional_oids(int i) const {
     };
     const Elements elements = guard([&] {
         Elements found{};
-        deconstruct_array(DatumGetArrayTypeP(fcinfo_->args[i].value), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
-                          &found.values, &found.nulls, &found.count);
+        deconstruct_array(DatumGetArrayTypeP(fcinfo_->args[i].value), REGCLASSOID, sizeof(Oid), true,
+                          TYPALIGN_INT, &found.values, &found.nulls, &found.count);
         return found;
     });
     std::vector<Oid> oids;

@@ -52,7 +52,9 @@ void forget_all() {
     holders = NIL;
 }
 
-bool same_lock(const LOCKTAG &a, const LOCKTAG &b) { return memcmp(&a, &b, sizeof(LOCKTAG)) == 0; }
+bool same_lock(const LOCKTAG &a, const LOCKTAG &b) {
+    return memcmp(&a, &b, sizeof(LOCKTAG)) == 0;
+}
 
 // Who holds the lock now, also when it came after the cancel was asked for.
 void find_holders(const Effect *effect) {
@@ -105,9 +107,10 @@ void before_commit() {
 
 void at_end(XactEvent event, void *) {
     if (event == XACT_EVENT_PRE_PREPARE && effects != NIL)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("cannot PREPARE a transaction that has started, changed or canceled a backfill job"),
-                        errdetail("Processes wait for its end, and would be gone after a restart of the server.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                 errmsg("cannot PREPARE a transaction that has started, changed or canceled a backfill job"),
+                 errdetail("Processes wait for its end, and would be gone after a restart of the server.")));
     if (event == XACT_EVENT_PRE_COMMIT)
         before_commit();
     if (event == XACT_EVENT_COMMIT)
@@ -162,9 +165,13 @@ void add_effect(const LOCKTAG *lock, const char *type, const BackgroundWorker *w
 
 } // namespace
 
-void cancel_holders_at_commit(const LOCKTAG &lock, const char *type) { add_effect(&lock, type, nullptr, Needed::no); }
+void cancel_holders_at_commit(const LOCKTAG &lock, const char *type) {
+    add_effect(&lock, type, nullptr, Needed::no);
+}
 
-void start_at_commit(const BackgroundWorker &worker, Needed needed) { add_effect(nullptr, nullptr, &worker, needed); }
+void start_at_commit(const BackgroundWorker &worker, Needed needed) {
+    add_effect(nullptr, nullptr, &worker, needed);
+}
 
 int starting_at_commit() {
     int count = 0;

@@ -69,11 +69,13 @@ Oid define_index(Oid table, IndexStmt *statement) {
     const bool skip_build = false;
     const bool quiet = true;
 #if PG_VERSION_NUM >= 160000
-    const ObjectAddress address = DefineIndex(table, statement, InvalidOid, InvalidOid, InvalidOid, -1, is_alter_table,
-                                              check_rights, check_not_in_use, skip_build, quiet);
+    const ObjectAddress address =
+        DefineIndex(table, statement, InvalidOid, InvalidOid, InvalidOid, -1, is_alter_table, check_rights,
+                    check_not_in_use, skip_build, quiet);
 #else
-    const ObjectAddress address = DefineIndex(table, statement, InvalidOid, InvalidOid, InvalidOid, is_alter_table,
-                                              check_rights, check_not_in_use, skip_build, quiet);
+    const ObjectAddress address =
+        DefineIndex(table, statement, InvalidOid, InvalidOid, InvalidOid, is_alter_table, check_rights,
+                    check_not_in_use, skip_build, quiet);
 #endif
     return address.objectId;
 }
@@ -109,8 +111,8 @@ struct config_generic **all_settings(int *count) {
 
 bool decides_meaning(const struct config_generic *variable) {
     const config_group group = variable->group;
-    const bool wanted = group == CLIENT_CONN_STATEMENT || group == CLIENT_CONN_LOCALE || group == CLIENT_CONN_OTHER ||
-                        group == CUSTOM_OPTIONS ||
+    const bool wanted = group == CLIENT_CONN_STATEMENT || group == CLIENT_CONN_LOCALE ||
+                        group == CLIENT_CONN_OTHER || group == CUSTOM_OPTIONS ||
                         // Both groups of compatibility options; the second has had two names.
                         (group >= COMPAT_OPTIONS_PREVIOUS && group < ERROR_HANDLING_OPTIONS);
     return wanted && variable->context == PGC_USERSET && (variable->flags & GUC_CUSTOM_PLACEHOLDER) == 0;
@@ -327,9 +329,13 @@ bool could_set_role(Oid member, Oid role) {
 #endif
 }
 
-bool needs_login_role() { return bypass_login_flag() == 0; }
+bool needs_login_role() {
+    return bypass_login_flag() == 0;
+}
 
-bool attach_minds_kinds() { return PG_VERSION_NUM >= 170000; }
+bool attach_minds_kinds() {
+    return PG_VERSION_NUM >= 170000;
+}
 
 std::uint32_t wait_event([[maybe_unused]] Wait why) {
 #if PG_VERSION_NUM >= 170000

@@ -54,6 +54,8 @@ void exchange_counters(Oid a, Oid b) {
     with_both(a, b, [](PgStat_StatTabEntry &of_a, PgStat_StatTabEntry &of_b) { std::swap(of_a, of_b); });
 }
 
-void exchange_counters_of_rows(Oid live, Oid other) { with_both(live, other, exchange_row_counters); }
+void exchange_counters_of_rows(Oid live, Oid other) {
+    with_both(live, other, exchange_row_counters);
+}
 
 } // namespace partbackfill::pg

@@ -26,8 +26,8 @@ struct Report {
 char *plain_copy(const std::string &text) noexcept {
     if (text.empty())
         return nullptr;
-    auto *copy = static_cast<char *>(
-        MemoryContextAllocExtended(CurrentMemoryContext, text.size() + 1, MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE));
+    auto *copy = static_cast<char *>(MemoryContextAllocExtended(CurrentMemoryContext, text.size() + 1,
+                                                                MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE));
     if (copy != nullptr)
         std::memcpy(copy, text.c_str(), text.size() + 1);
     return copy;
@@ -88,11 +88,10 @@ void report_if_raised(const Report &report) {
         error->assoc_context = CurrentMemoryContext;
         ReThrowError(error);
     }
-    ereport(ERROR,
-            (errcode(report.code),
-             errmsg_internal("%s", report.message != nullptr ? report.message : "out of memory"),
-             report.detail != nullptr ? errdetail_internal("%s", report.detail) : 0,
-             report.hint != nullptr ? errhint("%s", report.hint) : 0));
+    ereport(ERROR, (errcode(report.code),
+                    errmsg_internal("%s", report.message != nullptr ? report.message : "out of memory"),
+                    report.detail != nullptr ? errdetail_internal("%s", report.detail) : 0,
+                    report.hint != nullptr ? errhint("%s", report.hint) : 0));
 }
 
 } // namespace

@@ -36,9 +36,13 @@ AsExtensionOwner::AsExtensionOwner() : extension_(find_extension()) {
     SetUserIdAndSecContext(extension_.owner, context_before_ | SECURITY_LOCAL_USERID_CHANGE);
 }
 
-AsExtensionOwner::~AsExtensionOwner() { SetUserIdAndSecContext(user_before_, context_before_); }
+AsExtensionOwner::~AsExtensionOwner() {
+    SetUserIdAndSecContext(user_before_, context_before_);
+}
 
-Oid current_role() { return GetUserId(); }
+Oid current_role() {
+    return GetUserId();
+}
 
 std::string role_name(Oid role) {
     return guard([&] { return GetUserNameFromId(role, true); }) != nullptr

@@ -40,13 +40,17 @@ Fault action_of(const std::string &name) {
 } // namespace
 
 void define_settings() {
-    DefineCustomStringVariable("partbackfill.fault", "For tests: where a worker stops, fails or dies.", nullptr,
-                               &fault_setting, "", PGC_SUSET, GUC_NOT_IN_SAMPLE, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable("partbackfill.fault", "For tests: where a worker stops, fails or dies.",
+                               nullptr, &fault_setting, "", PGC_SUSET, GUC_NOT_IN_SAMPLE, nullptr, nullptr,
+                               nullptr);
     DefineCustomIntVariable("partbackfill.crash_pause",
-                            "How long a partition whose worker died is left alone, times its attempts.", nullptr,
-                            &crash_pause_ms, crash_pause_ms, 0, 3600000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
-    DefineCustomIntVariable("partbackfill.max_workers", "How many workers of all jobs in the server may run at once.",
-                            "-1 is three quarters of max_worker_processes.", &most_workers, most_workers, -1, 0x3FFFF, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+                            "How long a partition whose worker died is left alone, times its attempts.",
+                            nullptr, &crash_pause_ms, crash_pause_ms, 0, 3600000, PGC_SIGHUP, GUC_UNIT_MS,
+                            nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("partbackfill.max_workers",
+                            "How many workers of all jobs in the server may run at once.",
+                            "-1 is three quarters of max_worker_processes.", &most_workers, most_workers, -1,
+                            0x3FFFF, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("partbackfill");
 }
 
@@ -89,10 +93,16 @@ void suffer(Fault fault, const char *point) {
     }
 }
 
-bool max_workers_is_set() { return most_workers >= 0; }
+bool max_workers_is_set() {
+    return most_workers >= 0;
+}
 
-int max_workers() { return most_workers >= 0 ? most_workers : std::max(1, max_worker_processes * 3 / 4); }
+int max_workers() {
+    return most_workers >= 0 ? most_workers : std::max(1, max_worker_processes * 3 / 4);
+}
 
-std::chrono::milliseconds crash_pause_unit() { return std::chrono::milliseconds(crash_pause_ms); }
+std::chrono::milliseconds crash_pause_unit() {
+    return std::chrono::milliseconds(crash_pause_ms);
+}
 
 } // namespace partbackfill::pg

@@ -36,7 +36,9 @@ ErrorData *copy_error(MemoryContext context) {
     return copied;
 }
 
-std::string text_or_empty(const char *text) { return text != nullptr ? text : ""; }
+std::string text_or_empty(const char *text) {
+    return text != nullptr ? text : "";
+}
 
 } // namespace
 

@@ -26,8 +26,8 @@ void check_interrupts() {
 void wait_latch(std::chrono::milliseconds timeout, Wait why) {
     const auto event = wait_event(why);
     guard([&] {
-        WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, static_cast<long>(timeout.count()),
-                  event);
+        WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+                  static_cast<long>(timeout.count()), event);
         ResetLatch(MyLatch);
     });
     check_interrupts();
@@ -45,6 +45,8 @@ void sleep(std::chrono::milliseconds duration, Wait why) {
     }
 }
 
-void forget_cancel() noexcept { QueryCancelPending = false; }
+void forget_cancel() noexcept {
+    QueryCancelPending = false;
+}
 
 } // namespace partbackfill::pg

@@ -46,7 +46,8 @@ char *field_text(HeapTuple tuple, TupleDesc desc, AttrNumber number) {
 
 } // namespace
 
-KeyedTable::KeyedTable(Oid table, Oid index, const std::vector<std::string> &columns) : table_(table), index_(index) {
+KeyedTable::KeyedTable(Oid table, Oid index, const std::vector<std::string> &columns)
+    : table_(table), index_(index) {
     for (const std::string &column : columns) {
         const AttrNumber number = guard([&] { return get_attnum(table_, column.c_str()); });
         if (number == InvalidAttrNumber)

@@ -49,7 +49,9 @@ private:
 
 } // namespace
 
-bool can_probe() { return !IsInParallelMode(); }
+bool can_probe() {
+    return !IsInParallelMode();
+}
 
 Answer probe(const std::string &query) {
     const ReadOnlyScope read_only;

@@ -23,8 +23,8 @@ Datum array_of_oids(const std::vector<Oid> &values) {
     auto *datums = static_cast<Datum *>(palloc(sizeof(Datum) * (values.size() + 1)));
     for (size_t i = 0; i < values.size(); i++)
         datums[i] = ObjectIdGetDatum(values[i]);
-    return PointerGetDatum(construct_array(datums, static_cast<int>(values.size()), OIDOID, sizeof(Oid), true,
-                                           TYPALIGN_INT));
+    return PointerGetDatum(
+        construct_array(datums, static_cast<int>(values.size()), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 }
 
 Datum array_of_texts(const std::vector<std::string> &values) {
@@ -138,7 +138,8 @@ SPIPlanPtr kept_plan(const char *sql, int count, Oid *types) {
         plans = hash_create("partbackfill plans", 64, &control, HASH_ELEM | HASH_BLOBS);
     }
     const auto *bytes = reinterpret_cast<const unsigned char *>(sql);
-    const uint64 seed = hash_bytes_extended(reinterpret_cast<unsigned char *>(types), count * static_cast<int>(sizeof(Oid)), 0);
+    const uint64 seed = hash_bytes_extended(reinterpret_cast<unsigned char *>(types),
+                                            count * static_cast<int>(sizeof(Oid)), 0);
     const uint64 key = hash_bytes_extended(bytes, static_cast<int>(strlen(sql)), seed);
     const auto *found = static_cast<KeptPlan *>(hash_search(plans, &key, HASH_FIND, nullptr));
     if (found != nullptr)
@@ -179,9 +180,11 @@ RawResult run(const char *sql, const Params &params, bool read_only, MemoryConte
 } // namespace
 
 Result query(const std::string &sql, const Params &params, Read read) {
-    const auto keep = guard(
-        [] { return AllocSetContextCreate(CurrentMemoryContext, "partbackfill query", ALLOCSET_DEFAULT_SIZES); });
-    const RawResult raw = guard([&] { return run(sql.c_str(), params, read == Read::active_snapshot, keep); });
+    const auto keep = guard([] {
+        return AllocSetContextCreate(CurrentMemoryContext, "partbackfill query", ALLOCSET_DEFAULT_SIZES);
+    });
+    const RawResult raw =
+        guard([&] { return run(sql.c_str(), params, read == Read::active_snapshot, keep); });
 
     Result result;
     result.processed = raw.processed;
@@ -190,7 +193,8 @@ Result query(const std::string &sql, const Params &params, Read read) {
         std::vector<Row::Field> fields;
         fields.reserve(static_cast<size_t>(raw.columns));
         for (int column = 0; column < raw.columns; column++) {
-            const char *value = raw.fields[row * static_cast<uint64>(raw.columns) + static_cast<uint64>(column)];
+            const char *value =
+                raw.fields[row * static_cast<uint64>(raw.columns) + static_cast<uint64>(column)];
             fields.push_back(value != nullptr ? Row::Field(value) : std::nullopt);
         }
         result.rows.emplace_back(std::move(fields));
@@ -199,8 +203,12 @@ Result query(const std::string &sql, const Params &params, Read read) {
     return result;
 }
 
-KeepPlans::KeepPlans() noexcept { keepers++; }
-KeepPlans::~KeepPlans() { keepers--; }
+KeepPlans::KeepPlans() noexcept {
+    keepers++;
+}
+KeepPlans::~KeepPlans() {
+    keepers--;
+}
 
 Row query_row(const std::string &sql, const Params &params) {
     Result result = query(sql, params);
@@ -210,7 +218,9 @@ Row query_row(const std::string &sql, const Params &params) {
     return std::move(result.rows.front());
 }
 
-void execute(const std::string &sql, const Params &params) { query(sql, params); }
+void execute(const std::string &sql, const Params &params) {
+    query(sql, params);
+}
 
 const std::string &Row::text(size_t i) const {
     const Field &value = fields_.at(i);

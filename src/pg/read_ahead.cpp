@@ -30,8 +30,9 @@ bool wanted = false;
 // C-style, both: the server calls them.
 
 bool is_worth_it(const PlannedStmt *plan, int options) {
-    return (options & CURSOR_OPT_PARALLEL_OK) != 0 && plan->commandType == CMD_SELECT && !plan->parallelModeNeeded &&
-           plan->planTree->parallel_safe && plan->planTree->total_cost >= kSetupCosts * parallel_setup_cost;
+    return (options & CURSOR_OPT_PARALLEL_OK) != 0 && plan->commandType == CMD_SELECT &&
+           !plan->parallelModeNeeded && plan->planTree->parallel_safe &&
+           plan->planTree->total_cost >= kSetupCosts * parallel_setup_cost;
 }
 
 PlannedStmt *plan_query(Query *query, const char *text, int options, ParamListInfo params) {
@@ -62,6 +63,8 @@ ReadAhead::ReadAhead(bool wants) {
     wanted = wants;
 }
 
-ReadAhead::~ReadAhead() { wanted = false; }
+ReadAhead::~ReadAhead() {
+    wanted = false;
+}
 
 } // namespace partbackfill::pg

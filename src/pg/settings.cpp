@@ -21,7 +21,8 @@ SettingsScope::~SettingsScope() {
 }
 
 void SettingsScope::set(const char *name, const char *value) {
-    guard([&] { set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false); });
+    guard(
+        [&] { set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false); });
 }
 
 void SettingsScope::force(const char *name, const char *value) {
@@ -31,23 +32,30 @@ void SettingsScope::force(const char *name, const char *value) {
 namespace {
 
 constexpr const char *kPath = "search_path";
-constexpr const char *kPinned = "pg_catalog, pg_temp"; // named last: types and tables are looked for there first otherwise
+constexpr const char *kPinned =
+    "pg_catalog, pg_temp"; // named last: types and tables are looked for there first otherwise
 
 const Caller *caller = nullptr; // of the innermost call, or of the worker
 Caller of_worker;
 
 } // namespace
 
-PinnedPath::PinnedPath() { set(kPath, kPinned); }
+PinnedPath::PinnedPath() {
+    set(kPath, kPinned);
+}
 
 PinnedCall::PinnedCall()
     : caller_{guard([] { return GetConfigOption(kPath, false, false); }), GetUserId()}, outer_(caller) {
     caller = &caller_;
 }
 
-PinnedCall::~PinnedCall() { caller = outer_; }
+PinnedCall::~PinnedCall() {
+    caller = outer_;
+}
 
-void pin_session_path() { override_for_session(kPath, kPinned); }
+void pin_session_path() {
+    override_for_session(kPath, kPinned);
+}
 
 void pin_transaction_path() {
     set_config_option(kPath, kPinned, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
@@ -58,7 +66,9 @@ void set_caller(const std::optional<std::string> &path) {
     caller = path ? &of_worker : nullptr;
 }
 
-std::string callers_path() { return caller != nullptr ? caller->path : kPinned; }
+std::string callers_path() {
+    return caller != nullptr ? caller->path : kPinned;
+}
 
 PinnedSettings::PinnedSettings() {
     set("DateStyle", "ISO, YMD");
@@ -79,11 +89,14 @@ int use_callers_path() {
         return level;
     if (caller->role != GetUserId())
         elog(ERROR, "search_path of another role");
-    set_config_option(kPath, caller->path.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    set_config_option(kPath, caller->path.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                      false);
     return level;
 }
 
-void end_callers_path(int level) { AtEOXact_GUC(false, level); }
+void end_callers_path(int level) {
+    AtEOXact_GUC(false, level);
+}
 
 CallersPath::CallersPath() : level_(guard([] { return use_callers_path(); })) {}
 
@@ -127,17 +140,17 @@ std::vector<Setting> session_settings() {
 void set_for_session(const std::vector<Setting> &settings) {
     for (const Setting &setting : settings)
         guard([&] {
-            set_config_option(setting.first.c_str(), setting.second.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true,
-                              WARNING, false);
+            set_config_option(setting.first.c_str(), setting.second.c_str(), PGC_USERSET, PGC_S_SESSION,
+                              GUC_ACTION_SET, true, WARNING, false);
         });
 }
 
-void reset_session() { guard([] { ResetAllOptions(); }); }
+void reset_session() {
+    guard([] { ResetAllOptions(); });
+}
 
 void override_for_session(const char *name, const char *value) {
-    guard([&] {
-        set_config_option(name, value, PGC_SUSET, PGC_S_OVERRIDE, GUC_ACTION_SET, true, 0, false);
-    });
+    guard([&] { set_config_option(name, value, PGC_SUSET, PGC_S_OVERRIDE, GUC_ACTION_SET, true, 0, false); });
 }
 
 void force_for_session(const char *name, const char *value) {

@@ -34,7 +34,9 @@ Transaction::Transaction() {
     }
 }
 
-Transaction::~Transaction() { abort(); }
+Transaction::~Transaction() {
+    abort();
+}
 
 void Transaction::abort() noexcept {
     if (open_)
@@ -87,8 +89,12 @@ void Subtransaction::commit() {
     open_ = false;
 }
 
-ReadOnlyScope::ReadOnlyScope() : before_(XactReadOnly) { XactReadOnly = true; }
-ReadOnlyScope::~ReadOnlyScope() { XactReadOnly = before_; }
+ReadOnlyScope::ReadOnlyScope() : before_(XactReadOnly) {
+    XactReadOnly = true;
+}
+ReadOnlyScope::~ReadOnlyScope() {
+    XactReadOnly = before_;
+}
 
 SnapshotScope::SnapshotScope() {
     guard([] { PushActiveSnapshot(GetLatestSnapshot()); });
@@ -120,7 +126,9 @@ void wait_for_transaction(std::uint32_t xid) {
     guard([&] { XactLockTableWait(xid, nullptr, nullptr, XLTW_None); });
 }
 
-bool in_recovery() { return RecoveryInProgress(); }
+bool in_recovery() {
+    return RecoveryInProgress();
+}
 
 void prevent_if_read_only(const char *function_name) {
     guard([&] {
@@ -129,6 +137,8 @@ void prevent_if_read_only(const char *function_name) {
     });
 }
 
-std::uint64_t wal_bytes_written() { return pgWalUsage.wal_bytes; }
+std::uint64_t wal_bytes_written() {
+    return pgWalUsage.wal_bytes;
+}
 
 } // namespace partbackfill::pg

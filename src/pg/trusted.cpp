@@ -44,8 +44,8 @@ struct Finding {
 
 Oid function_in(const char *name, Oid schema) {
     oidvector *no_arguments = buildoidvector(nullptr, 0);
-    return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name), PointerGetDatum(no_arguments),
-                           ObjectIdGetDatum(schema));
+    return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+                           PointerGetDatum(no_arguments), ObjectIdGetDatum(schema));
 }
 
 Oid owner_of_function(Oid function) {
@@ -127,7 +127,9 @@ void table_changed(Datum, Oid table) {
         is_fresh = is_fresh && table != InvalidOid && table != one;
 }
 
-void object_changed(Datum, int, uint32) { is_fresh = false; }
+void object_changed(Datum, int, uint32) {
+    is_fresh = false;
+}
 
 void watch() {
     static bool watching = false;
@@ -170,21 +172,26 @@ std::optional<ErrorFields> distrust(const Extension &extension) {
     case Flaw::owner:
         error.code = sqlcode::kInsufficientPrivilege;
         error.message = fmt::format("owner of {} must be a superuser", object);
-        error.detail = fmt::format("It belongs to role \"{}\", which could make the workers of other roles run its SQL.",
-                                   role_name(found.role));
+        error.detail =
+            fmt::format("It belongs to role \"{}\", which could make the workers of other roles run its SQL.",
+                        role_name(found.role));
         error.hint = kTakeOver;
         break;
     case Flaw::grant: {
-        const std::string role = found.role == ACL_ID_PUBLIC ? "PUBLIC" : quote_identifier(role_name(found.role));
+        const std::string role =
+            found.role == ACL_ID_PUBLIC ? "PUBLIC" : quote_identifier(role_name(found.role));
         error.code = sqlcode::kInsufficientPrivilege;
-        error.message = fmt::format("{} must not be open to triggers and foreign keys of other roles", object);
-        error.detail = "What a trigger does that another role makes on it, it does with the rights of the extension's owner.";
+        error.message =
+            fmt::format("{} must not be open to triggers and foreign keys of other roles", object);
+        error.detail = "What a trigger does that another role makes on it, it does with the rights of the "
+                       "extension's owner.";
         error.hint = fmt::format("REVOKE ALL ON TABLE {}.{} FROM {}.", extension.schema, found.name, role);
         break;
     }
     case Flaw::attached:
         error.code = sqlcode::kObjectNotInPrerequisiteState;
-        error.message = fmt::format("{} has a trigger, a rule or a child that the extension did not make", object);
+        error.message =
+            fmt::format("{} has a trigger, a rule or a child that the extension did not make", object);
         error.detail = "It would act with the rights of the extension's owner.";
         error.hint = "Drop it.";
         break;
@@ -199,7 +206,8 @@ void require_trusted(const Extension &extension) {
 
 void require_superusers_table(Oid owner) {
     if (!superuser_arg(owner))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("owner of the control tables must be a superuser")));
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("owner of the control tables must be a superuser")));
 }
 
 } // namespace partbackfill::pg

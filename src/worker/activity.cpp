@@ -50,7 +50,8 @@ Line line{0, 0, "", -1, 0, 0};
 // out for a moment, and the end of the load for good.
 void keep_rows() {
     if (MyBEEntry != nullptr && MyBEEntry->st_progress_command == PROGRESS_COMMAND_COPY)
-        line.rows = std::max<std::int64_t>(line.rows, MyBEEntry->st_progress_param[PROGRESS_COPY_TUPLES_PROCESSED]);
+        line.rows =
+            std::max<std::int64_t>(line.rows, MyBEEntry->st_progress_param[PROGRESS_COPY_TUPLES_PROCESSED]);
 }
 
 void show(const std::string &waiting_on) {
@@ -72,8 +73,8 @@ void show(const std::string &waiting_on) {
 void show_phase(const job::Partition &partition, Phase phase, int part, int parts) {
     if (partition.job != line.job || partition.ordinal != line.ordinal || phase == Phase::creating)
         line = {partition.job, partition.ordinal, "", -1, 0, 0};
-    std::string text =
-        fmt::format("backfill job {} partition {} {}: {}", partition.job, partition.ordinal, partition.name, name(phase));
+    std::string text = fmt::format("backfill job {} partition {} {}: {}", partition.job, partition.ordinal,
+                                   partition.name, name(phase));
     if (parts > 0)
         text += fmt::format(" {}/{}", part, parts);
     text.copy(line.phase, sizeof(line.phase) - 1);
@@ -81,7 +82,9 @@ void show_phase(const job::Partition &partition, Phase phase, int part, int part
     show("");
 }
 
-void show_rows() { show(""); }
+void show_rows() {
+    show("");
+}
 
 void show_rows(std::int64_t rows) {
     line.rows = rows;
@@ -94,7 +97,9 @@ void show_waiting(const Waited &waited, const std::string &waiting_on) {
     show(waiting_on);
 }
 
-void show_fault(const char *point) { show(std::string("fault point ") + point); }
+void show_fault(const char *point) {
+    show(std::string("fault point ") + point);
+}
 
 void show_idle(std::int64_t job, const std::string &waiting_on) {
     std::string text = fmt::format("backfill job {}", job);
@@ -106,11 +111,15 @@ void show_idle(std::int64_t job, const std::string &waiting_on) {
 }
 
 void log_line(const std::string &text) {
-    pg::guard([&] { ereport(LOG, (errmsg_internal("%s", text.c_str()), errhidestmt(true), errhidecontext(true))); });
+    pg::guard([&] {
+        ereport(LOG, (errmsg_internal("%s", text.c_str()), errhidestmt(true), errhidecontext(true)));
+    });
 }
 
 void log_warning(const std::string &text) {
-    pg::guard([&] { ereport(WARNING, (errmsg_internal("%s", text.c_str()), errhidestmt(true), errhidecontext(true))); });
+    pg::guard([&] {
+        ereport(WARNING, (errmsg_internal("%s", text.c_str()), errhidestmt(true), errhidecontext(true)));
+    });
 }
 
 } // namespace partbackfill::worker

@@ -43,7 +43,8 @@ void check_still_claimed(const job::Partition &partition) {
 // which no one else would find; and who waits longer than kLongestHold for it, whatever
 // for, does not wait for the holder as well.
 // `work` runs under the lock, which then stays if it returns true.
-void lock_live(const job::Job &job, const job::Partition &partition, Pacer &pacer, const std::function<bool()> &work) {
+void lock_live(const job::Job &job, const job::Partition &partition, Pacer &pacer,
+               const std::function<bool()> &work) {
     constexpr std::chrono::milliseconds kBetweenTries{100};
     const pg::PinnedSettings pinned;
     const std::vector<engine::TableLock> locks{{partition.live, engine::LockMode::access_share}};
@@ -80,8 +81,9 @@ void lock_to_finish(const job::Job &job, const job::Partition &partition, Pacer 
 // them or fewer than half as many; nullopt otherwise. Counted is where the estimate leaves it
 // open. The partition is locked for a moment at a time: who wants it exclusively, with readers
 // behind, waits for no more than a piece.
-std::optional<std::int64_t> rows_before_shrinking(const job::Job &job, const job::Partition &partition, Pacer &pacer,
-                                                  std::int64_t rebuilt, const std::function<void()> &between) {
+std::optional<std::int64_t> rows_before_shrinking(const job::Job &job, const job::Partition &partition,
+                                                  Pacer &pacer, std::int64_t rebuilt,
+                                                  const std::function<void()> &between) {
     const std::int64_t limit = engine::kShrinking * rebuilt;
     engine::RowCount count;
     bool is_open = false;
@@ -110,7 +112,8 @@ void finish_shadow(const job::Job &job, const job::Partition &partition) {
     method_of(job).finish_shadow(job.id, *leaf, partition.shadow, proofs);
     // What was changed on the partition meanwhile has it built again; what else differs would be so again.
     std::string known = partition.fingerprint;
-    if (job.swap != engine::kStorageName && engine::has_fingerprint(partition.live, partition.shadow, proofs, known))
+    if (job.swap != engine::kStorageName &&
+        engine::has_fingerprint(partition.live, partition.shadow, proofs, known))
         engine::check_likeness(*leaf, partition.shadow, proofs);
 }
 
@@ -135,8 +138,9 @@ void take_shadow(const job::Partition &partition) {
     const std::string now = engine::shadow_digest(partition.shadow);
     job::ControlTables control;
     if (!control.shadow_untouched(partition, now))
-        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
-                  fmt::format("the shadow of partition \"{}\" was changed before it was filled", partition.name));
+        pg::raise(
+            pg::sqlcode::kObjectNotInPrerequisiteState,
+            fmt::format("the shadow of partition \"{}\" was changed before it was filled", partition.name));
 }
 
 // From here on it is noticed when somebody changes the shadow: its rows by a guard
@@ -147,7 +151,8 @@ void seal(const job::Partition &partition) {
     reseal(partition);
 }
 
-engine::LoadRequest load_request(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
+engine::LoadRequest load_request(const job::Job &job, const job::Partition &partition,
+                                 const engine::Leaf &leaf) {
     engine::LoadRequest request;
     request.shadow = partition.shadow;
     std::optional<engine::RangeKey> key;
@@ -158,7 +163,8 @@ engine::LoadRequest load_request(const job::Job &job, const job::Partition &part
         job::ControlTables control;
         source = control.source(job.id);
     }
-    request.query = engine::load_query(source, job.source_oid, key, leaf, partition.constraint.value_or("true"));
+    request.query =
+        engine::load_query(source, job.source_oid, key, leaf, partition.constraint.value_or("true"));
     if (job.key_type != kNoOid)
         request.params = {pg::Param::typed(job.key_type, partition.range_start),
                           pg::Param::typed(job.key_type, partition.range_end)};
@@ -169,7 +175,8 @@ engine::LoadRequest load_request(const job::Job &job, const job::Partition &part
 // What the source reads is not waited for any longer than other locks: while writers are
 // held, whoever has it could come to wait for the partition, and be the one that the server
 // cancels; and a build that waits in a queue says nothing and obeys nobody.
-engine::LoadRequest load_request_in_time(const job::Job &job, const job::Partition &partition, const engine::Leaf &leaf) {
+engine::LoadRequest load_request_in_time(const job::Job &job, const job::Partition &partition,
+                                         const engine::Leaf &leaf) {
     const engine::BoundedWaits bounded(job.lock_timeout);
     try {
         engine::LoadRequest request = load_request(job, partition, leaf);
@@ -178,7 +185,8 @@ engine::LoadRequest load_request_in_time(const job::Job &job, const job::Partiti
     } catch (const pg::Error &error) {
         if (error.code() != pg::sqlcode::kLockNotAvailable)
             throw;
-        pg::raise(error.code(), fmt::format("no lock within {} ms on what the source reads", job.lock_timeout.count()));
+        pg::raise(error.code(),
+                  fmt::format("no lock within {} ms on what the source reads", job.lock_timeout.count()));
     }
 }
 
@@ -216,7 +224,8 @@ void make_shadow(const job::Job &job, job::Partition &partition, const engine::L
     control.record_shadow(partition, shadow, constraint, fingerprint, engine::shadow_digest(shadow));
 }
 
-Creation try_create(const job::Job &job, job::Partition &partition, const std::vector<engine::TableLock> &locks) {
+Creation try_create(const job::Job &job, job::Partition &partition,
+                    const std::vector<engine::TableLock> &locks) {
     const pg::PinnedSettings pinned;
     const auto found = engine::find_leaf(partition.live, job.target);
     if (!found || found->bound != partition.bound)
@@ -344,11 +353,12 @@ std::string build(const job::Job &job, job::Partition &partition, Pacer &pacer, 
         control.record_sight(partition, seen);
         control.built(partition, figures);
     }
-    return fmt::format("backfill job {} rebuilt partition {}: {} rows in {:.2f} s (load {:.2f} s, indexes {:.2f} s, "
-                       "rest {:.2f} s), {:.1f} MB of WAL",
-                       job.id, partition.name, figures.rows, figures.seconds.count(), Seconds(loaded - begun).count(),
-                       Seconds(indexed - loaded).count(), Seconds(Clock::now() - indexed).count(),
-                       static_cast<double>(figures.wal_bytes) / 1048576.0);
+    return fmt::format(
+        "backfill job {} rebuilt partition {}: {} rows in {:.2f} s (load {:.2f} s, indexes {:.2f} s, "
+        "rest {:.2f} s), {:.1f} MB of WAL",
+        job.id, partition.name, figures.rows, figures.seconds.count(), Seconds(loaded - begun).count(),
+        Seconds(indexed - loaded).count(), Seconds(Clock::now() - indexed).count(),
+        static_cast<double>(figures.wal_bytes) / 1048576.0);
 }
 
 StepOutcome build_step(const job::Job &job, job::Partition &partition, Pacer &pacer) {
@@ -385,7 +395,8 @@ void check_not_emptied(const job::Partition &partition) {
     transaction.commit();
     if (emptied)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
-                  fmt::format("the rebuilt rows of unlogged partition \"{}\" were lost in a crash", partition.name));
+                  fmt::format("the rebuilt rows of unlogged partition \"{}\" were lost in a crash",
+                              partition.name));
 }
 
 } // namespace partbackfill::worker

@@ -19,12 +19,15 @@ namespace {
 pg::ErrorFields died_with(const Partition &partition, const char *doing, const char *in, int count) {
     pg::ErrorFields error;
     error.code = pg::sqlcode::kInternal;
-    error.message = fmt::format("the worker that {} partition \"{}\" ended in {} {}", doing, partition.name, in, count);
+    error.message =
+        fmt::format("the worker that {} partition \"{}\" ended in {} {}", doing, partition.name, in, count);
     error.detail = "It was terminated, or the server crashed.";
     return error;
 }
 
-job::Milliseconds pause_after_crash(int crashes) { return core::crash_pause(pg::crash_pause_unit(), crashes); }
+job::Milliseconds pause_after_crash(int crashes) {
+    return core::crash_pause(pg::crash_pause_unit(), crashes);
+}
 
 // Should the commit fail, the session lock must not stay.
 std::optional<Partition> commit_claim(pg::Transaction &transaction, std::optional<Partition> claimed) {
@@ -104,8 +107,9 @@ bool take_over(const Job &job, Partition &partition) {
     if (partition.orphaned <= 1)
         return true;
     if (partition.orphaned > job.max_attempts) {
-        record_failure(job, partition, core::PartitionEvent::fail, died_with(partition, "swapped", "try", partition.orphaned),
-                       job::Milliseconds(0), Remains::kept);
+        record_failure(job, partition, core::PartitionEvent::fail,
+                       died_with(partition, "swapped", "try", partition.orphaned), job::Milliseconds(0),
+                       Remains::kept);
         return false;
     }
     pg::Transaction transaction;

@@ -99,8 +99,8 @@ void record_failure(const job::Job &job, job::Partition &partition, core::Partit
         }
         transaction.commit();
     }
-    log_line(fmt::format("backfill job {} could not rebuild partition {} in attempt {} of {}: {}", job.id, partition.name,
-                         partition.attempts, job.max_attempts, error.message));
+    log_line(fmt::format("backfill job {} could not rebuild partition {} in attempt {} of {}: {}", job.id,
+                         partition.name, partition.attempts, job.max_attempts, error.message));
     if (keep)
         return;
     if (event == core::PartitionEvent::fail)
@@ -119,7 +119,8 @@ void record_failure(const job::Job &job, job::Partition &partition, core::Partit
 
 void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                   job::Milliseconds pause) {
-    const auto event = partition.attempts < job.max_attempts ? core::PartitionEvent::retry : core::PartitionEvent::fail;
+    const auto event =
+        partition.attempts < job.max_attempts ? core::PartitionEvent::retry : core::PartitionEvent::fail;
     record_failure(job, partition, event, error, pause);
 }
 
@@ -212,7 +213,9 @@ Remains look_for_remains(const job::Job &job, const job::ControlTables::Leftover
     const pg::PinnedSettings pinned;
     Remains remains;
     remains.all = left.kept.empty();
-    const auto is_in = [](const std::vector<Oid> &list, Oid oid) { return std::find(list.begin(), list.end(), oid) != list.end(); };
+    const auto is_in = [](const std::vector<Oid> &list, Oid oid) {
+        return std::find(list.begin(), list.end(), oid) != list.end();
+    };
     for (const Oid shadow : left.shadows)
         if (engine::is_own_table(job.id, shadow))
             remains.shadows.push_back(shadow);
@@ -299,12 +302,14 @@ void end_job(const job::Job &job) {
         if (!left.empty())
             control.set_error(job.id, left);
         if (job.state == core::JobState::running)
-            control.end_job(job, control.census(job.id).failed > 0 ? core::JobEvent::fail : core::JobEvent::finish);
+            control.end_job(job, control.census(job.id).failed > 0 ? core::JobEvent::fail
+                                                                   : core::JobEvent::finish);
         else
             control.mark_tidied(job);
     }
     transaction.commit();
-    log_line(fmt::format("backfill job {} {}", job.id, job.state == core::JobState::paused ? "is paused" : "has ended"));
+    log_line(fmt::format("backfill job {} {}", job.id,
+                         job.state == core::JobState::paused ? "is paused" : "has ended"));
 }
 
 } // namespace partbackfill::worker

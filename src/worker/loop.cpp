@@ -106,7 +106,9 @@ std::optional<Job> read_job(std::int64_t id) {
 // A worker does a job only as the role that started it: its number alone could
 // be another's, after the extension was dropped and installed again. (A job that
 // is canceled is tidied as the role that canceled it.)
-bool is_own(const Job &job) { return job.owner == pg::current_role(); }
+bool is_own(const Job &job) {
+    return job.owner == pg::current_role();
+}
 
 // From where it stands to its swap, or to what keeps it from it.
 void advance(const Job &job, Partition &partition, Pacer &pacer) {
@@ -114,7 +116,8 @@ void advance(const Job &job, Partition &partition, Pacer &pacer) {
     if (partition.state == core::PartitionState::running) {
         show_phase(partition, Phase::creating);
         pacer.begin(partition);
-        if (guard_step(job, partition) != StepOutcome::done || create_step(job, partition) != StepOutcome::done)
+        if (guard_step(job, partition) != StepOutcome::done ||
+            create_step(job, partition) != StepOutcome::done)
             return;
         if (!held && build_step(job, partition, pacer) != StepOutcome::done)
             return;
@@ -252,7 +255,8 @@ std::optional<Partition> idle(const Job &job, Watch &watch, Milliseconds time) {
 
 enum class Turn { worked, idle, over };
 
-Turn take_turn(std::int64_t id, Place &place, Pacer &pacer, Watch &watch, TopUp &top_up, Milliseconds idle_time) {
+Turn take_turn(std::int64_t id, Place &place, Pacer &pacer, Watch &watch, TopUp &top_up,
+               Milliseconds idle_time) {
     const auto job = read_job(id);
     if (!job || job->state != core::JobState::running || !is_own(*job) || !place.is_wanted(*job))
         return Turn::over;

@@ -169,8 +169,10 @@ void partbackfill_worker_main(Datum) {
     emit_log_hook = worker::remember_error;
     before_shmem_exit(worker::tell_unless_connected, 0);
     on_proc_exit(worker::end_for_good_unless_connected, 0);
-    BackgroundWorkerInitializeConnectionByOid(worker::assigned.database, worker::assigned.role, pg::bypass_login_flag());
+    BackgroundWorkerInitializeConnectionByOid(worker::assigned.database, worker::assigned.role,
+                                              pg::bypass_login_flag());
     worker::connected = true;
-    pg::enter_worker([](void *argument) { worker::run(*static_cast<worker::Assignment *>(argument)); }, &worker::assigned);
+    pg::enter_worker([](void *argument) { worker::run(*static_cast<worker::Assignment *>(argument)); },
+                     &worker::assigned);
     proc_exit(0);
 }

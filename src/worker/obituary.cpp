@@ -57,7 +57,8 @@ pg::ErrorFields could_not_connect(const job::Job &job, const char *reason) {
     pg::ErrorFields error;
     error.code = pg::sqlcode::kInvalidAuthorization;
     error.message = fmt::format("the workers of the job could not connect: {}", reason);
-    error.hint = fmt::format("Once they can, backfill_retry({0}) goes on; backfill_cancel({0}) ends the job.", job.id);
+    error.hint =
+        fmt::format("Once they can, backfill_retry({0}) goes on; backfill_cancel({0}) ends the job.", job.id);
     return error;
 }
 

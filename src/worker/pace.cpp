@@ -109,7 +109,9 @@ void Pacer::serve() {
     marked_ = Clock::now(); // looking is not work
 }
 
-bool Pacer::wants_another_plan() noexcept { return std::exchange(another_plan_, false); }
+bool Pacer::wants_another_plan() noexcept {
+    return std::exchange(another_plan_, false);
+}
 
 void Pacer::account() {
     const auto now = Clock::now();
@@ -144,7 +146,8 @@ void Pacer::look() {
     check_runs();
     if (pace_.throttle_query && !pg::can_probe()) {
         another_plan_ = true;
-        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, "throttle_query cannot be asked beside a parallel query");
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  "throttle_query cannot be asked beside a parallel query");
     }
     if (pace_.throttle_query)
         show_rows();
@@ -177,11 +180,14 @@ void Pacer::wait_for_signals() {
 // its way: then it would last as long as they are held.
 void Pacer::give_way(const std::string &reason) {
     if (const auto waiter = engine::waiter_since(engine::kLongestHold))
-        pg::raise(pg::sqlcode::kLockNotAvailable, fmt::format("{}, while {} waits for this build", reason, *waiter));
+        pg::raise(pg::sqlcode::kLockNotAvailable,
+                  fmt::format("{}, while {} waits for this build", reason, *waiter));
 }
 
 // Of the job's time, as much as this one could have done of it.
-void Pacer::wait_held() { waited_.held += nap(kBetweenLooks) / sharers_; }
+void Pacer::wait_held() {
+    waited_.held += nap(kBetweenLooks) / sharers_;
+}
 
 // In short naps, since the settings may change meanwhile.
 void Pacer::pay() {
@@ -201,7 +207,9 @@ void Pacer::pay() {
     }
 }
 
-Seconds Pacer::owed() { return std::max(wal_.debt(Clock::now()), nice_.owed()); }
+Seconds Pacer::owed() {
+    return std::max(wal_.debt(Clock::now()), nice_.owed());
+}
 
 Seconds Pacer::nap(Seconds time) {
     const auto begun = Clock::now();
@@ -221,7 +229,8 @@ std::string Pacer::reason() {
     const auto limit = static_cast<double>(pace_.max_wal_rate);
     if (rate > limit)
         return fmt::format("WAL {}/s > {}/s", core::format_bytes(rate), core::format_bytes(limit));
-    return fmt::format("WAL {} too many at {}/s", core::format_bytes(debt.count() * limit), core::format_bytes(limit));
+    return fmt::format("WAL {} too many at {}/s", core::format_bytes(debt.count() * limit),
+                       core::format_bytes(limit));
 }
 
 } // namespace partbackfill::worker

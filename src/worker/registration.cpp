@@ -82,17 +82,22 @@ Room room() {
 
 [[noreturn]] void raise_no_worker() {
     pg::raise(pg::sqlcode::kConfigurationLimit, "no worker is free for the job",
-              fmt::format("All workers that partbackfill.max_workers ({}) allows are at work for other jobs.", pg::max_workers()),
+              fmt::format("All workers that partbackfill.max_workers ({}) allows are at work for other jobs.",
+                          pg::max_workers()),
               "Try again when a job has ended, or increase partbackfill.max_workers.");
 }
 
 void tell_of_fewer(std::int64_t job, int started, int wanted) {
-    const std::string message = fmt::format("backfill job {} starts with {} of {} workers", job, started, wanted);
+    const std::string message =
+        fmt::format("backfill job {} starts with {} of {} workers", job, started, wanted);
     pg::guard([&] {
-        ereport(NOTICE, (errmsg("%s", message.c_str()),
-                         errdetail("partbackfill.max_workers is %d, max_worker_processes %d; a part of both is left to others.",
-                                   pg::max_workers(), max_worker_processes),
-                         errhint("The others join it as they become free.")));
+        ereport(
+            NOTICE,
+            (errmsg("%s", message.c_str()),
+             errdetail(
+                 "partbackfill.max_workers is %d, max_worker_processes %d; a part of both is left to others.",
+                 pg::max_workers(), max_worker_processes),
+             errhint("The others join it as they become free.")));
     });
 }
 
@@ -123,10 +128,14 @@ int register_at_once(const job::Job &job, int count, int alive) {
     return started;
 }
 
-bool is_one_too_many() { return pg::max_workers_is_set() && room().workers < 0; }
+bool is_one_too_many() {
+    return pg::max_workers_is_set() && room().workers < 0;
+}
 
 // Tidying is not counted: a cancel frees workers.
-void register_tidier(const job::Job &job) { start_worker_at_commit(job.id, pg::current_role(), 0, pg::Needed::warned); }
+void register_tidier(const job::Job &job) {
+    start_worker_at_commit(job.id, pg::current_role(), 0, pg::Needed::warned);
+}
 
 void register_launcher() {
     BackgroundWorker launcher =
@@ -135,9 +144,9 @@ void register_launcher() {
 }
 
 bool look_into_database(Oid database) {
-    BackgroundWorker scout = description("partbackfill_scout_main", kLauncherType,
-                                         fmt::format("partbackfill launcher for database {}", database).c_str(),
-                                         BGW_NEVER_RESTART);
+    BackgroundWorker scout = description(
+        "partbackfill_scout_main", kLauncherType,
+        fmt::format("partbackfill launcher for database {}", database).c_str(), BGW_NEVER_RESTART);
     scout.bgw_main_arg = ObjectIdGetDatum(database);
     scout.bgw_notify_pid = MyProcPid;
     return pg::guard([&] {
@@ -158,7 +167,9 @@ void register_obituary(const Assignment &assignment, const char *message) {
         description("partbackfill_obituary_main", kLauncherType, "partbackfill launcher", BGW_NEVER_RESTART);
     memcpy(writer.bgw_extra, &obituary, sizeof(obituary));
     if (!RegisterDynamicBackgroundWorker(&writer, nullptr))
-        ereport(LOG, (errmsg("no free background worker slot to mark a backfill job whose worker could not connect")));
+        ereport(
+            LOG,
+            (errmsg("no free background worker slot to mark a backfill job whose worker could not connect")));
 }
 
 } // namespace partbackfill::worker

@@ -30,7 +30,8 @@ void Signals::Signal::update(bool wanted, const std::string &seen, std::vector<s
         return;
     if (!seen.empty())
         last = seen;
-    reasons.push_back(seen.empty() ? fmt::format("{}, over for {:.0f} of {:.0f} s", last, hysteresis.clear_for(now).count(),
+    reasons.push_back(seen.empty() ? fmt::format("{}, over for {:.0f} of {:.0f} s", last,
+                                                 hysteresis.clear_for(now).count(),
                                                  core::Hysteresis::kClearFor.count())
                                    : seen);
 }

@@ -55,7 +55,9 @@ std::vector<Oid> proofs_on(Oid partition) {
     return control.proofs_on(partition);
 }
 
-const engine::SwapMethod &method_of(const job::Job &job) { return engine::swap_method(job.swap); }
+const engine::SwapMethod &method_of(const job::Job &job) {
+    return engine::swap_method(job.swap);
+}
 
 StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds lock_wait,
                      const std::vector<engine::TableLock> &locks, const std::string &reason) {
@@ -81,24 +83,31 @@ StepOutcome postpone(const job::Job &job, job::Partition &partition, Seconds loc
     pg::ErrorFields error;
     error.code = pg::sqlcode::kLockNotAvailable;
     error.message = fmt::format("could not lock partition \"{}\"", partition.name);
-    error.detail = fmt::format("{} tries in {:.1f} s did not get the lock within {} ms.", partition.swap_attempts,
-                               tried_for.count(), job.lock_timeout.count());
+    error.detail = fmt::format("{} tries in {:.1f} s did not get the lock within {} ms.",
+                               partition.swap_attempts, tried_for.count(), job.lock_timeout.count());
     if (!reason.empty())
         error.detail += fmt::format(" Its last build was given up: {}.", reason);
-    error.hint = partition.state == core::PartitionState::ready
-                     ? fmt::format("What was built is kept: backfill_retry({0}) swaps it, backfill_cancel({0}) drops it.", job.id)
-                     : "See who holds locks on the table in pg_locks, or start the job again with a longer swap_patience.";
+    error.hint =
+        partition.state == core::PartitionState::ready
+            ? fmt::format(
+                  "What was built is kept: backfill_retry({0}) swaps it, backfill_cancel({0}) drops it.",
+                  job.id)
+            : "See who holds locks on the table in pg_locks, or start the job again with a longer "
+              "swap_patience.";
     record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0), Remains::kept);
     return StepOutcome::failed;
 }
 
-StepOutcome postpone_build(const job::Job &job, job::Partition &partition, const Pacer &pacer, const pg::Error &error) {
+StepOutcome postpone_build(const job::Job &job, job::Partition &partition, const Pacer &pacer,
+                           const pg::Error &error) {
     if (!engine::is_contention(error))
         throw;
     partition.state = core::PartitionState::running; // nothing of the build was committed
     const std::string &reason = error.fields().message;
-    log_line(fmt::format("backfill job {} gives up the build of partition {}: {}", job.id, partition.name, reason));
-    return postpone(job, partition, pacer.waited().locked, {{partition.live, engine::LockMode::access_share}}, reason);
+    log_line(fmt::format("backfill job {} gives up the build of partition {}: {}", job.id, partition.name,
+                         reason));
+    return postpone(job, partition, pacer.waited().locked, {{partition.live, engine::LockMode::access_share}},
+                    reason);
 }
 
 StepOutcome rebuild(const job::Job &job, job::Partition &partition, const std::string &reason) {
@@ -175,10 +184,12 @@ StepOutcome after_swap(const job::Job &job, job::Partition &partition, const eng
     }
     engine::carry_counters(partition.live, partition.shadow, result.old_table);
     transaction.commit();
-    log_line(fmt::format("backfill job {} swapped partition {}: {} rows in {:.2f} s, {:.1f} MB of WAL; waited {:.1f} ms for "
-                         "locks, held them for {:.1f} ms",
-                         job.id, partition.name, figures.rows, figures.seconds.count(),
-                         static_cast<double>(figures.wal_bytes) / 1048576.0, Seconds(result.lock_wait).count() * 1000, locked_for.count() * 1000));
+    log_line(fmt::format(
+        "backfill job {} swapped partition {}: {} rows in {:.2f} s, {:.1f} MB of WAL; waited {:.1f} ms for "
+        "locks, held them for {:.1f} ms",
+        job.id, partition.name, figures.rows, figures.seconds.count(),
+        static_cast<double>(figures.wal_bytes) / 1048576.0, Seconds(result.lock_wait).count() * 1000,
+        locked_for.count() * 1000));
     return StepOutcome::done;
 }
 
@@ -260,11 +271,13 @@ StepOutcome check_shrink_step(const job::Job &job, job::Partition &partition) {
     error.code = pg::sqlcode::kObjectNotInPrerequisiteState;
     error.message = fmt::format("partition \"{}\" would lose {} of its rows", partition.name,
                                 partition.rows == 0 ? "all" : "more than half");
-    error.detail = fmt::format("The source gives {} rows for it, the live partition has {}{}.", partition.rows,
-                               *partition.rows_before > kCountedAnyway ? "more than " : "",
-                               *partition.rows_before > kCountedAnyway ? *partition.rows_before - 1 : *partition.rows_before);
-    error.hint = fmt::format("If that is right, backfill_alter({0}, allow_shrink => true) and backfill_retry({0}) {1}.", job.id,
-                             kept ? "swap what was built" : "build it again");
+    error.detail = fmt::format("The source gives {} rows for it, the live partition has {}{}.",
+                               partition.rows, *partition.rows_before > kCountedAnyway ? "more than " : "",
+                               *partition.rows_before > kCountedAnyway ? *partition.rows_before - 1
+                                                                       : *partition.rows_before);
+    error.hint = fmt::format(
+        "If that is right, backfill_alter({0}, allow_shrink => true) and backfill_retry({0}) {1}.", job.id,
+        kept ? "swap what was built" : "build it again");
     record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0), Remains::kept);
     return StepOutcome::failed;
 }

@@ -46,10 +46,14 @@ void Watch::note(const job::Job &job, const job::Partition &partition, Tried tri
     Waiting &waiting = waiting_[partition.ordinal];
     waiting.locks = locks_to_swap(job, partition);
     waiting.tries = tried == Tried::as_watched ? waiting.tries + 1 : 0;
-    waiting.again = Clock::now() + (waiting.tries > 0 ? kShortestPause * (1 << std::min(waiting.tries, kMostDoublings)) : Milliseconds(0));
+    waiting.again =
+        Clock::now() + (waiting.tries > 0 ? kShortestPause * (1 << std::min(waiting.tries, kMostDoublings))
+                                          : Milliseconds(0));
 }
 
-void Watch::forget(int ordinal) { waiting_.erase(ordinal); }
+void Watch::forget(int ordinal) {
+    waiting_.erase(ordinal);
+}
 
 void Watch::note_all(const job::Job &job) {
     std::vector<job::Partition> partitions;
@@ -62,7 +66,8 @@ void Watch::note_all(const job::Job &job) {
         transaction.commit();
     }
     const auto waits = [&](int ordinal) {
-        return std::any_of(partitions.begin(), partitions.end(), [&](const auto &partition) { return partition.ordinal == ordinal; });
+        return std::any_of(partitions.begin(), partitions.end(),
+                           [&](const auto &partition) { return partition.ordinal == ordinal; });
     };
     std::erase_if(waiting_, [&](const auto &known) { return !waits(known.first); });
     for (const job::Partition &partition : partitions)

@@ -87,7 +87,7 @@ bool prepare_held(const job::Job &job, job::Partition &partition) {
 struct HeldSwap {
     engine::SwapResult swap;
     std::string holders = engine::kFreeLock; // of the locks that it did not get
-    bool deadlock = false; // one of them waits for this process
+    bool deadlock = false;                   // one of them waits for this process
 };
 
 // Tries of the swap in subtransactions, which give back its locks: those that
@@ -104,7 +104,8 @@ HeldSwap try_held(const job::Job &job, job::Partition &partition) {
         try {
             pg::Subtransaction subtransaction;
             {
-                const engine::BoundedWaits bounded(job.lock_timeout); // for the partition's row: writers are held
+                const engine::BoundedWaits bounded(
+                    job.lock_timeout); // for the partition's row: writers are held
                 held.swap = swap(job, partition, job::Milliseconds(0));
             }
             if (held.swap.outcome == engine::SwapOutcome::swapped)
@@ -123,8 +124,8 @@ HeldSwap try_held(const job::Job &job, job::Partition &partition) {
     return held;
 }
 
-StepOutcome give_up(const job::Job &job, job::Partition &partition, const std::string &message, const std::string &detail,
-                    const std::string &hint) {
+StepOutcome give_up(const job::Job &job, job::Partition &partition, const std::string &message,
+                    const std::string &detail, const std::string &hint) {
     pg::ErrorFields error;
     error.code = pg::sqlcode::kObjectInUse;
     error.message = message;
@@ -141,7 +142,8 @@ StepOutcome let_writers_go(const job::Job &job, job::Partition &partition, const
     if (partition.rebuilds < kMostRebuilds)
         return rebuild(job, partition, "its swap did not get its locks while it held writers");
     if (held.deadlock)
-        return postpone(job, partition, held.swap.lock_wait, held.swap.locks, held.holders + ", which waits for this build");
+        return postpone(job, partition, held.swap.lock_wait, held.swap.locks,
+                        held.holders + ", which waits for this build");
     pg::ErrorFields error;
     error.code = pg::sqlcode::kLockNotAvailable;
     error.message = fmt::format("could not lock partition \"{}\"", partition.name);
@@ -177,8 +179,9 @@ StepOutcome guard_step(const job::Job &job, job::Partition &partition) {
 }
 
 bool holds_writers(const job::Job &job, const job::Partition &partition) {
-    return job.on_write == job::OnWrite::block || (job.on_write == job::OnWrite::rebuild &&
-                                                   method_of(job).holds_writers_at_last && partition.rebuilds >= kMostRebuilds);
+    return job.on_write == job::OnWrite::block ||
+           (job.on_write == job::OnWrite::rebuild && method_of(job).holds_writers_at_last &&
+            partition.rebuilds >= kMostRebuilds);
 }
 
 namespace {
@@ -187,7 +190,8 @@ enum class Hold { held, locked_out, gone };
 
 // Holds writers; not for a build that, as things are, could not be swapped: a reader who
 // stays would be in its way. `locks` are those that others have.
-Hold hold_writers(const job::Job &job, const job::Partition &partition, std::vector<engine::TableLock> &locks) {
+Hold hold_writers(const job::Job &job, const job::Partition &partition,
+                  std::vector<engine::TableLock> &locks) {
     const pg::PinnedSettings pinned;
     const auto leaf = same_leaf(job, partition);
     if (!leaf)
@@ -273,17 +277,21 @@ StepOutcome overtaken(const job::Job &job, job::Partition &partition) {
 StepOutcome touched(const job::Job &job, job::Partition &partition) {
     if (partition.rebuilds < kMostRebuilds || holds_writers(job, partition))
         return rebuild(job, partition, kTouched);
-    return give_up(job, partition, fmt::format("what is built for partition \"{}\" is changed all the time", partition.name),
-                   fmt::format("Its shadow in schema {} was changed after each of {} builds.", engine::new_schema(job.id),
-                               partition.rebuilds + 1),
-                   "Leave the job's tables alone; a foreign key with a referential action changes them, too.");
+    return give_up(
+        job, partition,
+        fmt::format("what is built for partition \"{}\" is changed all the time", partition.name),
+        fmt::format("Its shadow in schema {} was changed after each of {} builds.",
+                    engine::new_schema(job.id), partition.rebuilds + 1),
+        "Leave the job's tables alone; a foreign key with a referential action changes them, too.");
 }
 
 StepOutcome redefined(const job::Job &job, job::Partition &partition) {
     if (partition.rebuilds < kMostRedefinitions)
         return rebuild(job, partition, kChanged);
-    return give_up(job, partition, fmt::format("the definition of partition \"{}\" changes all the time", partition.name),
-                   fmt::format("It was changed, or its parent's, after each of {} builds began.", partition.rebuilds + 1),
+    return give_up(job, partition,
+                   fmt::format("the definition of partition \"{}\" changes all the time", partition.name),
+                   fmt::format("It was changed, or its parent's, after each of {} builds began.",
+                               partition.rebuilds + 1),
                    "Start the job again when nobody changes the table.");
 }
 

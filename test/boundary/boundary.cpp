@@ -41,7 +41,9 @@ PARTBACKFILL_FUNCTION(boundary_run) {
     PG_RETURN_INT32(0);
 }
 
-PARTBACKFILL_FUNCTION(boundary_destroyed) { PG_RETURN_INT32(destroyed); }
+PARTBACKFILL_FUNCTION(boundary_destroyed) {
+    PG_RETURN_INT32(destroyed);
+}
 
 // Runs a statement in a subtransaction and returns its error in words.
 PARTBACKFILL_FUNCTION(boundary_catch) {
@@ -58,7 +60,8 @@ PARTBACKFILL_FUNCTION(boundary_catch) {
         run_nested(sql);
     } catch (const pg::Error &error) {
         const pg::ErrorFields &f = error.fields();
-        caught = pg::sqlstate_text(f.code) + "|" + f.message + "|" + f.detail + "|" + f.hint + "|" + f.context;
+        caught =
+            pg::sqlstate_text(f.code) + "|" + f.message + "|" + f.detail + "|" + f.hint + "|" + f.context;
     }
     pg::guard([&] {
         RollbackAndReleaseCurrentSubTransaction();

@@ -27,7 +27,7 @@ my $sessions = 2;
 my $encoding = $ENV{FUZZ_ENCODING} || pick('UTF8', 'UTF8', 'UTF8', 'SQL_ASCII');
 allow_any_bytes() if $encoding eq 'SQL_ASCII';
 my $node = new_node('fuzz', encoding => $encoding, settings => [
-    'restart_after_crash = off', "log_line_prefix = '%m [%p] %e %b %q%a '", 'track_functions = all', 'max_worker_processes = 24' ]);
+        'restart_after_crash = off', "log_line_prefix = '%m [%p] %e %b %q%a '", 'track_functions = all', 'max_worker_processes = 24' ]);
 $node->safe_psql('postgres', slurp_file("$FindBin::RealBin/world.sql"));
 my $parallel = $node->safe_psql('postgres', "SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')");
 my @functions = functions_of($node);
@@ -89,7 +89,7 @@ sub start_session {
     return \%session;
 }
 
-my %seen;   # errors by SQLSTATE
+my %seen; # errors by SQLSTATE
 my @faults; # what must not be
 
 sub fault {
@@ -141,7 +141,7 @@ SQL
     fault(0, "cannot cancel: $error") if $code != 0;
     if (!$node->poll_query_until('postgres',
             'SELECT NOT EXISTS (SELECT FROM backfill_job WHERE NOT tidied)'
-            . " AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type ~ '^partbackfill' AND backend_type !~ 'launcher')")) {
+                . " AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type ~ '^partbackfill' AND backend_type !~ 'launcher')")) {
         fault(0, 'a job does not end: ' . $node->safe_psql('postgres', 'SELECT job, state, tidied, error FROM backfill_job WHERE NOT tidied'));
     }
     ($code, undef, $error) = $node->psql('postgres', <<'SQL', timeout => 120);

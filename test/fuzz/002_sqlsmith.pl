@@ -19,7 +19,7 @@ my $seconds = $ENV{FUZZ_SECONDS} || 60;
 diag("FUZZ_SEED=$seed FUZZ_SECONDS=$seconds");
 
 my $node = new_node('smith', settings => [
-    'restart_after_crash = off', "log_line_prefix = '%m [%p] %e %b %q%a '", 'track_functions = all', 'log_min_error_statement = fatal' ]);
+        'restart_after_crash = off', "log_line_prefix = '%m [%p] %e %b %q%a '", 'track_functions = all', 'log_min_error_statement = fatal' ]);
 
 # Few tables, or the arguments that are meant for the functions would seldom come up.
 $node->safe_psql('postgres', <<'SQL');
@@ -73,7 +73,7 @@ for my $role ('jo', 'postgres') {
     local $ENV{PGOPTIONS} = '-c lock_timeout=100ms -c idle_in_transaction_session_timeout=10s';
     $smith{run} = IPC::Run::start(
         [ 'timeout', '--signal=INT', $seconds, 'sqlsmith', '--exclude-catalog', '--verbose', "--seed=$seed",
-          '--target=host=' . $node->host . ' port=' . $node->port . " dbname=postgres user=$role" ],
+            '--target=host=' . $node->host . ' port=' . $node->port . " dbname=postgres user=$role" ],
         '>', \$smith{out}, '2>&1');
     push @smiths, \%smith;
 }

@@ -64,7 +64,7 @@ SQL
                     my $column = $table eq 'bare' ? 'a' : 'job';
                     # Each statement by itself, on rows that were there before the trigger.
                     for my $statement ("INSERT INTO $table VALUES $insert", "UPDATE $table SET $column = $column", "DELETE FROM $table",
-                            $truncate ? "TRUNCATE $table" : ()) {
+                        $truncate ? "TRUNCATE $table" : ()) {
                         $script .= "BEGIN;\nINSERT INTO $table VALUES $insert;\n$create\n$statement;\nROLLBACK;\n";
                     }
                 }

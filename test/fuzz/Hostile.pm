@@ -78,8 +78,8 @@ my @bounds = (
     'infinity', '-infinity', 'MINVALUE', 'MAXVALUE', '', 'a', 'm', 'zz', '2024-01-01', '2024-02-30', '294276-12-31', '4714-11-24 BC', 'now', '{1,2}', '(1,2)');
 my @relations = (
     qw(t t t t list_table hash_table multi sub sub_1 timed t_1 t_2 truth v_truth a_view a_sequence an_index foreign_table a_matview a_type t_pkey with_default
-       pg_class pg_catalog.pg_attribute pg_toast.pg_toast_1255 information_schema.tables public.backfill_job public.backfill_control public.backfill_status
-       inherited empty strange), q('odd."ta ''b"" {} %s"'), q('nowhere'), q('"'), q(''), q('pg_temp.only_temp'));
+        pg_class pg_catalog.pg_attribute pg_toast.pg_toast_1255 information_schema.tables public.backfill_job public.backfill_control public.backfill_status
+        inherited empty strange), q('odd."ta ''b"" {} %s"'), q('nowhere'), q('"'), q(''), q('pg_temp.only_temp'));
 my @numbers = (0, 1, 2, 3, 5, -1, 64, 100, 1000, 1001, 32767, 2147483647, -2147483648);
 my @floats = qw(0 1 0.5 -1 -0.0 NaN Infinity -Infinity 1e308 1e-320 1000 1000.0001 1e16);
 
@@ -228,7 +228,7 @@ sub situation {
         sub { "SELECT $call;" },
         sub { "DO " . literal("BEGIN PERFORM * FROM $call; EXCEPTION WHEN OTHERS THEN RAISE NOTICE 'CAUGHT %: %', SQLSTATE, SQLERRM; END") . ';' },
         sub { "DO " . literal("BEGIN BEGIN PERFORM $call; EXCEPTION WHEN OTHERS THEN RAISE NOTICE 'CAUGHT %: %', SQLSTATE, SQLERRM; END;"
-                  . " PERFORM * FROM $other; END") . ';' },
+                    . " PERFORM * FROM $other; END") . ';' },
         sub { "PREPARE p AS $query;\nEXECUTE p;\nEXECUTE p;\nDEALLOCATE p;" },
         sub { "BEGIN;\nSAVEPOINT a;\n$query;\nROLLBACK TO a;\n%locks\nSELECT * FROM $other;\nCOMMIT;" },
         sub { "BEGIN;\nSAVEPOINT a;\n$query;\nRELEASE a;\nSAVEPOINT b;\nSELECT * FROM $other;\nROLLBACK TO b;\nCOMMIT;" },

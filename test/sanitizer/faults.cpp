@@ -67,9 +67,7 @@ void catch_exception() {
 void catch_jump() {
     MemoryContext memory = CurrentMemoryContext;
     PG_TRY();
-    {
-        jump_past(20);
-    }
+    { jump_past(20); }
     PG_CATCH();
     {
         MemoryContextSwitchTo(memory);

@@ -152,7 +152,7 @@ SQL
     close_gate($holder, 1);
     my $job = start_job($node,
         q{'swapped', 'SELECT * FROM new WHERE CASE WHEN k < 1000 THEN true ELSE pass_gate(1) END',}
-        . q{ delay => '0', keep_old => false});
+            . q{ delay => '0', keep_old => false});
     await_partition($node, $job, 1, "state = 'done'");
     await_at_gate($node, 1);
     $reader->query_safe('BEGIN; SELECT count(*) FROM swapped');
@@ -186,7 +186,7 @@ SQL
     make_table('undone');
     close_gate($holder, 1);
     my $job = start_job($node, q{'undone', 'SELECT * FROM new WHERE pass_gate(1)', delay => '0', max_attempts => 1,}
-        . q{ keep_old => false});
+            . q{ keep_old => false});
     my $pid = await_at_gate($node, 1);
     my $session = session($node);
     is($session->query_safe("BEGIN; SELECT backfill_cancel($job)"), 't', "$title: it says what it would do");
@@ -257,7 +257,7 @@ SQL
     my $reader = session($node);
     close_gate($holder, 1);
     my $job = start_job($node, q{'killed_ready', 'SELECT * FROM new WHERE pass_gate(1)', partitions => '{killed_ready_2}',}
-        . q{ delay => '0', keep_old => false});
+            . q{ delay => '0', keep_old => false});
     await_at_gate($node, 1);
     $reader->query_safe('BEGIN; SELECT count(*) FROM killed_ready');
     open_gate($holder, 1);
@@ -281,7 +281,7 @@ SQL
     close_gate($holder, 1);
     my $job = start_job($node,
         q{'orphan', 'SELECT * FROM new WHERE CASE WHEN k < 1000 THEN pass_gate(1) ELSE pass_gate(2) END',}
-        . q{ workers => 2, max_attempts => 1, delay => '0', keep_old => false});
+            . q{ workers => 2, max_attempts => 1, delay => '0', keep_old => false});
     await_partition($node, $job, 1, "phase = 'loading'");
     await_at_gate($node, 1);
     my $pid = worker_pid($node, $job, 1);
@@ -299,7 +299,7 @@ SQL
     make_table('interrupted');
     close_gate($holder, 1);
     my $job = start_job($node, q{'interrupted', 'SELECT * FROM new WHERE pass_gate(1)', partitions => '{interrupted_2}',}
-        . q{ delay => '0', keep_old => false});
+            . q{ delay => '0', keep_old => false});
     await_at_gate($node, 1);
     my $pid = worker_pid($node, $job, 1);
     is($node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)"), 't', "$title: it is told to stop");

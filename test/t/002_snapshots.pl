@@ -48,7 +48,7 @@ sub younger_rows {
     }
     close_gate($holder, 1);
     my $job = start_job($node, q{'aged', 'SELECT * FROM new WHERE CASE WHEN k < 500 THEN true ELSE pass_gate(1) END',}
-        . q{ delay => '0', keep_old => false});
+            . q{ delay => '0', keep_old => false});
     await_partition($node, $job, 1, "state = 'done'");
     # By its own name: who reads through the parent holds a lock that the next swaps wait for.
     for my $level (sort keys %reader) {
@@ -172,7 +172,7 @@ SQL
     my $reader = session($node);
     $reader->query_safe('BEGIN; SELECT count(*) FROM crossed_1');
     my $job = start_job($node, q{'crossed', 'new', partitions => '{crossed_1}', delay => '0', keep_old => false,}
-        . q{ lock_timeout => '10 s'});
+            . q{ lock_timeout => '10 s'});
     await($node, <<"SQL");
         SELECT EXISTS (SELECT FROM backfill_progress WHERE job = $job AND swap_attempts > 0)
             OR EXISTS (SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
@@ -195,7 +195,7 @@ SQL
     my $reader = session($node);
     $reader->query_safe('BEGIN; SELECT count(*) FROM strict');
     my $job = start_job($node, q{'strict', 'new', partitions => '{strict_1,strict_2}', delay => '0', keep_old => false,}
-        . q{ lock_timeout => '0', swap_patience => '0'});
+            . q{ lock_timeout => '0', swap_patience => '0'});
     is(wait_job($node, $job), 'failed', "$title: the job fails");
     is($node->safe_psql('postgres',
             "SELECT state, sqlstate, swap_attempts, attempts FROM backfill_progress WHERE job = $job ORDER BY ordinal"),
@@ -211,7 +211,7 @@ SQL
     $reader->query_safe('COMMIT');
     $reader->quit;
     $job = start_job($node, q{'strict', 'new', partitions => '{strict_1,strict_2}', delay => '0', keep_old => false,}
-        . q{ lock_timeout => '0', swap_patience => '0'});
+            . q{ lock_timeout => '0', swap_patience => '0'});
     is(wait_job($node, $job), 'done', "$title: nobody in the way, it need not");
     check_clean($node, $title);
 }

@@ -8,11 +8,11 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('plans', settings => [
-    "shared_preload_libraries = 'auto_explain'",
-    'auto_explain.log_min_duration = 0',
-    'auto_explain.log_analyze = on',
-    'auto_explain.log_timing = off',
-    'auto_explain.log_level = log',
+        "shared_preload_libraries = 'auto_explain'",
+        'auto_explain.log_min_duration = 0',
+        'auto_explain.log_analyze = on',
+        'auto_explain.log_timing = off',
+        'auto_explain.log_level = log',
 ]);
 my $holder = session($node);
 
@@ -64,13 +64,13 @@ SQL
 #
 {
     my %sources = (
-        'a table' => ['source', 'TABLE source'],
-        'a view' => ['odd', 'TABLE odd'],
-        'a query with parameters' => ['SELECT k, v FROM source WHERE k >= $1 AND k < $2', 'TABLE source'],
-        'a query without' => ['SELECT k, v || $x$!$x$ AS v FROM source', 'SELECT k, v || $x$!$x$ FROM source'],
-        'a query with WITH' => ['WITH w AS (SELECT * FROM source) SELECT * FROM w', 'TABLE source'],
-        'a query with ORDER BY' => ['SELECT * FROM source ORDER BY v', 'TABLE source'],
-        'a query with a volatile column' => ['SELECT k, v || left(random()::text, 0) AS v FROM source', 'TABLE source'],
+        'a table' => [ 'source', 'TABLE source' ],
+        'a view' => [ 'odd', 'TABLE odd' ],
+        'a query with parameters' => [ 'SELECT k, v FROM source WHERE k >= $1 AND k < $2', 'TABLE source' ],
+        'a query without' => [ 'SELECT k, v || $x$!$x$ AS v FROM source', 'SELECT k, v || $x$!$x$ FROM source' ],
+        'a query with WITH' => [ 'WITH w AS (SELECT * FROM source) SELECT * FROM w', 'TABLE source' ],
+        'a query with ORDER BY' => [ 'SELECT * FROM source ORDER BY v', 'TABLE source' ],
+        'a query with a volatile column' => [ 'SELECT k, v || left(random()::text, 0) AS v FROM source', 'TABLE source' ],
     );
     for my $title (sort keys %sources) {
         my ($source, $same) = @{ $sources{$title} };

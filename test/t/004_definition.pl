@@ -471,7 +471,7 @@ for my $case (
     [ 'a foreign table' => 'DROP TABLE t_1; ALTER TABLE t DROP CONSTRAINT t_pkey; CREATE FOREIGN TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10) SERVER far'
             => qr/foreign table/ ],
     [ 'membership in an extension' => 'ALTER EXTENSION btree_gist ADD TABLE t_1' => qr/belongs to an extension/,
-            undef, 'ALTER EXTENSION btree_gist DROP TABLE refused.t_1' ],
+        undef, 'ALTER EXTENSION btree_gist DROP TABLE refused.t_1' ],
     [ 'an index that depends on an extension' => 'CREATE INDEX i ON t_1 (n); ALTER INDEX i DEPENDS ON EXTENSION btree_gist'
             => qr/index i, which depends on an extension/ ],
     [ 'a constraint of a name that is needed' => 'ALTER TABLE t_1 ADD CONSTRAINT partbackfill_bounds CHECK (n < 5)'

@@ -9,7 +9,7 @@ use lib $FindBin::RealBin;
 use Backfill;
 use Test::More;
 
-my $node = new_node('default_sibling', settings => [ 'log_min_messages = debug1' ]);
+my $node = new_node('default_sibling', settings => ['log_min_messages = debug1']);
 $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE t (k int NOT NULL, v text) PARTITION BY RANGE (k);
     CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);

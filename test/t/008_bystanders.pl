@@ -50,7 +50,7 @@ is($node->safe_psql('postgres', q{SELECT has_table_privilege('mallory', 't_1', '
     open_gate($gate, 1);
     # Between two tries it stands in no queue.
     await($node, "SELECT count(*) = 1 FROM backfill_progress AS p JOIN pg_stat_activity AS a ON a.pid = p.worker_pid"
-        . " WHERE p.job = $job AND p.phase = 'validating' AND a.wait_event_type = 'Extension'");
+            . " WHERE p.job = $job AND p.phase = 'validating' AND a.wait_event_type = 'Extension'");
     # He gets what he asks for next, and no deadlock with a worker that stands in a queue.
     is($other->query_safe('ALTER TABLE t_1 ALTER v SET STATISTICS -1; SELECT 1; ROLLBACK'), '1', 'a lock on the partition: who has it goes on');
     is(wait_job($node, $job), 'done', 'a lock on the partition: the job is done after it');

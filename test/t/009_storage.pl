@@ -462,7 +462,7 @@ $node->restart;
 for my $method ('storage', 'attach') {
     my $table = $method eq 'storage' ? 't' : 'plain';
     $node->safe_psql('postgres', 'CREATE TABLE plain (LIKE t INCLUDING ALL) PARTITION BY RANGE (k);'
-        . 'CREATE TABLE plain_1 PARTITION OF plain FOR VALUES FROM (0) TO (1500)') if $table eq 'plain';
+            . 'CREATE TABLE plain_1 PARTITION OF plain FOR VALUES FROM (0) TO (1500)') if $table eq 'plain';
     # The second builds and swaps in one transaction.
     for my $on_write ('rebuild', 'block') {
         $job = start_job($node, "'$table', 'corrected', swap => '$method', on_write => '$on_write', delay => '0', keep_old => false");

@@ -46,7 +46,7 @@ sub told {
     while ($heard =~ /payload "(\{"job":$job,.*?\})" received/g) {
         my $payload = $1;
         my $parsed = $node->safe_psql('postgres', "SELECT format('%s: %s', COALESCE(p->>'partition', 'job'), p->>'state')"
-            . " FROM (SELECT \$payload\$$payload\$payload\$::jsonb) AS payload (p)");
+                . " FROM (SELECT \$payload\$$payload\$payload\$::jsonb) AS payload (p)");
         push @told, $parsed;
     }
     return ($job, join("\n", @told), $heard);
@@ -87,9 +87,9 @@ like($log, qr/LOG:  backfill job $job could not rebuild partition public\."Odd "
     "failure $_ is a line in the log") for 1 .. 2;
 
 ($job, $told) = told(q{'"Odd t"', 'truth', delay => '0', max_wal_rate => '50kB'}, sub {
-    my ($running) = @_;
-    await_partition($node, $running, 1, "phase = 'loading'");
-    cancel_job($node, $running);
+        my ($running) = @_;
+        await_partition($node, $running, 1, "phase = 'loading'");
+        cancel_job($node, $running);
 });
 like($told, qr/^public\.t_1: canceled$/m, 'partitions that are canceled');
 like($told, qr/^job: canceled$/m, 'and their job');

@@ -135,7 +135,7 @@ for my $on_write ('rebuild', 'ignore') {
     my $reader = session($node);
     $reader->query_safe('BEGIN; SELECT count(*) FROM t');
     my $job = start_job($node, "'t', 'SELECT k, c FROM t_right JOIN cat USING (c)', swap => 'storage', on_write => '$on_write',"
-        . " max_attempts => 1, keep_old => false, allow_shrink => true, lock_timeout => '5 ms'",
+            . " max_attempts => 1, keep_old => false, allow_shrink => true, lock_timeout => '5 ms'",
         'CREATE TABLE IF NOT EXISTS t_right AS SELECT k, 2 AS c FROM generate_series(0, 9) AS k');
     await_partition($node, $job, 1, "state = 'ready' AND swap_attempts > 0");
     $node->safe_psql('postgres', 'DELETE FROM cat WHERE c = 2');

@@ -8,7 +8,7 @@ use Backfill;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('drift', settings => [ 'allow_in_place_tablespaces = on' ]);
+my $node = new_node('drift', settings => ['allow_in_place_tablespaces = on']);
 $node->safe_psql('postgres', <<'SQL');
     CREATE ROLE another;
     CREATE SCHEMA elsewhere;
@@ -214,7 +214,7 @@ SQL
         like($error, $case->{reason}, "$method: $case->{change}: the reason") if $case->{reason};
     }
     $node->safe_psql('postgres', "SELECT backfill_cancel(job) FROM backfill_status WHERE state = 'failed';"
-        . " SELECT backfill_wait(job, '60 s') FROM backfill_status");
+            . " SELECT backfill_wait(job, '60 s') FROM backfill_status");
     check_clean($node, $method);
     return;
 }
@@ -272,7 +272,7 @@ for my $case (
         "the source: $title: the reason");
     is($node->safe_psql('postgres', q{SELECT count(*) FROM kept WHERE v = 'old'}), '20', "the source: $title: nothing is lost");
     $node->safe_psql('postgres', ($undo // 'DROP VIEW shown; CREATE VIEW shown AS SELECT k, v FROM raw; GRANT SELECT ON shown TO keeper')
-        . "; SELECT backfill_cancel($job)");
+            . "; SELECT backfill_cancel($job)");
     wait_job($node, $job);
     check_clean($node, "the source: $title");
 }

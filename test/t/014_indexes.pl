@@ -8,10 +8,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('indexes', settings => [
-    'wal_level = replica', # without WAL they are built one after the other
-    'min_parallel_table_scan_size = 0',
-    'max_parallel_maintenance_workers = 2',
-    'maintenance_work_mem = 96MB',
+        'wal_level = replica', # without WAL they are built one after the other
+        'min_parallel_table_scan_size = 0',
+        'max_parallel_maintenance_workers = 2',
+        'maintenance_work_mem = 96MB',
 ]);
 my $holder = session($node);
 $node->safe_psql('postgres', <<'SQL');

@@ -77,7 +77,7 @@ SQL
     [ 'COPY into the leaf', "COPY t_1 FROM stdin;\n1\tw\n\\.\n" ],
     # These want the partition for themselves: the source is what they were derived from.
     [ 'COPY FREEZE', q{BEGIN; DELETE FROM raw WHERE k < 100; INSERT INTO raw VALUES (1, 'w'); TRUNCATE t_1;}
-        . " COPY t_1 FROM stdin WITH (FREEZE);\n1\tw\n\\.\nCOMMIT", $from_raw ],
+            . " COPY t_1 FROM stdin WITH (FREEZE);\n1\tw\n\\.\nCOMMIT", $from_raw ],
     [ 'TRUNCATE of the leaf', 'BEGIN; DELETE FROM raw WHERE k < 100; TRUNCATE t_1; COMMIT', $from_raw ],
     [ 'TRUNCATE of the parent', 'BEGIN; DELETE FROM raw; TRUNCATE t; COMMIT', $from_raw ],
     [ 'TRUNCATE, session_replication_role = replica',
@@ -262,8 +262,8 @@ SQL
         is(wait_job($node, $job), 'failed', "$title: the job fails");
         is($node->safe_psql('postgres', "SELECT state, rebuilds, attempts, sqlstate, error FROM backfill_progress WHERE job = $job AND ordinal = 1"),
             'failed|3|4|55006|partition "public.t_1" is written to all the time' . "\n"
-            . 'Detail: It was written to during each of 4 builds.' . "\n"
-            . q{Hint: Start the job again with on_write => 'block', or with swap => 'storage'.}, "$title: it is built four times");
+                . 'Detail: It was written to during each of 4 builds.' . "\n"
+                . q{Hint: Start the job again with on_write => 'block', or with swap => 'storage'.}, "$title: it is built four times");
         is(states($node, $job), 'failed done', "$title: the other partition is done");
         is($node->safe_psql('postgres', 'SELECT v FROM t WHERE k = 1'), '1111', "$title: every write is in the table");
     }
@@ -312,7 +312,7 @@ SQL
     is($sqlstate, '39P01', "$title: gets an error");
     $node->safe_psql('postgres', 'DROP TABLE x');
     ($sqlstate) = error_of($node, q{CREATE TABLE x (a int); ALTER TABLE x OWNER TO writer; SET ROLE writer;}
-        . q{ CREATE TRIGGER x AFTER INSERT ON x FOR EACH ROW EXECUTE FUNCTION backfill_guard('1')});
+            . q{ CREATE TRIGGER x AFTER INSERT ON x FOR EACH ROW EXECUTE FUNCTION backfill_guard('1')});
     is($sqlstate, '42501', "$title: may not");
     $node->safe_psql('postgres', 'DROP TABLE IF EXISTS x');
 }

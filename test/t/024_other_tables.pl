@@ -137,7 +137,7 @@ for my $case ([ 'plain', 'attach' ], [ 'plain_1', 'attach' ], [ 'plain_1', 'stor
     $ddl->query_safe('BEGIN; LOCK TABLE ONLY plain IN ACCESS EXCLUSIVE MODE');
     open_gate($holder, 1);
     await($node, q{SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'plain'::regclass AND mode = 'AccessShareLock' AND NOT granted)}
-        . qq{ OR (SELECT waiting_on LIKE 'lock%' FROM backfill_progress WHERE job = $job AND ordinal = 2)});
+            . qq{ OR (SELECT waiting_on LIKE 'lock%' FROM backfill_progress WHERE job = $job AND ordinal = 2)});
     is($ddl->query_safe('LOCK TABLE plain_2 IN ACCESS EXCLUSIVE MODE; SELECT 1; COMMIT'), '1', "$title: is not canceled");
     is(wait_job($node, $job), 'done', "$title: the job is done");
     is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT attempts::text, ' ') FROM backfill_progress WHERE job = $job"), '1',

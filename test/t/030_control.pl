@@ -43,7 +43,7 @@ sub one {
 sub guards_of {
     my ($table) = @_;
     return one("SELECT string_agg(DISTINCT tgrelid::regclass::text, ' ') FROM pg_trigger"
-        . " WHERE tgname LIKE 'partbackfill_guard%' AND tgrelid::regclass::text LIKE '$table\\_%'");
+            . " WHERE tgname LIKE 'partbackfill_guard%' AND tgrelid::regclass::text LIKE '$table\\_%'");
 }
 
 # A source that is held up from key $from on.
@@ -166,7 +166,7 @@ sub held_from { my ($from) = @_; return "SELECT * FROM new WHERE CASE WHEN k < $
     one('CREATE TABLE sick AS SELECT k, CASE WHEN k = 250 THEN NULL ELSE v END AS v, k = 250 AS bad FROM new');
     my $job = start_job($node,
         q{'failing', 'SELECT k, CASE WHEN bad THEN (1 / (k - k))::text ELSE ''new'' END AS v FROM sick', delay => '0', max_attempts => 1,}
-        . q{ keep_old => false});
+            . q{ keep_old => false});
     is(wait_job($node, $job), 'failed', "$title: the job failed");
     is(states($node, $job), 'done failed done done', "$title: in one partition");
     check_clean($node, $title);
@@ -243,7 +243,7 @@ sub held_from { my ($from) = @_; return "SELECT * FROM new WHERE CASE WHEN k < $
     one('UPDATE sick SET bad = k = 250');
     my $job = start_job($node,
         q{'failing', 'SELECT k, CASE WHEN bad THEN (1 / (k - k))::text ELSE ''newer'' END AS v FROM sick', delay => '0', max_attempts => 1,}
-        . q{ on_error => 'stop', keep_old => false});
+            . q{ on_error => 'stop', keep_old => false});
     is(wait_job($node, $job), 'failed', "$title: the job failed");
     is(states($node, $job), 'done failed pending pending', "$title: no further partition was begun");
     check_clean($node, $title);
@@ -260,7 +260,7 @@ sub held_from { my ($from) = @_; return "SELECT * FROM new WHERE CASE WHEN k < $
     make_table('raced');
     close_gate($holder, 1);
     my $job = start_job($node, q{'raced', 'SELECT k, CASE WHEN bad THEN (1 / (k - k))::text ELSE ''new'' END AS v FROM sick}
-        . q{ WHERE CASE WHEN k < 200 THEN true ELSE pass_gate(1) END', delay => '0', max_attempts => 1, keep_old => false});
+            . q{ WHERE CASE WHEN k < 200 THEN true ELSE pass_gate(1) END', delay => '0', max_attempts => 1, keep_old => false});
     await_at_gate($node, 1);
     one("SELECT backfill_pause($job)");
     is(wait_job($node, $job), 'paused', "$title: paused, with a failed partition");
@@ -284,7 +284,7 @@ sub held_from { my ($from) = @_; return "SELECT * FROM new WHERE CASE WHEN k < $
     $node->reload;
     my $job = start_job($node,
         q{'raced', 'SELECT k, CASE WHEN bad THEN (1 / (k - k))::text ELSE ''new'' END AS v FROM sick', delay => '0', max_attempts => 1,}
-        . q{ keep_old => false});
+            . q{ keep_old => false});
     await_worker($node, $job, "query LIKE '%fault point end'");
     one('UPDATE sick SET bad = false');
     is(one("SELECT backfill_retry($job)"), '1', "$title: it is queued again");
@@ -383,11 +383,11 @@ SQL
     # Without the change it would take a hundred hours.
     my $job = start_job($node,
         q{'slow', 'SELECT k, v FROM (SELECT k, repeat(md5(k::text), 300) || pg_sleep(0.002) AS v FROM new) AS s', delay => '0', nice_ratio => 1000,}
-        . q{ max_replica_lag => '1 hour', min_free_disk => '1MB', keep_old => false});
+            . q{ max_replica_lag => '1 hour', min_free_disk => '1MB', keep_old => false});
     await_partition($node, $job, 1, "phase = 'loading' AND waiting_on = 'nice_ratio 1000'");
     one("SELECT backfill_alter($job, nice_ratio => 0, max_wal_rate => '1GB', max_replica_lag => '0', min_free_disk => '')");
     is(one('SELECT nice_ratio, max_wal_rate, max_replica_lag IS NULL, min_free_disk IS NULL, lock_timeout, swap_patience'
-        . " FROM backfill_job WHERE job = $job"), '0|1GB|t|t|00:00:00.1|01:00:00', "$title: what is given is set, and cleared");
+                . " FROM backfill_job WHERE job = $job"), '0|1GB|t|t|00:00:00.1|01:00:00', "$title: what is given is set, and cleared");
     is(wait_job($node, $job), 'done', "$title: the worker obeys");
     check_clean($node, $title);
     my ($code) = error_of($node, "SELECT backfill_alter($job, nice_ratio => -1)");

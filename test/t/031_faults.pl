@@ -117,9 +117,9 @@ sub strike {
     my $old = $node->safe_psql($steps[0], "SELECT v FROM $table WHERE k = 100");
     my $swap = $table eq 'a' ? 'attach' : 'storage';
     everywhere($node, sub {
-        my ($step) = @_;
-        my $where = $step eq 'end' ? 'end' : "$step/2";
-        return <<"SQL";
+            my ($step) = @_;
+            my $where = $step eq 'end' ? 'end' : "$step/2";
+            return <<"SQL";
             ALTER DATABASE "$step" SET partbackfill.fault = '$where stop';
             TRUNCATE source;
             INSERT INTO source SELECT k, '$new' FROM generate_series(100, 499) AS k;
@@ -135,7 +135,7 @@ SQL
         $pids{$step} = $node->safe_psql($step, "SELECT pid $stands");
     }
     my %attempts = everywhere($node, 'SELECT string_agg(attempts::text, $$ $$ ORDER BY ordinal) FROM backfill_progress'
-        . ' WHERE job = (SELECT max(job) FROM backfill_job)', @where);
+            . ' WHERE job = (SELECT max(job) FROM backfill_job)', @where);
     # Those that come after are not to stop.
     $node->safe_psql('postgres', join('; ', map { qq{ALTER DATABASE "$_" RESET partbackfill.fault} } @where));
     my ($end, $forgotten) = $faults{$name}->($node, \%pids);

@@ -29,7 +29,7 @@ sub start_held {
     $node->safe_psql('postgres', "CALL make_table('$table')");
     close_gate($holder, 1);
     my $job = start_job($node, "'$table', '" . ($source // 'SELECT * FROM new WHERE CASE WHEN k < 200 THEN true ELSE pass_gate(1) END')
-        . "', delay => '0', max_attempts => 2, keep_old => false");
+            . "', delay => '0', max_attempts => 2, keep_old => false");
     await_at_gate($node, 1);
     return $job;
 }

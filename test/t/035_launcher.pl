@@ -39,7 +39,7 @@ sub check_done {
     is($node->safe_psql($database, "SELECT backfill_wait(max(job), '60 s') FROM backfill_job"), 'done', "$title: the job is done");
     is($node->safe_psql($database, "SELECT count(*) FROM t WHERE v = 'new'"), '300', "$title: all rows are new");
     is($node->safe_psql($database, "SELECT string_agg(attempts::text, ' ' ORDER BY ordinal) FROM backfill_progress"
-        . ' WHERE job = (SELECT max(job) FROM backfill_job)'), '1 2 1', "$title: only the build in hand was made again");
+                . ' WHERE job = (SELECT max(job) FROM backfill_job)'), '1 2 1', "$title: only the build in hand was made again");
     is(leftovers($node, $database), '', "$title: nothing is left behind");
     return;
 }

@@ -14,7 +14,7 @@ srand $seed;
 diag("seed $seed");
 
 my $node = new_node('random', settings => [
-    "partbackfill.crash_pause = '50ms'", 'restart_after_crash = on', "shared_preload_libraries = 'partbackfill'" ]);
+        "partbackfill.crash_pause = '50ms'", 'restart_after_crash = on', "shared_preload_libraries = 'partbackfill'" ]);
 $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE source (k int, v text);
     CREATE TABLE t (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);
@@ -68,7 +68,7 @@ for my $round (1 .. $rounds) {
     $node->safe_psql('postgres', "TRUNCATE source; INSERT INTO source SELECT k, '$new' FROM generate_series(1000, 6999) AS k");
     my $old = $node->safe_psql('postgres', 'SELECT DISTINCT v FROM t WHERE k < 10000');
     my $job = start_job($node, "'t', 'SELECT k, v FROM source WHERE CASE WHEN k % 100 = 0 THEN pg_sleep(0.001) IS NOT NULL ELSE true END', range_start => '1000', range_end => '7000',"
-        . " swap => '$swap', workers => $workers, delay => '10 ms', keep_old => false, max_attempts => 100");
+            . " swap => '$swap', workers => $workers, delay => '10 ms', keep_old => false, max_attempts => 100");
     my @struck;
     for (1 .. 1 + int(rand(3))) {
         usleep(rand(600_000));

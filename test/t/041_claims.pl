@@ -9,7 +9,7 @@ use Time::HiRes qw(time usleep);
 
 my $rounds = $ENV{BACKFILL_ROUNDS} // 5;
 
-my $node = new_node('claims', settings => [ "partbackfill.crash_pause = '30s'" ]);
+my $node = new_node('claims', settings => ["partbackfill.crash_pause = '30s'"]);
 $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE t (k int PRIMARY KEY, v int) PARTITION BY RANGE (k);
     SELECT format('CREATE TABLE t_%s PARTITION OF t FOR VALUES FROM (%s) TO (%s)', n, 10 * n, 10 * n + 10) FROM generate_series(0, 39) AS n \gexec

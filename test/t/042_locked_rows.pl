@@ -6,7 +6,7 @@ use warnings;
 use Backfill;
 use Test::More;
 
-my $node = new_node('locked_rows', settings => [ "partbackfill.crash_pause = '30s'" ]);
+my $node = new_node('locked_rows', settings => ["partbackfill.crash_pause = '30s'"]);
 $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE t (k int PRIMARY KEY, v int) PARTITION BY RANGE (k);
     CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);

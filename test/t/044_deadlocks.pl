@@ -10,7 +10,7 @@ use Backfill;
 use Test::More;
 use Time::HiRes 'usleep';
 
-my $node = new_node('deadlocks', settings => [ 'max_prepared_transactions = 4' ]);
+my $node = new_node('deadlocks', settings => ['max_prepared_transactions = 4']);
 my $holder = session($node);
 my $method = $ENV{BACKFILL_SWAP} // 'attach'; # the other one: 045_deadlocks_storage.pl
 my $options = qq{swap => '$method', delay => '0', keep_old => false, max_attempts => 1};

@@ -66,7 +66,7 @@ SQL
 
 my @kinds = ([ 'attach', 'block' ], [ 'storage', 'block' ], [ 'storage', 'rebuild' ]);
 for my $round (0 .. $#kinds + ($ENV{BACKFILL_ROUNDS} // 0)) {
-    my ($method, $on_write) = @{ $kinds[$round % @kinds] };
+    my ($method, $on_write) = @{ $kinds[ $round % @kinds ] };
     my $title = "$method, $on_write" . ($round < @kinds ? '' : ", round $round");
     my ($build, $workers) = $round < @kinds ? (0.1, 1) : (rand 0.2, 1 + int rand 3);
     $node->safe_psql('postgres', 'TRUNCATE message, event; CREATE INDEX IF NOT EXISTS event_id ON event (id)');

@@ -11,7 +11,7 @@ use Backfill;
 use Test::More;
 use Time::HiRes 'usleep';
 
-my $node = new_node('default_check', settings => [ 'deadlock_timeout = 100ms' ]);
+my $node = new_node('default_check', settings => ['deadlock_timeout = 100ms']);
 $node->safe_psql('postgres', <<'SQL');
     -- The table of all tests, with a DEFAULT that is too large to be scanned under a lock.
     CREATE PROCEDURE make_table() LANGUAGE plpgsql AS $$
@@ -50,7 +50,7 @@ $reader->query_safe('BEGIN; SELECT count(*) FROM ONLY t_1');
 my $job = start_job($node, "'t', 't', swap => 'attach', delay => '0', keep_old => true");
 await_partition($node, $job, 3, "state IN ('done', 'failed')");
 await_partition($node, $job, 1, "state = 'failed' OR swap_attempts > 3");
-is(states($node, $job), 'ready done done','the DEFAULT is rebuilt while a partition waits for its swap');
+is(states($node, $job), 'ready done done', 'the DEFAULT is rebuilt while a partition waits for its swap');
 is($node->safe_psql('postgres', "SELECT rebuilds FROM backfill_progress WHERE job = $job AND ordinal = 3"), 0,
     'once: proofs that come and go are no change of its definition');
 is(proofs('t_rest'), 1, 'its proof is made anew on the new DEFAULT');
@@ -110,7 +110,7 @@ for my $round (1 .. $rounds) {
         $node->safe_psql('postgres', 'CALL make_table()');
         $reader->query_safe('BEGIN; ' . $readers[ rand @readers ]);
         $job = start_job($node, "'t', 't', swap => '$method', delay => '0', keep_old => false, workers => "
-            . (1 + int rand 2) . ", swap_patience => '" . int(rand 3) . " s'");
+                . (1 + int rand 2) . ", swap_patience => '" . int(rand 3) . " s'");
         usleep(rand 600_000);
         my $deed = int rand 4;
         $node->safe_psql('postgres', "SELECT backfill_pause($job)") if $deed == 0;
@@ -126,7 +126,7 @@ for my $round (1 .. $rounds) {
         if ($state !~ /^(done|canceled)$/) {
             $stuck++;
             diag("job $job ($method, $deed) is $state: "
-                . $node->safe_psql('postgres', "SELECT error FROM backfill_status WHERE job = $job"));
+                    . $node->safe_psql('postgres', "SELECT error FROM backfill_status WHERE job = $job"));
             cancel_job($node, $job);
         }
         my $lines = leftovers($node);

@@ -46,17 +46,17 @@ SQL
 # Each way to have such a function, with definitions that need nothing but what the session of the job has; and the source.
 my @cases = (
     [ 'an index', 'k', [ 'CREATE INDEX ON t (f(v))', 'CREATE INDEX ON t (g(v))', 'CREATE INDEX ON t (v) WHERE f(v) > 5',
-        'CREATE UNIQUE INDEX ON t_1 (v) WHERE g(v) > 5' ], 'index' ],
+            'CREATE UNIQUE INDEX ON t_1 (v) WHERE g(v) > 5' ], 'index' ],
     [ 'an exclusion constraint', 'k', [ 'ALTER TABLE t_1 ADD EXCLUDE USING btree (f(v) WITH =)',
-        'ALTER TABLE t_2 ADD EXCLUDE USING btree (g(v) WITH =)' ], 'index' ],
-    [ 'a statistics object', 'k', [ 'CREATE STATISTICS app.s ON (f(v)), (g(v)) FROM t_1' ], 'index' ],
+            'ALTER TABLE t_2 ADD EXCLUDE USING btree (g(v) WITH =)' ], 'index' ],
+    [ 'a statistics object', 'k', ['CREATE STATISTICS app.s ON (f(v)), (g(v)) FROM t_1'], 'index' ],
     [ 'a CHECK', 'k', [ 'ALTER TABLE t ADD CHECK (f(v) >= 0)', 'ALTER TABLE t ADD CHECK (g(v) >= 0)', 'ALTER TABLE t_1 ADD CHECK (### v < 10)' ] ],
     [ 'a CHECK that is not valid', 'k', [ 'ALTER TABLE t_1 ADD CHECK (f(v) >= 0) NOT VALID', 'ALTER TABLE t_2 ADD CHECK (g(v) >= 0) NOT VALID' ] ],
     [ 'a generated column', 'k', [ 'ALTER TABLE t ADD x int GENERATED ALWAYS AS (f(v)) STORED', 'ALTER TABLE t ADD y int GENERATED ALWAYS AS (g(v)) STORED' ] ],
     [ 'a default', 'k', [ 'ALTER TABLE t ADD x int DEFAULT f(1)', 'ALTER TABLE t ADD y int DEFAULT g(1)' ] ],
     [ 'a key that is inlined', 'f(k)', [] ],
     [ 'a key that is not inlined', 'g(k)', [] ],
-    [ 'a condition of a trigger', 'k', [ 'CREATE TRIGGER r AFTER INSERT ON t_1 FOR EACH ROW WHEN (f(NEW.v) < 0) EXECUTE FUNCTION noop()' ] ],
+    [ 'a condition of a trigger', 'k', ['CREATE TRIGGER r AFTER INSERT ON t_1 FOR EACH ROW WHEN (f(NEW.v) < 0) EXECUTE FUNCTION noop()'] ],
     [ 'a policy', 'k', [ 'CREATE POLICY p ON t_1 USING (f(v) > 0 AND g(v) > 0)', 'ALTER TABLE t_1 ENABLE ROW LEVEL SECURITY' ] ],
 );
 

@@ -8,7 +8,7 @@ use Backfill;
 use PostgreSQL::Test::Utils 'run_command';
 use Test::More;
 
-my $node = new_node('new_tables_kinds', settings => [ 'max_locks_per_transaction = 200' ]);
+my $node = new_node('new_tables_kinds', settings => ['max_locks_per_transaction = 200']);
 
 # [ kind of change (%s is the table), what the error says; undef where the change is mended ]
 my @kinds = (
@@ -172,7 +172,7 @@ sub check_cases {
     my $before = dump_of();
     $node->safe_psql('postgres', 'CREATE EVENT TRIGGER every_table ON ddl_command_end EXECUTE FUNCTION alter_table()');
     my $job = start_job($node, "'t', '$source', swap => '$method', keep_old => false, max_attempts => 1, delay => '0', "
-        . "partitions => (SELECT array_agg('t_' || i) FROM generate_series(0, $#cases) AS i)::regclass[]");
+            . "partitions => (SELECT array_agg('t_' || i) FROM generate_series(0, $#cases) AS i)::regclass[]");
     is(wait_job($node, $job), 'failed', "$method: some partitions cannot be swapped");
     my %errors = split /[\t\n]/, $node->safe_psql('postgres', <<"EOQ");
         SELECT replace(partition::text, 'public.', '') || E'\\t' || state || ': ' || regexp_replace(coalesce(error, ''), '\\s+', ' ', 'g')
@@ -222,14 +222,14 @@ my @storage = (
     [ 'ALTER TABLE %s SET (toast.autovacuum_enabled = off)', qr/TOAST options/ ],
     [ 'ALTER TABLE %s ALTER v TYPE varchar', qr/other columns|used by|cannot alter/ ],
     (map { [ $_, undef ] } (
-        'ALTER TABLE %s ENABLE ROW LEVEL SECURITY', 'CREATE POLICY more ON %s USING (false)',
-        'GRANT DELETE ON %s TO reader', 'ALTER TABLE %s OWNER TO other_owner', q{COMMENT ON COLUMN %s.v IS 'more'},
-        'ALTER TABLE %s REPLICA IDENTITY FULL', 'ALTER TABLE %s SET (fillfactor = 50)',
-        'ALTER TABLE %s ALTER v SET STORAGE EXTERNAL', 'ALTER TABLE %s ALTER v SET COMPRESSION pglz', 'ALTER TABLE %s ALTER v SET STATISTICS 7',
-        'ALTER TABLE %s ALTER v SET DEFAULT 7', 'ALTER TABLE %s ADD CONSTRAINT more CHECK (k < 5000)',
-        'CREATE TRIGGER more BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION nothing()',
-        'CREATE RULE r AS ON DELETE TO %s DO INSTEAD NOTHING', 'CREATE INDEX ON %s (r)', 'ALTER TABLE %s ADD UNIQUE (r)',
-        'ALTER PUBLICATION pub ADD TABLE %s', 'CREATE STATISTICS st_more ON k, r FROM %s')));
+            'ALTER TABLE %s ENABLE ROW LEVEL SECURITY', 'CREATE POLICY more ON %s USING (false)',
+            'GRANT DELETE ON %s TO reader', 'ALTER TABLE %s OWNER TO other_owner', q{COMMENT ON COLUMN %s.v IS 'more'},
+            'ALTER TABLE %s REPLICA IDENTITY FULL', 'ALTER TABLE %s SET (fillfactor = 50)',
+            'ALTER TABLE %s ALTER v SET STORAGE EXTERNAL', 'ALTER TABLE %s ALTER v SET COMPRESSION pglz', 'ALTER TABLE %s ALTER v SET STATISTICS 7',
+            'ALTER TABLE %s ALTER v SET DEFAULT 7', 'ALTER TABLE %s ADD CONSTRAINT more CHECK (k < 5000)',
+            'CREATE TRIGGER more BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION nothing()',
+            'CREATE RULE r AS ON DELETE TO %s DO INSTEAD NOTHING', 'CREATE INDEX ON %s (r)', 'ALTER TABLE %s ADD UNIQUE (r)',
+            'ALTER PUBLICATION pub ADD TABLE %s', 'CREATE STATISTICS st_more ON k, r FROM %s')));
 # The first rows are such that only what the change took away would have kept them out.
 check_cases('storage', 'SELECT k, v, CASE k WHEN 0 THEN NULL WHEN 1 THEN -1 ELSE r END AS r FROM t', map { [ 'built', @$_ ] } @storage);
 is($node->safe_psql('postgres', 'SELECT count(*) FROM t WHERE r > 0 AND g = r + 1'), scalar @attach, 'storage: every row is as it must be');

@@ -248,11 +248,11 @@ for my $case (
     [ 18, 'storage', 'generated', 'SELECT k, n + 1 AS n FROM generated', 'done',
         $generated ],
     (map { ([ 18, $_, 'generated', 'SELECT k, 500 AS n FROM generated WHERE k < 10 UNION ALL SELECT k, n FROM generated WHERE k >= 10', 'failed', 'SELECT max(n) < 100 FROM generated' ],
-            [ 18, $_, 'generated', 'SELECT k, NULLIF(n, 2) AS n FROM generated', 'failed', 'SELECT count(n) = 20 FROM generated' ],
-            [ 18, $_, 'present', q{SELECT k, v, NULLIF(n, 5) AS n, w, x FROM present}, 'failed', 'SELECT count(n) = 20 FROM present' ],
-            [ 18, $_, 'told', 'SELECT k, n + 100 AS n FROM told', 'done', 'SELECT min(n) >= 100 FROM told' ],
-            [ 18, $_, 'stricter', 'SELECT k, n + 100 AS n FROM stricter', 'failed', 'SELECT max(n) = 2 FROM stricter' ],
-            [ 18, $_, 'timed', q{SELECT k, '[5,15)'::int4range AS during, v FROM timed}, 'failed', 'SELECT count(*) = 40 FROM timed' ]) } 'attach', 'storage'),
+                [ 18, $_, 'generated', 'SELECT k, NULLIF(n, 2) AS n FROM generated', 'failed', 'SELECT count(n) = 20 FROM generated' ],
+                [ 18, $_, 'present', q{SELECT k, v, NULLIF(n, 5) AS n, w, x FROM present}, 'failed', 'SELECT count(n) = 20 FROM present' ],
+                [ 18, $_, 'told', 'SELECT k, n + 100 AS n FROM told', 'done', 'SELECT min(n) >= 100 FROM told' ],
+                [ 18, $_, 'stricter', 'SELECT k, n + 100 AS n FROM stricter', 'failed', 'SELECT max(n) = 2 FROM stricter' ],
+                [ 18, $_, 'timed', q{SELECT k, '[5,15)'::int4range AS during, v FROM timed}, 'failed', 'SELECT count(*) = 40 FROM timed' ]) } 'attach', 'storage'),
     [ 18, 'storage', 'attach_refuses_told_in', 'SELECT k, n FROM attach_refuses_told_in WHERE k <> 3', 'done', 'SELECT count(*) = 9 FROM attach_refuses_told_in' ],
     [ 18, 'storage', 'attach_refuses_told_key', 'SELECT k, n + 1000 AS n FROM attach_refuses_told_key', 'done', 'SELECT min(n) = 2000 FROM attach_refuses_told_key' ])
 {

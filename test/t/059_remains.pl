@@ -78,7 +78,7 @@ for my $round (1 .. $rounds // 1) {
             $reader->query_safe("BEGIN; SELECT count(*) FROM ONLY $held WHERE false");
             my $few = rand() < 0.5;
             my @jobs = start_job($node, "'s.t', 's.t', swap => '$method', delay => '0', keep_old => false, max_attempts => 1, swap_patience => '1 s', workers => "
-                . (1 + int rand 2) . ($few ? ", partitions => '{s.t_1, s.t_2a}'" : ''));
+                    . (1 + int rand 2) . ($few ? ", partitions => '{s.t_1, s.t_2a}'" : ''));
             push @jobs, start_job($node, "'s.t', 's.t', swap => 'attach', delay => '0', keep_old => false, partitions => '{s.t_2rest}'") if $few && rand() < 0.6;
             $node->poll_query_until('postgres', "SELECT bool_or(state IN ('ready', 'failed', 'done')) FROM backfill_progress WHERE job = $jobs[0]");
             Time::HiRes::usleep(rand 300_000);

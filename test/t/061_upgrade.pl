@@ -60,24 +60,24 @@ for my $case (
         SELECT backfill_wait(:job);
 SQL
     [ 'a worker that comes back', sub {
-        $job = start_job($old, "'t', $source, delay => '1 hour', keep_old => false");
-        await_partition($old, $job, 1, "state = 'done'");
-        lose_marks($old);
-        $old->safe_psql('postgres', "SELECT pg_drop_replication_slot('decoding')");
-        make_slot($old);
-        my $worker = await_worker($old, $job, 'true');
-        $old->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
-        await($old, "SELECT count(*) = 0 FROM pg_class WHERE relname ~ '^backfill_(job|control|write)\$' AND relrewrite = 0");
-        wait_job($old, $job); # it goes on with the next partition at once, and must not write in the next case
+            $job = start_job($old, "'t', $source, delay => '1 hour', keep_old => false");
+            await_partition($old, $job, 1, "state = 'done'");
+            lose_marks($old);
+            $old->safe_psql('postgres', "SELECT pg_drop_replication_slot('decoding')");
+            make_slot($old);
+            my $worker = await_worker($old, $job, 'true');
+            $old->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
+            await($old, "SELECT count(*) = 0 FROM pg_class WHERE relname ~ '^backfill_(job|control|write)\$' AND relrewrite = 0");
+            wait_job($old, $job); # it goes on with the next partition at once, and must not write in the next case
     } ],
     [ 'cancel', sub {
-        $job = start_job($old, "'t', $source, delay => '1 hour', keep_old => false");
-        await_partition($old, $job, 1, "state = 'done'");
-        lose_marks($old);
-        $old->safe_psql('postgres', "SELECT pg_drop_replication_slot('decoding')");
-        make_slot($old);
-        $old->safe_psql('postgres', "SELECT backfill_cancel($job)");
-        wait_job($old, $job);
+            $job = start_job($old, "'t', $source, delay => '1 hour', keep_old => false");
+            await_partition($old, $job, 1, "state = 'done'");
+            lose_marks($old);
+            $old->safe_psql('postgres', "SELECT pg_drop_replication_slot('decoding')");
+            make_slot($old);
+            $old->safe_psql('postgres', "SELECT backfill_cancel($job)");
+            wait_job($old, $job);
     } ])
 {
     my ($title, $call) = @{$case};

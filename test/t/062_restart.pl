@@ -90,7 +90,7 @@ is(wait_job($node, $job), 'done', 'terminated: the job is done');
 #
 $node->safe_psql('postgres', 'CREATE VIEW uses AS SELECT * FROM t_1');
 $job = start_job($node, q{'t', 'SELECT k, CASE WHEN k = 250 THEN (k / 0)::text ELSE v END AS v FROM t', delay => '0',}
-    . q{ keep_old => false, swap => 'storage', max_attempts => 1});
+        . q{ keep_old => false, swap => 'storage', max_attempts => 1});
 is(wait_job($node, $job), 'failed', 'tidied late: a partition fails');
 my $error = $node->safe_psql('postgres', "SELECT error FROM backfill_status WHERE job = $job");
 like($error, qr/^public\.t_3: division by zero/, 'tidied late: with the reason');

@@ -10,14 +10,14 @@ use Test::More;
 
 my $rows = 2000;
 my $node = new_node('counters', settings => [
-    "shared_preload_libraries = 'partbackfill'",
-    'autovacuum_naptime = 1s',
-    'autovacuum_vacuum_threshold = 10',
-    'autovacuum_vacuum_scale_factor = 0',
-    'autovacuum_vacuum_insert_threshold = 10',
-    'autovacuum_vacuum_insert_scale_factor = 0',
-    'autovacuum_analyze_threshold = 10',
-    'autovacuum_analyze_scale_factor = 0',
+        "shared_preload_libraries = 'partbackfill'",
+        'autovacuum_naptime = 1s',
+        'autovacuum_vacuum_threshold = 10',
+        'autovacuum_vacuum_scale_factor = 0',
+        'autovacuum_vacuum_insert_threshold = 10',
+        'autovacuum_vacuum_insert_scale_factor = 0',
+        'autovacuum_analyze_threshold = 10',
+        'autovacuum_analyze_scale_factor = 0',
 ]);
 
 # Runs the statements; what their session has counted is known by then.

@@ -8,7 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('decoding', allows_streaming => 'logical', settings => [ "logical_decoding_work_mem = '64kB'" ]);
+my $node = new_node('decoding', allows_streaming => 'logical', settings => ["logical_decoding_work_mem = '64kB'"]);
 $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE t (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);
     CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10000);

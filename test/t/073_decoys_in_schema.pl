@@ -31,7 +31,7 @@ ok(keys(%operators) > 10 && keys(%functions) > 10, 'the script names operators a
 
 my %own = map { $_ => 1 } $code =~ /CREATE FUNCTION \@extschema\@\.(\w+)/g;
 my %bare = map { $_ => 1 } $code =~ /(?<![.\w])([a-z_]+)\s*\(/g;
-delete @bare{qw(filter format interval numeric nullif primary), keys %own};
+delete @bare{ qw(filter format interval numeric nullif primary), keys %own };
 is(join(' ', grep { $script =~ /(?<![.\w])$_\s*\(/ && $node->safe_psql('postgres', "SELECT count(*) FROM pg_proc WHERE proname = '$_'") } sort keys %bare),
     '', 'it names no function without its schema');
 

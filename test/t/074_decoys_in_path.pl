@@ -12,7 +12,7 @@ use Backfill;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('decoys_in_path', settings => [ q{shared_preload_libraries = 'partbackfill'} ]);
+my $node = new_node('decoys_in_path', settings => [q{shared_preload_libraries = 'partbackfill'}]);
 $node->safe_psql('postgres', 'DROP EXTENSION partbackfill; CREATE ROLE mallory; CREATE ROLE worker LOGIN; CREATE DATABASE trap');
 $node->safe_psql('trap', <<'SQL');
     CREATE SCHEMA ext;

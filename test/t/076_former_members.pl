@@ -54,7 +54,7 @@ my %lost = (
         . 'ALTER TABLE s.t_2 OWNER TO other_boss; ALTER TABLE s.t_3 OWNER TO other_boss',
     'owner of a partition' => 'ALTER TABLE s.t_2 OWNER TO other_boss',
     'inheritance' => $version >= 160000
-        ? 'REVOKE boss FROM member; GRANT boss TO member WITH INHERIT FALSE, SET FALSE' : 'REVOKE boss FROM member; GRANT boss TO member; ALTER ROLE member NOINHERIT',
+    ? 'REVOKE boss FROM member; GRANT boss TO member WITH INHERIT FALSE, SET FALSE' : 'REVOKE boss FROM member; GRANT boss TO member; ALTER ROLE member NOINHERIT',
     $version < 160000 ? () : (
         'SET' => 'REVOKE boss FROM member; GRANT boss TO member WITH INHERIT TRUE, SET FALSE',
         'INHERIT' => 'REVOKE boss FROM member; GRANT boss TO member WITH INHERIT FALSE, SET TRUE'),

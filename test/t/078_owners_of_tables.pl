@@ -49,7 +49,7 @@ for my $owner ('boss', 'group_without_login') {
             my $title = "$owner, $swap: $fate";
             $node->safe_psql('postgres', "CREATE ROLE member LOGIN IN ROLE $owner; CALL make_table('$owner')");
             my $job = $node->safe_psql('postgres', 'SET SESSION AUTHORIZATION member;'
-                . "SELECT backfill_start('s.t', 'SELECT k, v FROM public.new', swap => '$swap', delay => '1 hour')");
+                    . "SELECT backfill_start('s.t', 'SELECT k, v FROM public.new', swap => '$swap', delay => '1 hour')");
             await_partition($node, $job, 1, "state = 'done'");
 
             # The second waits for its swap, built.
@@ -57,7 +57,7 @@ for my $owner ('boss', 'group_without_login') {
             $node->safe_psql('postgres', "SELECT backfill_alter($job, delay => '0')");
             await_partition($node, $job, 2, "state = 'ready'");
             is($node->safe_psql('postgres', "SET ROLE $owner; SELECT state, (SELECT string_agg(state, ' ' ORDER BY ordinal) FROM backfill_progress AS p WHERE p.job = j.job)"
-                    . " FROM backfill_status AS j WHERE job = $job AND source IS NULL") =~ /^running\|done ready /, 1, "$title: he sees it run");
+                        . " FROM backfill_status AS j WHERE job = $job AND source IS NULL") =~ /^running\|done ready /, 1, "$title: he sees it run");
             is($node->safe_psql('postgres', "SET ROLE $owner; SELECT backfill_pause($job)"), 't', "$title: he pauses it");
             $holder->query_safe('COMMIT');
             is(wait_job($node, $job), 'paused', "$title: it is paused");

@@ -71,7 +71,7 @@ $holder->query_safe('COMMIT');
 my $locks = q{SELECT string_agg(relation::regclass || ' ' || mode, ', ') FROM pg_locks
     WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relation >= 16384};
 for my $case (grep { !defined $_->[2] } @cases, [ 'the owner', 'ALTER TABLE s.t OWNER TO owner; ALTER TABLE s.t_1 OWNER TO owner; ALTER TABLE s2.t_2 OWNER TO owner;'
-        . 'ALTER TABLE s2.t_2_1 OWNER TO owner; REVOKE ALL ON s.t, s.t_1, s2.t_2, s2.t_2_1 FROM owner; GRANT USAGE ON SCHEMA s, s2 TO owner, of_the_owner' ]) {
+            . 'ALTER TABLE s2.t_2_1 OWNER TO owner; REVOKE ALL ON s.t, s.t_1, s2.t_2, s2.t_2_1 FROM owner; GRANT USAGE ON SCHEMA s, s2 TO owner, of_the_owner' ]) {
     my ($title, $grants) = @$case;
     my @roles = $title eq 'the owner' ? ('owner', 'of_the_owner') : ('reader');
     $node->safe_psql('postgres', "$reset; $grants");

@@ -73,7 +73,7 @@ sub check_job {
     my ($title, $table, $swap) = @_;
     my $place = -s $node->logfile;
     my $job = start_job($node, "'$table', 'SELECT g AS k, g AS v FROM generate_series(1, 300) AS g',"
-        . " partitions => '{${table}_1}', swap => '$swap', delay => '0'");
+            . " partitions => '{${table}_1}', swap => '$swap', delay => '0'");
     is(wait_job($node, $job), 'done', "$title: the job of a superuser is done");
     my $log = slurp_file($node->logfile, $place);
     my %whose = (alice => {}, postgres => {});

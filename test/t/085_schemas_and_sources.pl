@@ -69,7 +69,7 @@ $node->safe_psql('postgres', "SELECT nextval('backfill_job_job_seq')");
     is(squat($job), '42P06', "$title: they are there as soon as the job is");
     await_at_gate($node, 1);
     is($node->safe_psql('postgres', "SELECT bool_or(has_schema_privilege('mallory', oid, 'USAGE') OR has_schema_privilege('mallory', oid, 'CREATE'))"
-        . " FROM pg_namespace WHERE nspname LIKE 'backfill\\_${job}\\_%'"), 'f', "$title: default privileges give no right in them");
+                . " FROM pg_namespace WHERE nspname LIKE 'backfill\\_${job}\\_%'"), 'f', "$title: default privileges give no right in them");
     is($node->safe_psql('postgres', "$as_owner; SELECT backfill_pause($job)"), 't', "$title: paused");
     open_gate($holder, 1);
     is(wait_job($node, $job), 'paused', "$title: and at rest");

@@ -47,7 +47,7 @@ C
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
 system('cc', '-shared', '-fPIC', '-I', $include, '-o', "$folder/watcher.so", "$folder/watcher.c") == 0 or die 'could not build a library';
 
-my $node = new_node('hooks', settings => [ "shared_preload_libraries = '$folder/watcher.so'" ]);
+my $node = new_node('hooks', settings => ["shared_preload_libraries = '$folder/watcher.so'"]);
 $node->safe_psql('postgres', <<'SQL');
     CREATE ROLE locked LOGIN;
     CREATE ROLE reader LOGIN IN ROLE pg_read_all_data, pg_write_all_data;
@@ -86,7 +86,7 @@ SQL
     }
     # A job runs as the owner that its row names: 1.0 let members of pg_write_all_data name a superuser.
     is($node->safe_psql('postgres', "SET SESSION AUTHORIZATION reader; WITH changed AS (UPDATE backfill_job SET owner = 10 RETURNING 1)"
-        . ' SELECT count(*) FROM changed'), '0', 'no role writes to a job');
+                . ' SELECT count(*) FROM changed'), '0', 'no role writes to a job');
     my ($code) = error_of($node, "SET SESSION AUTHORIZATION reader; INSERT INTO backfill_write VALUES ($job, 't_1'::regclass, '1')");
     is($code, '42501', 'nor to its marks');
     open_gate($holder, 1);

@@ -31,14 +31,14 @@ sub new_node {
         allows_streaming => $options{allows_streaming},
         extra => [ '--locale=C', '--encoding=' . ($options{encoding} // 'UTF8') ]);
     $node->append_conf('postgresql.conf', join("\n",
-        'max_worker_processes = 32',
-        'max_connections = 40',
-        'shared_buffers = 16MB',
-        'autovacuum = off',
-        "timezone = 'UTC'",
-        'log_statement = none',
-        "log_line_prefix = '%m [%p] %b %q%a '",
-        @{ $options{settings} // [] }, ''));
+            'max_worker_processes = 32',
+            'max_connections = 40',
+            'shared_buffers = 16MB',
+            'autovacuum = off',
+            "timezone = 'UTC'",
+            'log_statement = none',
+            "log_line_prefix = '%m [%p] %b %q%a '",
+            @{ $options{settings} // [] }, ''));
     $node->start;
     $node->safe_psql('postgres', <<'SQL');
         CREATE EXTENSION partbackfill;
@@ -162,14 +162,14 @@ sub await_value {
 sub await_worker {
     my ($node, $job, $condition) = @_;
     return await_value($node, "SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'partbackfill worker'"
-        . " AND query ~ '^backfill job $job\\M' AND ($condition)");
+            . " AND query ~ '^backfill job $job\\M' AND ($condition)");
 }
 
 # Waits until somebody waits at the gate; returns his process id.
 sub await_at_gate {
     my ($node, $gate) = @_;
     return await_value($node, 'SELECT min(pid) FROM pg_locks'
-        . " WHERE locktype = 'advisory' AND (classid, objid, objsubid) = (0, $gate, 1) AND NOT granted");
+            . " WHERE locktype = 'advisory' AND (classid, objid, objsubid) = (0, $gate, 1) AND NOT granted");
 }
 
 # The process that works on the partition.
@@ -230,7 +230,7 @@ sub fingerprint {
     my ($node, $table) = @_;
     return $node->safe_psql('postgres',
         "SELECT '$table'::regclass::oid, pg_relation_filenode('$table'), count(*),"
-        . " md5(string_agg(line, E'\\n' ORDER BY line)) FROM (SELECT t::text AS line FROM ONLY $table AS t) AS lines");
+            . " md5(string_agg(line, E'\\n' ORDER BY line)) FROM (SELECT t::text AS line FROM ONLY $table AS t) AS lines");
 }
 
 # What no job may leave behind once it rests, a line each; schemas of old partitions too, unless they are asked for.

@@ -19,7 +19,8 @@ TEST(Quantity, SizesWithPostgresUnits) {
 }
 
 TEST(Quantity, WhatIsNoSize) {
-    for (const char *text : {"", " ", "MB", "-1MB", "-0", "16 M B", "16MiB", "5%", "1e3", "inf", "nan", "9999999999TB", "1,5MB"})
+    for (const char *text :
+         {"", " ", "MB", "-1MB", "-0", "16 M B", "16MiB", "5%", "1e3", "inf", "nan", "9999999999TB", "1,5MB"})
         EXPECT_FALSE(parse_bytes(text)) << text;
 }
 

@@ -7,7 +7,8 @@ namespace {
 using partbackfill::core::ReplayLag;
 
 ReplayLag::TimePoint at(double seconds) {
-    return ReplayLag::TimePoint{} + std::chrono::duration_cast<ReplayLag::TimePoint::duration>(ReplayLag::Seconds(seconds));
+    return ReplayLag::TimePoint{} +
+           std::chrono::duration_cast<ReplayLag::TimePoint::duration>(ReplayLag::Seconds(seconds));
 }
 
 TEST(ReplayLag, IsTheAgeOfWhatIsLacking) {

@@ -9,16 +9,13 @@ constexpr JobState kJobStates[] = {JobState::running, JobState::paused, JobState
                                    JobState::canceled};
 constexpr JobEvent kJobEvents[] = {JobEvent::finish, JobEvent::fail,  JobEvent::pause,
                                    JobEvent::resume, JobEvent::retry, JobEvent::cancel};
-constexpr PartitionState kPartitionStates[] = {PartitionState::pending, PartitionState::running,
-                                               PartitionState::ready,   PartitionState::done,
-                                               PartitionState::failed,  PartitionState::skipped,
-                                               PartitionState::canceled};
-constexpr PartitionEvent kPartitionEvents[] = {PartitionEvent::claim,   PartitionEvent::built,
-                                               PartitionEvent::swapped, PartitionEvent::postpone,
-                                               PartitionEvent::retry,   PartitionEvent::rebuild,
-                                               PartitionEvent::fail,    PartitionEvent::skip,
-                                               PartitionEvent::pause,   PartitionEvent::requeue,
-                                               PartitionEvent::reswap,  PartitionEvent::cancel};
+constexpr PartitionState kPartitionStates[] = {
+    PartitionState::pending, PartitionState::running, PartitionState::ready,   PartitionState::done,
+    PartitionState::failed,  PartitionState::skipped, PartitionState::canceled};
+constexpr PartitionEvent kPartitionEvents[] = {
+    PartitionEvent::claim, PartitionEvent::built,   PartitionEvent::swapped, PartitionEvent::postpone,
+    PartitionEvent::retry, PartitionEvent::rebuild, PartitionEvent::fail,    PartitionEvent::skip,
+    PartitionEvent::pause, PartitionEvent::requeue, PartitionEvent::reswap,  PartitionEvent::cancel};
 
 TEST(State, NamesRoundTrip) {
     for (const auto state : kJobStates)
@@ -69,7 +66,8 @@ TEST(State, OnlyARetryLeavesAFailure) {
 TEST(State, APausedJobRestsUntilItIsResumedOrCanceled) {
     EXPECT_EQ(next(JobState::running, JobEvent::pause), JobState::paused);
     for (const auto event : kJobEvents)
-        EXPECT_EQ(can(JobState::paused, event), event == JobEvent::resume || event == JobEvent::cancel) << name(event);
+        EXPECT_EQ(can(JobState::paused, event), event == JobEvent::resume || event == JobEvent::cancel)
+            << name(event);
     EXPECT_EQ(next(PartitionState::running, PartitionEvent::pause), PartitionState::pending);
     EXPECT_THROW(next(PartitionState::ready, PartitionEvent::pause), ImpossibleTransition); // it stays ready
 }

@@ -23,17 +23,17 @@ enum class JobEvent {
 
 enum class PartitionState { pending, running, ready, done, failed, skipped, canceled };
 enum class PartitionEvent {
-    claim,   // a worker takes it up; one left behind by a dead worker too
-    built,   // the shadow is complete
-    swapped, // readers see the new rows
+    claim,    // a worker takes it up; one left behind by a dead worker too
+    built,    // the shadow is complete
+    swapped,  // readers see the new rows
     postpone, // a lock that its build needs was not had; it is tried again later
-    retry,   // an attempt failed, another follows
-    rebuild, // what was built is out of date: it is built anew
-    fail,    // no further attempt follows
-    skip,    // the partition went away or changed its bounds
-    pause,   // its build is broken off
-    requeue, // it failed, and is to be built again
-    reswap,  // it failed, but what was built for it is still there
+    retry,    // an attempt failed, another follows
+    rebuild,  // what was built is out of date: it is built anew
+    fail,     // no further attempt follows
+    skip,     // the partition went away or changed its bounds
+    pause,    // its build is broken off
+    requeue,  // it failed, and is to be built again
+    reswap,   // it failed, but what was built for it is still there
     cancel,
 };
 

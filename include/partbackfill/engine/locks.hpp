@@ -13,10 +13,10 @@
 namespace partbackfill::engine {
 
 // Session locks; each try_ returns false at once when another session is in the way.
-void share_job(std::int64_t job);     // a worker is there; waits while another ends the job
+void share_job(std::int64_t job); // a worker is there; waits while another ends the job
 void unshare_job(std::int64_t job);
 bool shares_job(std::int64_t job);
-bool try_end_job(std::int64_t job);   // no worker is there any more: the last one ends the job
+bool try_end_job(std::int64_t job); // no worker is there any more: the last one ends the job
 void release_end_job(std::int64_t job);
 // A job has as many places, numbered from 1, as it wants workers: one that finds
 // none leaves, so that starting too many does no harm.

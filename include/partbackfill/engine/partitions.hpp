@@ -76,7 +76,8 @@ std::optional<Leaf> find_leaf(Oid leaf, Oid target);
 // The implicit constraint of a partition as SQL, "true" when it has none: to be read under
 // the caller's search_path, with a schema at whatever that would take for another. A
 // namesake with exactly the types at hand goes before the server's own polymorphic
-// operators of enums, arrays and ranges. Deparsing takes ACCESS SHARE on its ancestors until the end of the transaction.
+// operators of enums, arrays and ranges. Deparsing takes ACCESS SHARE on its ancestors until the end of the
+// transaction.
 std::string constraint_text(Oid leaf);
 
 } // namespace partbackfill::engine

@@ -48,6 +48,7 @@ std::string type_text(Oid type, int typmod);
 // Raises unless each column comes out of the source so that it can be assigned
 // to the table's column of that name, and columns of partition keys so that
 // nothing is converted at all.
-void check_columns(const std::vector<ResultColumn> &columns, Oid table, const std::set<std::string> &key_columns);
+void check_columns(const std::vector<ResultColumn> &columns, Oid table,
+                   const std::set<std::string> &key_columns);
 
 } // namespace partbackfill::engine

@@ -23,7 +23,14 @@
 
 namespace partbackfill::engine {
 
-enum class LockMode { access_share, row_share, share_update_exclusive, share_row_exclusive, exclusive, access_exclusive };
+enum class LockMode {
+    access_share,
+    row_share,
+    share_update_exclusive,
+    share_row_exclusive,
+    exclusive,
+    access_exclusive
+};
 
 // For every session that takes locks so.
 inline constexpr const char *kDeadlockTimeout = "10 ms";
@@ -55,7 +62,8 @@ bool nobody_in_the_way(const std::vector<TableLock> &locks);
 bool none_is_older(const std::vector<TableLock> &locks, std::chrono::milliseconds limit);
 
 // Waits for up to `patience`, without queueing, until it is worth to queue.
-bool wait_for_moment(const std::vector<TableLock> &locks, std::chrono::milliseconds limit, std::chrono::milliseconds patience);
+bool wait_for_moment(const std::vector<TableLock> &locks, std::chrono::milliseconds limit,
+                     std::chrono::milliseconds patience);
 
 // Whether a session that is in the way of those locks waits for a lock of this one,
 // directly or through others: then they do not come free until this one gives up.

@@ -13,13 +13,13 @@ namespace partbackfill::engine {
 
 // A source as it was given and understood at the door.
 struct Source {
-    std::string text;           // as given
-    Oid relation = kNoOid;      // when the text names one
-    std::string query;          // what stands in FROM (...)
-    bool reads_target = false;  // reads the target, or a table above or below it
-    bool own_rows = false;      // is the target, or a table above or below it
-    bool uses_start = false;    // names $1
-    bool uses_end = false;      // names $2
+    std::string text;          // as given
+    Oid relation = kNoOid;     // when the text names one
+    std::string query;         // what stands in FROM (...)
+    bool reads_target = false; // reads the target, or a table above or below it
+    bool own_rows = false;     // is the target, or a table above or below it
+    bool uses_start = false;   // names $1
+    bool uses_end = false;     // names $2
 };
 
 // Understands and checks a source against the target's columns, as the caller
@@ -53,7 +53,8 @@ pg::Params key_params(const std::optional<RangeKey> &key, const Leaf &leaf);
 
 // The plan, as JSON, of what a build of this leaf would run. Whatever the caller
 // may not read is an error.
-std::string explain(const Source &source, const Target &target, const Leaf &leaf, const std::string &constraint);
+std::string explain(const Source &source, const Target &target, const Leaf &leaf,
+                    const std::string &constraint);
 
 // Leaves of those that the target's request means for which $1 or $2 is NULL and a
 // condition on it keeps every row of the source, or of a part of it, away: the query

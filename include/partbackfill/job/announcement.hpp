@@ -12,6 +12,7 @@ inline constexpr const char *kChannel = "partbackfill";
 
 // {"job":7,"state":"done"} or {"job":7,"ordinal":3,"partition":"public.e_3","state":"done"}
 std::string announcement(std::int64_t job, const std::string &state);
-std::string announcement(std::int64_t job, int ordinal, const std::string &partition, const std::string &state);
+std::string announcement(std::int64_t job, int ordinal, const std::string &partition,
+                         const std::string &state);
 
 } // namespace partbackfill::job

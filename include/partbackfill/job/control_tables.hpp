@@ -182,8 +182,8 @@ public:
     void announce(const Partition &partition);
     // A swap did not get its locks: tried again no earlier than in `pause`.
     // Returns for how long the partition has been trying.
-    std::chrono::duration<double> swap_postponed(Partition &partition, double lock_wait_seconds, Milliseconds pause,
-                                                 const std::string &waiting_on);
+    std::chrono::duration<double> swap_postponed(Partition &partition, double lock_wait_seconds,
+                                                 Milliseconds pause, const std::string &waiting_on);
     // A build did not get a lock that it needs: the partition is pending again, and
     // the attempt does not count.
     void postpone(Partition &partition);
@@ -224,9 +224,9 @@ public:
     std::vector<Idle> jobs_without_worker();
 
     // ----- what is left lying around
-    // Shadows and watched partitions that no swap can use any more: a job that is paused or failed keeps those of
-    // partitions that are built. Proofs all go: a job that rests may do so for long, and a CHECK on a DEFAULT would keep
-    // rows out once the partition it is about is dropped.
+    // Shadows and watched partitions that no swap can use any more: a job that is paused or failed keeps
+    // those of partitions that are built. Proofs all go: a job that rests may do so for long, and a CHECK on
+    // a DEFAULT would keep rows out once the partition it is about is dropped.
     struct Leftovers {
         std::vector<Oid> shadows;
         std::vector<Oid> partitions;
@@ -251,14 +251,18 @@ private:
     pg::Result run(const std::string &sql, const pg::Params &params = {}, pg::Read read = pg::Read::newest);
     std::optional<Job> find(std::int64_t job, pg::Read read);
     // Moves the job; `more` sets further columns from $4 on.
-    void move_job(const Job &job, core::JobEvent event, const std::string &more, const pg::Params &more_params = {});
+    void move_job(const Job &job, core::JobEvent event, const std::string &more,
+                  const pg::Params &more_params = {});
     // Those to be taken up, or the first; the condition's parameters are $4 and on.
-    std::vector<Partition> candidates(const Job &job, const std::string &condition, const pg::Params &more_params);
-    std::optional<Partition> candidate(const Job &job, const std::string &condition, const pg::Params &more_params);
+    std::vector<Partition> candidates(const Job &job, const std::string &condition,
+                                      const pg::Params &more_params);
+    std::optional<Partition> candidate(const Job &job, const std::string &condition,
+                                       const pg::Params &more_params);
     // UPDATE with the fence; `more` sets further columns from $6 on.
     void move(Partition &partition, core::PartitionEvent event, const std::string &more,
               const pg::Params &more_params = {});
-    void change(const Partition &partition, const std::string &assignments, const pg::Params &more_params = {});
+    void change(const Partition &partition, const std::string &assignments,
+                const pg::Params &more_params = {});
 
     pg::AsExtensionOwner owner_;
 };

@@ -64,7 +64,7 @@ struct Job {
     Milliseconds lock_timeout{0};
     Milliseconds swap_patience{0};
     bool skip_triggers = false; // BEFORE ROW triggers need not fire for the new rows
-    bool allow_shrink = false; // a partition may be swapped that has lost most of its rows
+    bool allow_shrink = false;  // a partition may be swapped that has lost most of its rows
 };
 
 struct Partition {
@@ -83,13 +83,13 @@ struct Partition {
     std::optional<std::string> constraint;
     std::string fingerprint; // of the live partition's definition when the shadow was made
     Oid shadow = kNoOid;
-    Oid proof = kNoOid; // the CHECK on a DEFAULT sibling
-    Oid old = kNoOid;   // the table that has the old rows, once it is swapped
-    std::int64_t rows = 0; // of the shadow, once it is built
+    Oid proof = kNoOid;                      // the CHECK on a DEFAULT sibling
+    Oid old = kNoOid;                        // the table that has the old rows, once it is swapped
+    std::int64_t rows = 0;                   // of the shadow, once it is built
     std::optional<std::int64_t> rows_before; // of the live partition, when the shadow has far fewer
-    bool built = false;    // the shadow is complete
-    bool held = false;     // a worker took it up and did not give it back
-    int orphaned = 0;      // how often that worker had died and it was ready
+    bool built = false;                      // the shadow is complete
+    bool held = false;                       // a worker took it up and did not give it back
+    int orphaned = 0;                        // how often that worker had died and it was ready
 };
 
 // What a build cost and gave.

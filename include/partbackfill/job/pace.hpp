@@ -14,8 +14,8 @@ namespace partbackfill::job {
 
 struct Pace {
     core::JobState state = core::JobState::running;
-    double nice_ratio = 0;         // seconds slept per second worked
-    std::int64_t max_wal_rate = 0; // bytes per second of the whole job; 0: no limit
+    double nice_ratio = 0;                 // seconds slept per second worked
+    std::int64_t max_wal_rate = 0;         // bytes per second of the whole job; 0: no limit
     std::optional<double> max_replica_lag; // seconds
     std::optional<std::string> throttle_query;
     core::Room min_free_disk;

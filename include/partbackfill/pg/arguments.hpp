@@ -33,7 +33,8 @@ public:
 
     // An error when it is longer than kLongestText.
     std::optional<std::string> optional_text(int i, const char *name) const;
-    std::optional<std::string> optional_interval(int i, const char *name = nullptr) const; // not negative, if named
+    std::optional<std::string> optional_interval(int i,
+                                                 const char *name = nullptr) const; // not negative, if named
     std::optional<std::vector<Oid>> optional_oids(int i) const;
 
 private:

@@ -104,8 +104,12 @@ void exchange_row_counters(PgStat_StatTabEntry &a, PgStat_StatTabEntry &b);
 
 // Tree walkers and mutators as the server's functions want them.
 #if PG_VERSION_NUM >= 160000
-inline tree_walker_callback as_walker(bool (*walker)(Node *, void *)) { return walker; }
-inline tree_mutator_callback as_mutator(Node *(*mutator)(Node *, void *)) { return mutator; }
+inline tree_walker_callback as_walker(bool (*walker)(Node *, void *)) {
+    return walker;
+}
+inline tree_mutator_callback as_mutator(Node *(*mutator)(Node *, void *)) {
+    return mutator;
+}
 #else
 using AnyWalker = bool (*)();
 inline AnyWalker as_walker(bool (*walker)(Node *, void *)) {

@@ -28,6 +28,8 @@ void enter_callback(void (*function)(void *), void *argument);
     static Datum name##_body(FunctionCallInfo fcinfo);                                                       \
     extern "C" {                                                                                             \
     PG_FUNCTION_INFO_V1(name);                                                                               \
-    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS) { return partbackfill::pg::enter(name##_body, fcinfo); }        \
+    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS) {                                                               \
+        return partbackfill::pg::enter(name##_body, fcinfo);                                                 \
+    }                                                                                                        \
     }                                                                                                        \
     static Datum name##_body([[maybe_unused]] FunctionCallInfo fcinfo)

@@ -14,8 +14,8 @@ struct Answer {
 // Asks a query of one column, as the current role, with a snapshot taken now. It
 // can change nothing: it is read-only and always rolled back. An error in it is
 // an answer, and so is a cancel, which nobody can tell from a timeout of its own:
-// whether the session was meant, the caller has to find out. Legal while a query runs, but not while that runs in
-// parallel (can_probe).
+// whether the session was meant, the caller has to find out. Legal while a query runs, but not while that
+// runs in parallel (can_probe).
 Answer probe(const std::string &query);
 bool can_probe();
 

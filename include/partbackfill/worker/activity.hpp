@@ -23,7 +23,7 @@ void show_rows();
 // Until it is called again also on what it waits now: "; waiting on WAL 12 MB/s > 8 MB/s".
 struct Waited {
     std::chrono::duration<double> throttled{0};
-    std::chrono::duration<double> held{0}; // of the job's time, what was lost while nothing could be done
+    std::chrono::duration<double> held{0};   // of the job's time, what was lost while nothing could be done
     std::chrono::duration<double> locked{0}; // for a lock of the build's; not shown
 };
 void show_waiting(const Waited &waited, const std::string &waiting_on);

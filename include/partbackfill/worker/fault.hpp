@@ -21,6 +21,8 @@
 namespace partbackfill::worker {
 
 void reach(const char *point, int ordinal = 0);
-inline void reach(const char *point, const job::Partition &partition) { reach(point, partition.ordinal); }
+inline void reach(const char *point, const job::Partition &partition) {
+    reach(point, partition.ordinal);
+}
 
 } // namespace partbackfill::worker

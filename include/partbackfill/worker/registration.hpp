@@ -14,7 +14,7 @@ struct Assignment {
     Oid role; // as which it connects
     std::int64_t job;
     std::uint32_t starter; // transaction that must have ended first; 0 for none
-    int earlier; // how many are started before it for the job
+    int earlier;           // how many are started before it for the job
 };
 
 // The type of workers in pg_stat_activity.

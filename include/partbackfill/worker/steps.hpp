@@ -11,12 +11,12 @@
 namespace partbackfill::worker {
 
 enum class StepOutcome {
-    done,      // on to the next step
-    skipped,   // the partition went away or changed bounds; it is marked so
-    postponed, // it did not get its locks; the partition waits, ready or pending
+    done,       // on to the next step
+    skipped,    // the partition went away or changed bounds; it is marked so
+    postponed,  // it did not get its locks; the partition waits, ready or pending
     unprepared, // prepare_step() comes first, once more
-    outdated,  // what was built is out of date; the partition is pending again
-    failed,    // it waited longer than swap_patience; it is marked so
+    outdated,   // what was built is out of date; the partition is pending again
+    failed,     // it waited longer than swap_patience; it is marked so
 };
 
 // Makes the guard on the live partition, unless it is there or nobody wants it.
@@ -76,7 +76,8 @@ void skip(const job::Job &job, job::Partition &partition, const std::string &rea
 // nothing but the swap.
 enum class Remains { dropped, kept };
 void record_failure(const job::Job &job, job::Partition &partition, core::PartitionEvent event,
-                    const pg::ErrorFields &error, job::Milliseconds pause, Remains remains = Remains::dropped);
+                    const pg::ErrorFields &error, job::Milliseconds pause,
+                    Remains remains = Remains::dropped);
 
 // Marks a failed attempt, drops its shadow, and decides whether another follows.
 void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
@@ -91,7 +92,8 @@ inline constexpr int kMostRebuilds = 3;
 inline constexpr int kMostRedefinitions = 10;
 // Why it is when its shadow is not what was built.
 inline constexpr const char *kTouched = "what was built for it was changed";
-inline constexpr const char *kChanged = "the definition of the partition or of its parent was changed meanwhile";
+inline constexpr const char *kChanged =
+    "the definition of the partition or of its parent was changed meanwhile";
 
 const engine::SwapMethod &method_of(const job::Job &job);
 // The proofs that jobs have on a DEFAULT partition.
@@ -118,7 +120,8 @@ StepOutcome postpone(const job::Job &job, job::Partition &partition, std::chrono
 // To be called where that error ended a build: when it is one of contention, others
 // have got the locks that the build held, and the partition is postponed. Any other is
 // thrown again.
-StepOutcome postpone_build(const job::Job &job, job::Partition &partition, const Pacer &pacer, const pg::Error &error);
+StepOutcome postpone_build(const job::Job &job, job::Partition &partition, const Pacer &pacer,
+                           const pg::Error &error);
 // The shadow is out of date: it goes, and the partition is pending again.
 StepOutcome rebuild(const job::Job &job, job::Partition &partition, const std::string &reason);
 // It is out of date because the partition was written to: as rebuild(), but it

@@ -36,7 +36,7 @@ private:
     using Clock = std::chrono::steady_clock;
     struct Waiting {
         std::vector<engine::TableLock> locks;
-        int tries = 0; // in a row, as watched
+        int tries = 0;             // in a row, as watched
         Clock::time_point again{}; // not before
     };
     std::optional<int> quick_one(const job::Job &job);
