@@ -78,6 +78,49 @@ CALL try($$SELECT backfill_start('listed', 'SELECT 1 AS k WHERE $1 IS NULL')$$);
 CREATE SEQUENCE counter;
 CALL try($$SELECT backfill_start('t', 'counter')$$);
 
+-- where in the source it is wrong
+SELECT backfill_start('t', 'SELECT k, nothing AS v FROM source');
+SELECT backfill_start('t', 'SELECT k, v
+FROM source AS s -- "größer": characters are counted, not bytes
+WHERE ''größer'' <> v AND s.nothing IS NULL;');
+SELECT backfill_start('t', 'SELECT 1 AS k, FROM source');
+SELECT backfill_start('t', 'SELECT k, v + k AS v FROM source');
+SELECT backfill_start('t', 'SELECT ''one''::int AS k, v FROM source');
+SELECT backfill_start('t', 'SELECT k, v INTO other FROM source');
+SELECT backfill_start('t', 'SELECT k, v, length(v) AS width FROM source');
+SELECT backfill_start('t', 'SELECT k, v, upper(v) AS v FROM source');
+SELECT backfill_start('t', 'SELECT v, k::bigint FROM source');
+SELECT backfill_start('t', 'SELECT 1 AS k, ''x'' COLLATE nowhere AS v');
+SELECT backfill_start('listed', 'SELECT k, v AS n FROM source');
+SELECT * FROM backfill_plan('t', 'SELECT k, nothing AS v FROM source');
+SELECT backfill_start('t', 'source', throttle_query => 'SELECT nothing FROM source');
+SELECT backfill_start('t', 'source', throttle_query => 'WITH d AS (DELETE FROM source RETURNING k) SELECT k FROM d');
+-- in a function that the source calls: there
+CREATE FUNCTION broken(k int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN k + nothing; END $$;
+SELECT backfill_start('t', 'SELECT broken(1) AS k, v FROM source');
+-- and all that an error says by name
+CREATE FUNCTION refusing(k int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE check_violation USING MESSAGE = 'no', SCHEMA = 'a schema', TABLE = 'a table', COLUMN = 'a column',
+        DATATYPE = 'a type', CONSTRAINT = 'a constraint';
+END
+$$;
+DO $$
+DECLARE
+    schema text;
+    "table" text;
+    "column" text;
+    datatype text;
+    "constraint" text;
+BEGIN
+    PERFORM backfill_start('t', 'SELECT refusing(1) AS k, v FROM source');
+EXCEPTION WHEN check_violation THEN
+    GET STACKED DIAGNOSTICS schema = SCHEMA_NAME, "table" = TABLE_NAME, "column" = COLUMN_NAME,
+                            datatype = PG_DATATYPE_NAME, "constraint" = CONSTRAINT_NAME;
+    RAISE INFO '%, %, %, %, %', schema, "table", "column", datatype, "constraint";
+END
+$$;
+
 -- two leaves of one name
 CREATE SCHEMA errors2;
 CREATE TABLE errors2.t_1 PARTITION OF t FOR VALUES FROM (20) TO (30);
@@ -116,16 +159,6 @@ END
 $$;
 ROLLBACK;
 
--- its workers wait for such a transaction, so it cannot be left to a later server; one that rolled the start back can
-BEGIN;
-SELECT backfill_start('t', 'source') > 0 AS started;
-PREPARE TRANSACTION 'errors';
-BEGIN;
-SAVEPOINT before;
-SELECT backfill_start('t', 'source') > 0 AS started;
-ROLLBACK TO before;
-PREPARE TRANSACTION 'errors';
-ROLLBACK PREPARED 'errors';
 -- what changes nothing cannot start anything
 BEGIN READ ONLY;
 SELECT backfill_start('t', 'source');

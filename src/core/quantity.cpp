@@ -27,7 +27,7 @@ bool same_letters(std::string_view a, std::string_view b) {
                       [&](char x, char y) { return lower(x) == lower(y); });
 }
 
-// The number at the start, and what follows it.
+// The number at the start of a text, and the text after it.
 struct Split {
     double number;
     std::string_view rest;
@@ -69,17 +69,17 @@ std::optional<std::int64_t> parse_bytes(std::string_view text) {
     return static_cast<std::int64_t>(std::ceil(bytes));
 }
 
-std::optional<Room> parse_room(std::string_view text) {
+std::optional<DiskReserve> parse_disk_reserve(std::string_view text) {
     const auto found = split(text);
     if (found && found->rest == "%") {
         if (found->number > 100)
             return std::nullopt;
-        return Room{found->number / 100, 0};
+        return DiskReserve{found->number / 100, 0};
     }
     const auto bytes = parse_bytes(text);
     if (!bytes)
         return std::nullopt;
-    return Room{0, *bytes};
+    return DiskReserve{0, *bytes};
 }
 
 std::string format_bytes(double bytes) {

@@ -34,10 +34,10 @@ using PE = PartitionEvent;
 constexpr std::array<Transition<P, PE>, 21> kPartition{{
     {P::pending, PE::claim, P::running},   {P::running, PE::claim, P::running},
     {P::ready, PE::claim, P::ready},       {P::running, PE::built, P::ready},
-    {P::ready, PE::swapped, P::done},      {P::running, PE::postpone, P::pending},
+    {P::ready, PE::swapped, P::done},      {P::running, PE::defer, P::pending},
     {P::running, PE::retry, P::pending},   {P::ready, PE::retry, P::pending},
     {P::running, PE::rebuild, P::pending}, {P::ready, PE::rebuild, P::pending},
-    {P::pending, PE::fail, P::failed}, // nobody can do the job's work any more
+    {P::pending, PE::fail, P::failed}, // no worker can do the job's work any more
     {P::running, PE::fail, P::failed},     {P::ready, PE::fail, P::failed},
     {P::running, PE::skip, P::skipped},    {P::ready, PE::skip, P::skipped},
     {P::running, PE::pause, P::pending},   {P::failed, PE::requeue, P::pending},
@@ -69,7 +69,7 @@ constexpr std::array<std::pair<JE, std::string_view>, 6> kJobEventNames{{{JE::fi
 constexpr std::array<std::pair<PE, std::string_view>, 12> kPartitionEventNames{{{PE::claim, "claim"},
                                                                                 {PE::built, "built"},
                                                                                 {PE::swapped, "swapped"},
-                                                                                {PE::postpone, "postpone"},
+                                                                                {PE::defer, "defer"},
                                                                                 {PE::retry, "retry"},
                                                                                 {PE::rebuild, "rebuild"},
                                                                                 {PE::fail, "fail"},
@@ -153,7 +153,7 @@ std::vector<std::string> sources(PartitionEvent event) {
     return sources_in<P, PE>(kPartition, event);
 }
 
-bool rests(JobState state) {
+bool is_inactive(JobState state) {
     return state != JobState::running;
 }
 

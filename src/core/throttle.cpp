@@ -24,8 +24,8 @@ void TokenBucket::set_rate(double rate, TimePoint now) {
         tokens_ = 0;
 }
 
-// The bytes of a long step were written all along: its tokens are there for them, and
-// only what is left over is more than may be saved.
+// The bytes of a long step were written during all of it: the tokens of that time are there
+// for them, and only what is left over is limited to kMostSaved.
 void TokenBucket::spend(double amount, TimePoint now) {
     if (rate_ <= 0)
         return;
@@ -49,8 +49,8 @@ void NiceRatio::set(double ratio) noexcept {
     ratio_ = ratio;
 }
 
-// What was slept for another reason counts too, but is not saved for later. Waking up
-// late is made up for, or it would add up over many sleeps.
+// Sleep for another reason counts, too, but is not saved for later. Waking up late is made
+// up for, or it would add up over many sleeps.
 void NiceRatio::slept(Seconds time) noexcept {
     if (ratio_ > 0)
         owed_ = std::max(-kLateWakeUp, owed_ - time);
@@ -68,7 +68,7 @@ Seconds Hysteresis::clear_for(TimePoint now) const {
     return last_seen_ ? Seconds(now - *last_seen_) : Seconds(0);
 }
 
-// Older figures fade: what is kept is never more than about kRecent of work.
+// Older figures fade: never more than about kRecent of work is kept.
 void RecentRate::add(double amount, Seconds worked) noexcept {
     amount_ += amount;
     worked_ += worked;

@@ -1,5 +1,4 @@
-// A job's state, settings and partitions, changed by who may control it.
-#include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/job/job_control.hpp"
 
 #include <fmt/format.h>
 
@@ -7,40 +6,29 @@ namespace partbackfill::job {
 
 namespace {
 
-std::string in_text(const pg::ErrorFields &error) {
-    std::string text = error.message;
-    if (!error.detail.empty())
-        text += "\nDetail: " + error.detail;
-    if (!error.hint.empty())
-        text += "\nHint: " + error.hint;
-    return text;
-}
-
 [[noreturn]] void raise_changed(const Job &job) {
     pg::raise(pg::sqlcode::kObjectInUse,
-              fmt::format("backfill job {} was changed by somebody else just now", job.id), "",
+              fmt::format("backfill job {} was changed by another session just now", job.id), "",
               "See its state in backfill_status, and try again.");
-}
-
-std::optional<std::string> in_text(const auto &number) {
-    return number ? std::optional(fmt::format("{}", *number)) : std::nullopt;
 }
 
 } // namespace
 
-void ControlTables::move_job(const Job &job, core::JobEvent event, const std::string &more,
-                             const pg::Params &more_params) {
+void JobControl::move(const Job &job, core::JobEvent event, const std::string &more,
+                      const pg::Params &more_params) const {
     pg::Params params{job.id, core::name(job.state), core::name(core::next(job.state, event))};
     params.insert(params.end(), more_params.begin(), more_params.end());
-    if (run("UPDATE {s}.backfill_job SET state = $3, tidied = false" + more +
-                " WHERE job = $1 AND state = $2",
+    if (run("UPDATE {s}.backfill_job SET state = $3, tidied = false, partitions = NULL, pending = NULL, done "
+            "= NULL,"
+            " failed = NULL, skipped = NULL, percent = NULL, rows = NULL, rows_per_second = NULL" +
+                more + " WHERE job = $1 AND state = $2",
             params)
             .processed != 1)
         raise_changed(job);
 }
 
-void ControlTables::cancel_job(const Job &job) {
-    move_job(job, core::JobEvent::cancel, ", rested_at = COALESCE(rested_at, clock_timestamp())");
+void JobControl::cancel(const Job &job) const {
+    move(job, core::JobEvent::cancel, ", rested_at = COALESCE(rested_at, clock_timestamp())");
     run(R"SQL(
         UPDATE {s}.backfill_control
         SET state = $2, claim = NULL, worker_pid = NULL, waiting_on = NULL, finished_at = clock_timestamp()
@@ -49,10 +37,10 @@ void ControlTables::cancel_job(const Job &job) {
         {job.id, core::name(core::PartitionState::canceled), core::sources(core::PartitionEvent::cancel)});
 }
 
-// Without their claims the workers change nothing any more. An attempt whose worker
-// died was one: it may have died of it.
-void ControlTables::pause_job(const Job &job, const std::vector<int> &live) {
-    move_job(job, core::JobEvent::pause, ", rested_at = clock_timestamp()");
+// Without their claims the workers change nothing any more. The attempt of a worker that died
+// counts, since the attempt may have been the cause.
+void JobControl::pause(const Job &job, const std::vector<int> &live) const {
+    move(job, core::JobEvent::pause, ", rested_at = clock_timestamp()");
     std::vector<std::string> ordinals;
     ordinals.reserve(live.size());
     for (const int ordinal : live)
@@ -71,19 +59,19 @@ void ControlTables::pause_job(const Job &job, const std::vector<int> &live) {
         {job.id, core::name(core::PartitionState::ready)});
 }
 
-void ControlTables::resume_job(const Job &job) {
-    move_job(job, core::JobEvent::resume,
-             ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL,"
-             " workers_started_at = clock_timestamp()");
-    run("UPDATE {s}.backfill_control SET not_before = NULL, swap_since = NULL WHERE job = $1 AND state = ANY "
-        "($2)",
+void JobControl::resume(const Job &job) const {
+    move(job, core::JobEvent::resume,
+         ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL,"
+         " workers_started_at = clock_timestamp()");
+    run("UPDATE {s}.backfill_control SET not_before = NULL, swap_since = NULL"
+        " WHERE job = $1 AND state = ANY ($2) AND (not_before IS NOT NULL OR swap_since IS NOT NULL)",
         {job.id, core::sources(core::PartitionEvent::claim)});
 }
 
-// Whoever ends or cancels the job meanwhile waits for its row, or we come too late.
-int ControlTables::retry_job(const Job &job) {
+// A session that ends or cancels the job meanwhile waits for the job's row, or this one raises.
+int JobControl::retry(const Job &job) const {
     if (job.state == core::JobState::failed)
-        move_job(
+        move(
             job, core::JobEvent::retry,
             ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL, finished_at = NULL,"
             " workers_started_at = clock_timestamp(), error = NULL");
@@ -114,33 +102,21 @@ int ControlTables::retry_job(const Job &job) {
     }
 }
 
-void ControlTables::note_start(const Job &job) {
+void JobControl::alter(std::int64_t job, const Alteration &alteration) const {
+    pg::Params params{job};
+    std::string list;
+    for (const Assignment &assignment : assignments(alteration.values, alteration.given, params))
+        list += (list.empty() ? "" : ", ") + assignment.column + " = " + assignment.value;
+    if (!list.empty())
+        run("UPDATE {s}.backfill_job SET " + list + " WHERE job = $1", params);
+}
+
+void JobControl::note_start(const Job &job) const {
     run("UPDATE {s}.backfill_job SET workers_started_at = clock_timestamp() WHERE job = $1", {job.id});
 }
 
-void ControlTables::alter_job(std::int64_t job, const Alteration &alteration) {
-    run(R"SQL(
-        UPDATE {s}.backfill_job
-        SET workers = COALESCE($2::integer, workers),
-            delay = COALESCE($3::interval, delay),
-            nice_ratio = COALESCE($4::float8, nice_ratio),
-            max_wal_rate = CASE WHEN $5 IS NULL THEN max_wal_rate ELSE NULLIF($5, '') END,
-            max_replica_lag = CASE WHEN $6 IS NULL THEN max_replica_lag ELSE NULLIF($6, '')::interval END,
-            throttle_query = CASE WHEN $7 IS NULL THEN throttle_query ELSE NULLIF($7, '') END,
-            min_free_disk = CASE WHEN $8 IS NULL THEN min_free_disk ELSE NULLIF($8, '') END,
-            lock_timeout = COALESCE($9::interval, lock_timeout),
-            swap_patience = COALESCE($10::interval, swap_patience),
-            allow_shrink = COALESCE($11::boolean, allow_shrink)
-        WHERE job = $1
-    )SQL",
-        {job, in_text(alteration.workers), alteration.delay, in_text(alteration.nice_ratio),
-         alteration.max_wal_rate, alteration.max_replica_lag, alteration.throttle_query,
-         alteration.min_free_disk, alteration.lock_timeout, alteration.swap_patience,
-         in_text(alteration.allow_shrink)});
-}
-
-void ControlTables::give_up_job(const Job &job, const pg::ErrorFields &error) {
-    move_job(job, core::JobEvent::fail, ", rested_at = clock_timestamp(), error = $4", {in_text(error)});
+void JobControl::give_up(const Job &job, const pg::ErrorFields &error) const {
+    move(job, core::JobEvent::fail, ", rested_at = clock_timestamp(), error = $4", {pg::error_text(error)});
     run(R"SQL(
         UPDATE {s}.backfill_control
         SET state = $2, claim = NULL, worker_pid = NULL, waiting_on = NULL, sqlstate = $4, error = $5,
@@ -148,7 +124,7 @@ void ControlTables::give_up_job(const Job &job, const pg::ErrorFields &error) {
         WHERE job = $1 AND state = ANY ($3)
     )SQL",
         {job.id, core::name(core::PartitionState::failed), core::sources(core::PartitionEvent::fail),
-         pg::sqlstate_text(error.code), in_text(error)});
+         pg::sqlstate_text(error.code), pg::error_text(error)});
 }
 
 } // namespace partbackfill::job

@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "partbackfill/job/control_tables.hpp"
+#include "partbackfill/job/control_table.hpp"
+#include "partbackfill/job/job_table.hpp"
 #include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
@@ -10,8 +11,8 @@ namespace partbackfill::job {
 
 void begin_change(const char *function_name) {
     pg::prevent_if_read_only(function_name);
-    ControlTables control;
-    control.keep_undecoded();
+    const pg::AsExtensionOwner owner;
+    UndecodedMark(owner).restore();
 }
 
 namespace {
@@ -20,9 +21,9 @@ Job find_job(std::int64_t id) {
     std::optional<Job> found;
     bool is_foreign = false;
     {
-        ControlTables control;
-        found = control.find_job(id);
-        is_foreign = !found && control.is_of_another_installation(id);
+        const pg::AsExtensionOwner owner;
+        found = JobTable(owner).find(id);
+        is_foreign = !found && JobTable(owner).is_of_another_installation(id);
     }
     if (is_foreign)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
@@ -67,8 +68,28 @@ Job find_job_to_stop(std::int64_t id) {
     return job;
 }
 
-bool at_rest(const Job &job) {
-    return core::rests(job.state) && job.tidied;
+namespace {
+
+// Who ends or changes the job meanwhile is waited for.
+void lock_job(std::int64_t id) {
+    const pg::AsExtensionOwner owner;
+    JobTable(owner).lock(id);
+}
+
+} // namespace
+
+Job lock_own_job(std::int64_t id) {
+    lock_job(find_own_job(id).id);
+    return find_own_job(id);
+}
+
+Job lock_job_to_stop(std::int64_t id) {
+    lock_job(find_job_to_stop(id).id);
+    return find_job_to_stop(id);
+}
+
+bool is_settled(const Job &job) {
+    return core::is_inactive(job.state) && job.tidied;
 }
 
 void raise_busy(const std::string &partition, std::int64_t job) {

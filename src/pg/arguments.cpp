@@ -3,18 +3,19 @@
 extern "C" {
 #include "access/detoast.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 }
 
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/guard.hpp"
-#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::pg {
+
+bool Arguments::is_null(int i) const {
+    return fcinfo_->args[i].isnull;
+}
 
 void Arguments::require(int i, const char *name) const {
     if (is_null(i))
@@ -51,9 +52,9 @@ std::string Arguments::string(int i, const char *name) const {
     return *optional_text(i, name);
 }
 
-std::string Arguments::interval(int i, const char *name) const {
+double Arguments::seconds(int i, const char *name) const {
     require(i, name);
-    return *optional_interval(i, name);
+    return *optional_seconds(i, name);
 }
 
 std::optional<std::string> Arguments::optional_text(int i, const char *name) const {
@@ -65,7 +66,7 @@ std::optional<std::string> Arguments::optional_text(int i, const char *name) con
     return guard([&] { return TextDatumGetCString(fcinfo_->args[i].value); });
 }
 
-std::optional<std::string> Arguments::optional_interval(int i, const char *name) const {
+std::optional<double> Arguments::optional_seconds(int i, const char *name) const {
     if (is_null(i))
         return std::nullopt;
     const bool endless =
@@ -79,10 +80,14 @@ std::optional<std::string> Arguments::optional_interval(int i, const char *name)
                                                    ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
             return DatumGetBool(DirectFunctionCall2(interval_lt, fcinfo_->args[i].value, zero));
         });
-    if (negative)
+    const double seconds = guard([&] {
+        const Datum unit = CStringGetTextDatum("epoch");
+        return DatumGetFloat8(DirectFunctionCall2(interval_part, unit, fcinfo_->args[i].value));
+    });
+    // A year has 360 days in comparisons and 365.25 here.
+    if (negative || (name != nullptr && seconds < 0))
         raise(sqlcode::kInvalidParameter, std::string(name) + " must not be negative");
-    const PinnedSettings pinned; // the style in which it is read back
-    return guard([&] { return DatumGetCString(DirectFunctionCall1(interval_out, fcinfo_->args[i].value)); });
+    return seconds;
 }
 
 std::optional<std::vector<Oid>> Arguments::optional_oids(int i) const {
@@ -113,24 +118,6 @@ std::optional<std::vector<Oid>> Arguments::optional_oids(int i) const {
         oids.push_back(DatumGetObjectId(elements.values[k]));
     }
     return oids;
-}
-
-Datum return_rows(FunctionCallInfo fcinfo, const std::vector<TextRow> &rows) {
-    guard([&] { InitMaterializedSRF(fcinfo, 0); });
-    const auto *info = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
-    AttInMetadata *metadata = guard([&] { return TupleDescGetAttInMetadata(info->setDesc); });
-    for (const TextRow &row : rows) {
-        std::vector<char *> values;
-        values.reserve(row.size());
-        for (const auto &value : row)
-            values.push_back(value ? const_cast<char *>(value->c_str()) : nullptr);
-        guard([&] { tuplestore_puttuple(info->setResult, BuildTupleFromCStrings(metadata, values.data())); });
-    }
-    return 0;
-}
-
-Datum return_text(const std::string &text) {
-    return guard([&] { return CStringGetTextDatum(text.c_str()); });
 }
 
 } // namespace partbackfill::pg

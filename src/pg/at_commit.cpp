@@ -18,7 +18,7 @@ namespace partbackfill::pg {
 
 namespace {
 
-// What a (sub)transaction asked for; the other members are nothing where they do not apply.
+// What a (sub)transaction asked for; members that do not apply are empty.
 struct Effect {
     SubTransactionId asked_in;
     const char *type; // of the processes that are to be canceled; they hold the lock
@@ -34,11 +34,11 @@ struct Holder {
     const char *type;
 };
 
-List *effects = NIL; // of Effect, in TopMemoryContext; of this transaction
-List *holders = NIL; // of Holder, likewise
+List *effects = NIL; // Effect of this transaction, in TopMemoryContext
+List *holders = NIL; // Holder of a lock in `effects`, in TopMemoryContext
 bool registered = false;
 
-// All of it C-style: the server calls it in the middle of a commit or an abort.
+// These functions are C-style: the server calls them in the middle of a commit or an abort.
 
 void forget_all() {
     for (int i = 0; i < list_length(effects); i++) {
@@ -56,7 +56,8 @@ bool same_lock(const LOCKTAG &a, const LOCKTAG &b) {
     return memcmp(&a, &b, sizeof(LOCKTAG)) == 0;
 }
 
-// Who holds the lock now, also when it came after the cancel was asked for.
+// Finds the processes that hold the lock now, also those that took it after the cancel was
+// asked for.
 void find_holders(const Effect *effect) {
     const MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
     LockData *locks = GetLockStatusData();
@@ -73,8 +74,8 @@ void find_holders(const Effect *effect) {
     MemoryContextSwitchTo(before);
 }
 
-// Its number may be another process's by now. While ProcArrayLock is held a process that
-// is in there cannot leave, and nothing here can fail: the transaction has committed.
+// The holder's pid may be another process's by now. While ProcArrayLock is held a process
+// in the array cannot leave it. Nothing here can fail: the transaction has committed.
 void cancel(const Holder *holder) {
     LWLockAcquire(ProcArrayLock, LW_SHARED);
     const PGPROC *process = BackendPidGetProcWithLock(holder->pid);
@@ -120,7 +121,7 @@ void at_end(XactEvent event, void *) {
         forget_all();
 }
 
-// What a subtransaction asked for is its parent's when it commits, and gone when
+// The effects of a subtransaction pass to its parent when it commits, and are dropped when
 // it rolls back.
 void at_subtransaction_end(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
     if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)

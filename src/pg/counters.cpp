@@ -9,7 +9,6 @@ extern "C" {
 
 #include <utility>
 
-#include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/counters.hpp"
 #include "partbackfill/pg/guard.hpp"
 
@@ -18,7 +17,7 @@ namespace partbackfill::pg {
 namespace {
 
 PgStat_EntryRef *entry_of(Oid relation) {
-    // One that is made for a relation that is gone would stay for ever.
+    // An entry that is made for a relation that is gone would stay for ever.
     if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
         return nullptr;
     return pgstat_get_entry_ref(PGSTAT_KIND_RELATION, MyDatabaseId, relation, true, nullptr);
@@ -41,6 +40,25 @@ void with_both(Oid a, Oid b, void (*change)(PgStat_StatTabEntry &, PgStat_StatTa
         pgstat_unlock_entry(of_b);
         pgstat_unlock_entry(of_a);
     });
+}
+
+// Exchanges what is counted of the tables' rows; that the rows of `b` were analyzed is
+// counted for `a`.
+void exchange_row_counters(PgStat_StatTabEntry &a, PgStat_StatTabEntry &b) {
+#if PG_VERSION_NUM >= 160000
+    std::swap(a.live_tuples, b.live_tuples);
+    std::swap(a.dead_tuples, b.dead_tuples);
+    std::swap(a.mod_since_analyze, b.mod_since_analyze);
+    std::swap(a.ins_since_vacuum, b.ins_since_vacuum);
+    std::swap(a.last_analyze_time, b.last_analyze_time);
+#else
+    std::swap(a.n_live_tuples, b.n_live_tuples);
+    std::swap(a.n_dead_tuples, b.n_dead_tuples);
+    std::swap(a.changes_since_analyze, b.changes_since_analyze);
+    std::swap(a.inserts_since_vacuum, b.inserts_since_vacuum);
+    std::swap(a.analyze_timestamp, b.analyze_timestamp);
+#endif
+    a.analyze_count += std::exchange(b.analyze_count, 0);
 }
 
 } // namespace

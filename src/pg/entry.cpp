@@ -1,11 +1,17 @@
 #include "partbackfill/pg/server.hpp"
 
+extern "C" {
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+}
+
 #include <cstring>
 #include <new>
+#include <string_view>
 
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/error.hpp"
-#include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/search_path.hpp"
 
 namespace partbackfill::pg {
 
@@ -14,43 +20,56 @@ namespace {
 // An error as plain data, on no C++ heap: it outlives the catch block.
 struct Report {
     bool raised;
-    int code;
-    char *message;
-    char *detail;
-    char *hint;
-    char *context;
+    ErrorData error;
 };
 
 // Never jumps: called inside a catch block, where a jump would leak the
-// exception in flight.
-char *plain_copy(const std::string &text) noexcept {
+// exception in flight. nullptr for no text, and where there is no memory for it.
+char *plain_copy(std::string_view text) noexcept {
     if (text.empty())
         return nullptr;
     auto *copy = static_cast<char *>(MemoryContextAllocExtended(CurrentMemoryContext, text.size() + 1,
                                                                 MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE));
-    if (copy != nullptr)
-        std::memcpy(copy, text.c_str(), text.size() + 1);
+    if (copy == nullptr)
+        return nullptr;
+    std::memcpy(copy, text.data(), text.size());
+    copy[text.size()] = '\0';
     return copy;
 }
 
-Report report_of(const ErrorFields &fields) noexcept {
-    return {true,
-            fields.code,
-            plain_copy(fields.message),
-            plain_copy(fields.detail),
-            plain_copy(fields.hint),
-            plain_copy(fields.context)};
-}
-
-Report report_of_text(int code, const char *text) noexcept {
+Report report_of_text(int code, std::string_view message) noexcept {
     Report report{};
     report.raised = true;
-    report.code = code;
-    auto *copy = static_cast<char *>(
-        MemoryContextAllocExtended(CurrentMemoryContext, std::strlen(text) + 1, MCXT_ALLOC_NO_OOM));
-    if (copy != nullptr)
-        std::strcpy(copy, text);
-    report.message = copy;
+    report.error.elevel = ERROR;
+    // ReThrowError takes these as they are. A worker has no client, and would raise another error on
+    // its way to one.
+    report.error.output_to_server = log_min_messages <= ERROR && log_min_messages != LOG;
+    report.error.output_to_client = whereToSendOutput == DestRemote;
+    report.error.sqlerrcode = code;
+    report.error.message = plain_copy(message);
+    if (report.error.message == nullptr)
+        report.error.message = const_cast<char *>("out of memory");
+    report.error.assoc_context = CurrentMemoryContext;
+    return report;
+}
+
+Report report_of(const ErrorFields &fields) noexcept {
+    Report report = report_of_text(fields.code, fields.message);
+    ErrorData &error = report.error;
+    error.detail = plain_copy(fields.detail);
+    error.detail_log = plain_copy(fields.detail_log);
+    error.hint = plain_copy(fields.hint);
+    error.context = plain_copy(fields.context);
+    error.schema_name = plain_copy(fields.schema);
+    error.table_name = plain_copy(fields.table);
+    error.column_name = plain_copy(fields.column);
+    error.datatype_name = plain_copy(fields.datatype);
+    error.constraint_name = plain_copy(fields.constraint);
+    error.internalpos = fields.internal_position;
+    error.internalquery = plain_copy(fields.internal_query);
+    error.filename = plain_copy(fields.file);
+    error.lineno = fields.line;
+    error.funcname = plain_copy(fields.function);
     return report;
 }
 
@@ -70,35 +89,24 @@ Report contain(F &&function) {
     }
 }
 
-void report_if_raised(const Report &report) {
+void report_if_raised(Report &report) {
     if (!report.raised)
         return;
-    // The context of an error of the server is complete already: rethrowing it
-    // (rather than reporting anew) keeps the callers' lines from doubling.
-    if (report.context != nullptr) {
-        auto *error = static_cast<ErrorData *>(palloc0(sizeof(ErrorData)));
-        error->elevel = ERROR;
-        error->output_to_server = true;
-        error->output_to_client = true;
-        error->sqlerrcode = report.code;
-        error->message = report.message != nullptr ? report.message : pstrdup("out of memory");
-        error->detail = report.detail;
-        error->hint = report.hint;
-        error->context = report.context;
-        error->assoc_context = CurrentMemoryContext;
-        ReThrowError(error);
-    }
-    ereport(ERROR, (errcode(report.code),
-                    errmsg_internal("%s", report.message != nullptr ? report.message : "out of memory"),
-                    report.detail != nullptr ? errdetail_internal("%s", report.detail) : 0,
-                    report.hint != nullptr ? errhint("%s", report.hint) : 0));
+    // The context of an error that the server has reported is complete already: reported
+    // anew, it would get the callers' lines once more.
+    if (report.error.filename != nullptr)
+        ReThrowError(&report.error);
+    report.error.filename = __FILE__;
+    report.error.lineno = __LINE__;
+    report.error.funcname = __func__;
+    ThrowErrorData(&report.error);
 }
 
 } // namespace
 
 Datum enter(Implementation implementation, FunctionCallInfo fcinfo) {
     Datum result = 0;
-    const Report report = contain([&] {
+    Report report = contain([&] {
         const PinnedCall pinned;
         result = implementation(fcinfo);
     });
@@ -107,7 +115,7 @@ Datum enter(Implementation implementation, FunctionCallInfo fcinfo) {
 }
 
 void enter_worker(void (*function)(void *), void *argument) {
-    const Report report = contain([&] {
+    Report report = contain([&] {
         pin_session_path();
         function(argument);
     });
@@ -115,7 +123,7 @@ void enter_worker(void (*function)(void *), void *argument) {
 }
 
 void enter_callback(void (*function)(void *), void *argument) {
-    const Report report = contain([&] {
+    Report report = contain([&] {
         const PinnedPath pinned;
         function(argument);
     });

@@ -3,7 +3,23 @@
 namespace partbackfill::pg {
 
 void raise(int code, std::string message, std::string detail, std::string hint) {
-    throw Error({code, std::move(message), std::move(detail), std::move(hint), {}});
+    ErrorFields fields;
+    fields.code = code;
+    fields.message = std::move(message);
+    fields.detail = std::move(detail);
+    fields.hint = std::move(hint);
+    throw Error(std::move(fields));
+}
+
+std::string error_text(const ErrorFields &error) {
+    std::string text = error.message;
+    if (!error.detail.empty())
+        text += "\nDetail: " + error.detail;
+    if (!error.hint.empty())
+        text += "\nHint: " + error.hint;
+    if (!error.context.empty())
+        text += "\nContext: " + error.context;
+    return text;
 }
 
 std::string sqlstate_text(int code) {

@@ -6,7 +6,7 @@ namespace partbackfill::pg {
 
 namespace {
 
-// What is reported when the error itself could not be copied (out of memory
+// The error that is reported when the error itself could not be copied (out of memory
 // while handling it): static, because there is nowhere to allocate.
 ErrorData *last_resort() noexcept {
     static ErrorData fallback;
@@ -17,7 +17,7 @@ ErrorData *last_resort() noexcept {
     return &fallback;
 }
 
-// CopyErrorData allocates, so it can fail in its turn.
+// Copies the error that was reported; CopyErrorData allocates, and can fail in its turn.
 ErrorData *copy_error(MemoryContext context) {
     sigjmp_buf *outer_stack = PG_exception_stack;
     sigjmp_buf inner;
@@ -38,6 +38,28 @@ ErrorData *copy_error(MemoryContext context) {
 
 std::string text_or_empty(const char *text) {
     return text != nullptr ? text : "";
+}
+
+ErrorFields fields_of(const ErrorData &error) {
+    ErrorFields fields;
+    fields.code = error.sqlerrcode;
+    fields.message = text_or_empty(error.message);
+    fields.detail = text_or_empty(error.detail);
+    fields.detail_log = text_or_empty(error.detail_log);
+    fields.hint = text_or_empty(error.hint);
+    fields.context = text_or_empty(error.context);
+    fields.schema = text_or_empty(error.schema_name);
+    fields.table = text_or_empty(error.table_name);
+    fields.column = text_or_empty(error.column_name);
+    fields.datatype = text_or_empty(error.datatype_name);
+    fields.constraint = text_or_empty(error.constraint_name);
+    fields.position = error.cursorpos;
+    fields.internal_position = error.internalpos;
+    fields.internal_query = text_or_empty(error.internalquery);
+    fields.file = text_or_empty(error.filename);
+    fields.line = error.lineno;
+    fields.function = text_or_empty(error.funcname);
+    return fields;
 }
 
 } // namespace
@@ -61,12 +83,7 @@ ErrorData *detail::try_call(void (*thunk)(void *), void *argument) {
 }
 
 void detail::throw_error(ErrorData *error) {
-    ErrorFields fields;
-    fields.code = error->sqlerrcode;
-    fields.message = text_or_empty(error->message);
-    fields.detail = text_or_empty(error->detail);
-    fields.hint = text_or_empty(error->hint);
-    fields.context = text_or_empty(error->context);
+    ErrorFields fields = fields_of(*error);
     if (error != last_resort())
         FreeErrorData(error);
     throw Error(std::move(fields));

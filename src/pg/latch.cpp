@@ -7,11 +7,43 @@ extern "C" {
 #include "utils/wait_event.h"
 }
 
-#include "partbackfill/pg/compat.hpp"
+#include <cstdint>
+
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/latch.hpp"
 
 namespace partbackfill::pg {
+
+namespace {
+
+// The wait event that a sleep of this kind shows; it has a name of its own on 17 and later.
+std::uint32_t wait_event([[maybe_unused]] Wait why) {
+#if PG_VERSION_NUM >= 170000
+    static std::uint32_t delay = 0;
+    static std::uint32_t idle = 0;
+    static std::uint32_t backoff = 0;
+    static std::uint32_t result = 0;
+    static std::uint32_t throttle = 0;
+    const auto named = [](std::uint32_t &event, const char *name) {
+        if (event == 0)
+            event = WaitEventExtensionNew(name);
+        return event;
+    };
+    switch (why) {
+    case Wait::delay:
+        return named(delay, "PartbackfillDelay");
+    case Wait::idle:
+        return named(idle, "PartbackfillIdle");
+    case Wait::backoff:
+        return named(backoff, "PartbackfillBackoff");
+    case Wait::result:
+        return named(result, "PartbackfillResult");
+    case Wait::throttle:
+        return named(throttle, "PartbackfillThrottle");
+    }
+#endif
+    return PG_WAIT_EXTENSION;
+}
 
 void check_interrupts() {
     guard([] {
@@ -22,6 +54,8 @@ void check_interrupts() {
         }
     });
 }
+
+} // namespace
 
 void wait_latch(std::chrono::milliseconds timeout, Wait why) {
     const auto event = wait_event(why);

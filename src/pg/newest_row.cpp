@@ -22,8 +22,8 @@ namespace {
 
 constexpr AttrNumber kKey = 1;
 
-// In the current memory context. Not by the type's own output for what settings
-// would write in more than one way.
+// The field's text, in the current memory context. Types whose output depends on settings
+// are written here, not by their own output functions.
 char *field_text(HeapTuple tuple, TupleDesc desc, AttrNumber number) {
     bool is_null = false;
     const Datum value = heap_getattr(tuple, number, desc, &is_null);
@@ -46,9 +46,9 @@ char *field_text(HeapTuple tuple, TupleDesc desc, AttrNumber number) {
 
 } // namespace
 
-KeyedTable::KeyedTable(Oid table, Oid index, const std::vector<std::string> &columns)
-    : table_(table), index_(index) {
-    for (const std::string &column : columns) {
+KeyedTable::KeyedTable(Oid table, Oid index, Row::Names columns)
+    : table_(table), index_(index), names_(std::make_shared<const Row::Names>(std::move(columns))) {
+    for (const std::string &column : *names_) {
         const AttrNumber number = guard([&] { return get_attnum(table_, column.c_str()); });
         if (number == InvalidAttrNumber)
             raise(sqlcode::kInternal, "column \"" + column + "\" is missing");
@@ -56,7 +56,7 @@ KeyedTable::KeyedTable(Oid table, Oid index, const std::vector<std::string> &col
     }
 }
 
-std::optional<KeyedTable::Fields> KeyedTable::find(std::int64_t key) const {
+std::optional<Row> KeyedTable::find(std::int64_t key) const {
     char **texts = guard([&]() -> char ** {
         Relation table = table_open(table_, AccessShareLock);
         require_superusers_table(table->rd_rel->relowner);
@@ -76,10 +76,11 @@ std::optional<KeyedTable::Fields> KeyedTable::find(std::int64_t key) const {
     });
     if (texts == nullptr)
         return std::nullopt;
-    Fields fields;
+    std::vector<Row::Field> fields;
+    fields.reserve(numbers_.size());
     for (size_t i = 0; i < numbers_.size(); i++)
-        fields.push_back(texts[i] != nullptr ? std::optional<std::string>(texts[i]) : std::nullopt);
-    return fields;
+        fields.push_back(texts[i] != nullptr ? Row::Field(texts[i]) : std::nullopt);
+    return Row(names_, std::move(fields));
 }
 
 } // namespace partbackfill::pg

@@ -10,15 +10,15 @@ extern "C" {
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/probe.hpp"
 #include "partbackfill/pg/query.hpp"
-#include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/search_path.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::pg {
 
 namespace {
 
-// What the process reports of its progress, which the end of a subtransaction
-// wipes out, comes back at the end of this object's life.
+// Restores, at the end of its life, what the process reports of its progress: the end of a
+// subtransaction wipes that out.
 class KeepProgress {
 public:
     KeepProgress() {
@@ -55,7 +55,7 @@ bool can_probe() {
 
 Answer probe(const std::string &query) {
     const ReadOnlyScope read_only;
-    guard([] { pgstat_clear_snapshot(); }); // pg_stat_activity stands still in a transaction
+    guard([] { pgstat_clear_snapshot(); }); // or pg_stat_activity would stand still in the transaction
     const KeepProgress progress;
     const Subtransaction always_rolled_back;
     try {

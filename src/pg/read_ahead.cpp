@@ -14,7 +14,7 @@ namespace partbackfill::pg {
 
 namespace {
 
-// Whoever pays for the start of a worker shall get it back many times.
+// A query has to cost so many times what a worker costs to start.
 constexpr double kSetupCosts = 5;
 
 #if PG_VERSION_NUM >= 160000
@@ -27,7 +27,7 @@ planner_hook_type previous = nullptr;
 bool installed = false;
 bool wanted = false;
 
-// C-style, both: the server calls them.
+// C-style: the server calls these functions.
 
 bool is_worth_it(const PlannedStmt *plan, int options) {
     return (options & CURSOR_OPT_PARALLEL_OK) != 0 && plan->commandType == CMD_SELECT &&
@@ -44,7 +44,7 @@ PlannedStmt *plan_query(Query *query, const char *text, int options, ParamListIn
     PlannedStmt *plan = next(static_cast<Query *>(copyObjectImpl(query)), text, options, params);
     if (!is_worth_it(plan, options))
         return plan;
-    // For the planner alone: what runs later plans queries of its own.
+    // For this call of the planner alone: what runs later plans queries of its own.
     const int settings = NewGUCNestLevel();
     set_config_option(kGatherOnTop, "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
     plan = next(query, text, options, params);

@@ -7,11 +7,23 @@ extern "C" {
 #include "utils/syscache.h"
 }
 
-#include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/rights.hpp"
 
 namespace partbackfill::pg {
+
+namespace {
+
+// Membership asks for something else than SET from 16 on.
+bool could_set_role(Oid member, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return member_can_set_role(member, role);
+#else
+    return is_member_of_role(member, role);
+#endif
+}
+
+} // namespace
 
 bool may_act_as(Oid role) {
     return guard([&] { return could_set_role(GetUserId(), role); });

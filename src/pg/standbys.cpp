@@ -5,12 +5,13 @@ extern "C" {
 #include "pgstat.h"
 #include "replication/walsender.h"
 #include "replication/walsender_private.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "storage/spin.h"
 }
 
-#include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/processes.hpp"
 #include "partbackfill/pg/standbys.hpp"
 
 namespace partbackfill::pg {
@@ -24,7 +25,7 @@ struct Seen {
     TimeOffset lag;
 };
 
-Seen look(WalSnd *sender) {
+Seen seen_of(WalSnd *sender) {
     SpinLockAcquire(&sender->mutex);
     const Seen seen{sender->pid, sender->state, sender->apply, sender->applyLag};
     SpinLockRelease(&sender->mutex);
@@ -44,7 +45,7 @@ bool is_physical(int pid) {
 std::vector<Standby> standbys() {
     std::vector<Standby> found;
     for (int i = 0; i < max_wal_senders; i++) {
-        const Seen seen = look(&WalSndCtl->walsnds[i]);
+        const Seen seen = seen_of(&WalSndCtl->walsnds[i]);
         const bool streams = seen.state == WALSNDSTATE_STREAMING || seen.state == WALSNDSTATE_CATCHUP;
         if (seen.pid == 0 || !streams || XLogRecPtrIsInvalid(seen.replayed) || !is_physical(seen.pid))
             continue;
@@ -56,7 +57,7 @@ std::vector<Standby> standbys() {
 
 std::string standby_name(int pid) {
     const char *name = guard([&] {
-        pgstat_clear_snapshot(); // what was read of other processes stands still otherwise
+        pgstat_clear_snapshot(); // or what was read of other processes before would be given again
         return application_name_of(pid);
     });
     return name != nullptr ? name : "";

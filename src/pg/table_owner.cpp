@@ -2,17 +2,41 @@
 
 extern "C" {
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
-#include "nodes/pg_list.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/syscache.h"
 }
 
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/table_owner.hpp"
 
 namespace partbackfill::pg {
+
+OwnerContext become_restricted_owner(Oid table) {
+    OwnerContext before{};
+    GetUserIdAndSecContext(&before.user, &before.security);
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+    if (!HeapTupleIsValid(tuple))
+        elog(ERROR, "cache lookup failed for relation %u", table);
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    SetUserIdAndSecContext(owner, before.security | SECURITY_RESTRICTED_OPERATION);
+    before.settings = NewGUCNestLevel();
+#if PG_VERSION_NUM >= 170000
+    RestrictSearchPath();
+#endif
+    return before;
+}
+
+void become_again(const OwnerContext &before) {
+    AtEOXact_GUC(false, before.settings);
+    SetUserIdAndSecContext(before.user, before.security);
+}
 
 namespace {
 
@@ -25,7 +49,7 @@ OwnerContext become_owner_of_rows(Oid table) {
     return before;
 }
 
-// An open index keeps its expressions in the cache, whatever is invalidated.
+// An open index keeps its expressions in the cache through invalidations.
 void open_indexes(Oid oid, List **open) {
     const OwnerContext before = become_restricted_owner(oid);
     Relation table = table_open(oid, AccessShareLock);

@@ -12,7 +12,7 @@ extern "C" {
 }
 
 #include "partbackfill/pg/guard.hpp"
-#include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/search_path.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::pg {
@@ -35,10 +35,6 @@ Transaction::Transaction() {
 }
 
 Transaction::~Transaction() {
-    abort();
-}
-
-void Transaction::abort() noexcept {
     if (open_)
         guard_noexcept(
             [](void *) {
@@ -47,7 +43,6 @@ void Transaction::abort() noexcept {
                 RESUME_INTERRUPTS();
             },
             nullptr);
-    open_ = false;
 }
 
 void Transaction::commit() {
@@ -124,10 +119,6 @@ void wait_for_transaction(std::uint32_t xid) {
     if (xid == InvalidTransactionId)
         return;
     guard([&] { XactLockTableWait(xid, nullptr, nullptr, XLTW_None); });
-}
-
-bool in_recovery() {
-    return RecoveryInProgress();
 }
 
 void prevent_if_read_only(const char *function_name) {

@@ -28,19 +28,19 @@ namespace partbackfill::pg {
 namespace {
 
 constexpr const char *kTables[] = {"backfill_job", "backfill_control", "backfill_write"};
-// They run in statements on these tables, the last two as triggers.
+// Functions that run in statements on these tables, the last two as triggers.
 constexpr const char *kFunctions[] = {"backfill_installation", "backfill_announce", "backfill_keep_local"};
 
 enum class Flaw { none, owner, grant, attached };
 
 struct Finding {
     Flaw flaw = Flaw::none;
-    const char *kind = nullptr; // of the object, and its name
+    const char *kind = nullptr; // of the object
     const char *name = nullptr;
     Oid role = kNoOid;
 };
 
-// All of it C-style.
+// The functions below are C-style.
 
 Oid function_in(const char *name, Oid schema) {
     oidvector *no_arguments = buildoidvector(nullptr, 0);
@@ -57,7 +57,8 @@ Oid owner_of_function(Oid function) {
     return owner;
 }
 
-// A privilege with which a role has its own functions called by what others write.
+// Whether a role has a privilege with which other roles' statements on the table call that
+// role's functions.
 bool may_hang_on(Relation table, Oid *role) {
     bool is_null = true;
     HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(RelationGetRelid(table)));
@@ -74,7 +75,7 @@ bool may_hang_on(Relation table, Oid *role) {
     return false;
 }
 
-// A rule, a trigger or a child that the extension did not make.
+// Whether the table has a rule, a trigger or a child that the extension did not make.
 bool has_attached(Relation table, Oid schema) {
     const TriggerDesc *triggers = table->trigdesc;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
@@ -86,7 +87,7 @@ bool has_attached(Relation table, Oid schema) {
     return table->rd_rules != nullptr || find_inheritance_children(RelationGetRelid(table), NoLock) != NIL;
 }
 
-Finding look_at_table(const char *name, Oid schema) {
+Finding check_table(const char *name, Oid schema) {
     Finding finding{Flaw::none, "table", name, kNoOid};
     Relation table = table_open(get_relname_relid(name, schema), AccessShareLock);
     if (!superuser_arg(table->rd_rel->relowner)) {
@@ -101,7 +102,7 @@ Finding look_at_table(const char *name, Oid schema) {
     return finding;
 }
 
-Finding look(Oid owner, Oid schema) {
+Finding check(Oid owner, Oid schema) {
     if (!superuser_arg(owner))
         return {Flaw::owner, "extension", "partbackfill", owner};
     for (const char *name : kFunctions) {
@@ -110,16 +111,16 @@ Finding look(Oid owner, Oid schema) {
             return {Flaw::owner, "function", name, role};
     }
     for (const char *name : kTables) {
-        const Finding finding = look_at_table(name, schema);
+        const Finding finding = check_table(name, schema);
         if (finding.flaw != Flaw::none)
             return finding;
     }
     return {};
 }
 
-// Whether nothing that a look depends on has changed since the last one found nothing.
+// Whether nothing that the check depends on has changed since it last found nothing.
 bool is_fresh = false;
-Oid looked_at[2] = {kNoOid, kNoOid}; // owner and schema
+Oid checked[2] = {kNoOid, kNoOid}; // owner and schema
 Oid tables[std::size(kTables)];
 
 void table_changed(Datum, Oid table) {
@@ -141,17 +142,17 @@ void watch() {
     watching = true;
 }
 
-Finding look_if_changed(Oid owner, Oid schema) {
+Finding check_if_changed(Oid owner, Oid schema) {
     watch();
     AcceptInvalidationMessages();
-    if (is_fresh && looked_at[0] == owner && looked_at[1] == schema)
+    if (is_fresh && checked[0] == owner && checked[1] == schema)
         return {};
     for (size_t i = 0; i < std::size(kTables); i++)
         tables[i] = get_relname_relid(kTables[i], schema);
-    is_fresh = true; // unless something changes during the look
-    const Finding finding = look(owner, schema);
-    looked_at[0] = owner;
-    looked_at[1] = schema;
+    is_fresh = true; // unless something changes during the check
+    const Finding finding = check(owner, schema);
+    checked[0] = owner;
+    checked[1] = schema;
     is_fresh = is_fresh && finding.flaw == Flaw::none;
     return finding;
 }
@@ -163,7 +164,7 @@ constexpr const char *kTakeOver =
 } // namespace
 
 std::optional<ErrorFields> distrust(const Extension &extension) {
-    const Finding found = guard([&] { return look_if_changed(extension.owner, extension.schema_oid); });
+    const Finding found = guard([&] { return check_if_changed(extension.owner, extension.schema_oid); });
     const std::string object = found.kind != nullptr ? fmt::format("{} \"{}\"", found.kind, found.name) : "";
     ErrorFields error;
     switch (found.flaw) {

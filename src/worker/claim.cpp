@@ -1,13 +1,16 @@
 #include "partbackfill/worker/claim.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 #include <fmt/format.h>
 
-#include "partbackfill/core/backoff.hpp"
-#include "partbackfill/engine/locks.hpp"
-#include "partbackfill/job/control_tables.hpp"
-#include "partbackfill/pg/fault.hpp"
+#include "partbackfill/job/claim_queue.hpp"
+#include "partbackfill/job/job_table.hpp"
+#include "partbackfill/locks/advisory_locks.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/steps.hpp"
+#include "partbackfill/worker/failure.hpp"
+#include "partbackfill/worker/pauses.hpp"
 
 namespace partbackfill::worker {
 
@@ -25,17 +28,13 @@ pg::ErrorFields died_with(const Partition &partition, const char *doing, const c
     return error;
 }
 
-job::Milliseconds pause_after_crash(int crashes) {
-    return core::crash_pause(pg::crash_pause_unit(), crashes);
-}
-
-// Should the commit fail, the session lock must not stay.
+// The session lock must not outlive a commit that fails.
 std::optional<Partition> commit_claim(pg::Transaction &transaction, std::optional<Partition> claimed) {
     try {
         transaction.commit();
     } catch (...) {
         if (claimed)
-            engine::release_claim(claimed->job, claimed->ordinal);
+            locks::release_claim(claimed->job, claimed->ordinal);
         throw;
     }
     return claimed;
@@ -43,31 +42,35 @@ std::optional<Partition> commit_claim(pg::Transaction &transaction, std::optiona
 
 } // namespace
 
-std::optional<Partition> claim_next(const Job &job, bool &orphan) {
+std::optional<Partition> claim_next(const Job &job, bool &orphaned) {
     pg::Transaction transaction;
     std::optional<Partition> claimed;
-    engine::lock_choice(job.id); // one at a time: what one takes up decides what others may
-    std::vector<int> passed = engine::claims_of(job.id);
+    locks::lock_choice(job.id); // one worker at a time: its choice decides what others may take up
+    std::vector<int> passed;
     {
-        job::ControlTables control;
-        if (!control.keep_running(job.id))
+        const pg::AsExtensionOwner owner;
+        if (!job::JobTable(owner).keep_running(job.id))
             return std::nullopt;
-        while (const auto candidate = control.next_candidate(job, passed)) {
-            passed.push_back(candidate->ordinal);
-            if (!engine::try_claim(job.id, candidate->ordinal))
-                continue;
-            // The worker that had it until now may have moved it since.
-            claimed = control.lock_candidate(job, candidate->ordinal);
-            if (!claimed) {
-                engine::release_claim(job.id, candidate->ordinal);
+        while (const auto candidate = job::ClaimQueue(owner).next(job, passed)) {
+            const bool is_first = passed.empty();
+            passed.push_back(*candidate);
+            if (!locks::try_claim(job.id, *candidate)) {
+                if (is_first)
+                    std::ranges::copy(locks::claims_of(job.id), std::back_inserter(passed));
                 continue;
             }
-            orphan = claimed->state == core::PartitionState::running || claimed->held;
-            control.claim(*claimed);
-            if (claimed->state == core::PartitionState::ready && orphan)
-                control.count_orphan(*claimed);
-            if (claimed->state == core::PartitionState::running && !orphan)
-                control.begin_attempt(*claimed);
+            // The worker that had it until now may have changed it since.
+            claimed = job::ClaimQueue(owner).lock(job, *candidate);
+            if (!claimed) {
+                locks::release_claim(job.id, *candidate);
+                continue;
+            }
+            orphaned = claimed->state == core::PartitionState::running || claimed->claimed;
+            job::ClaimQueue(owner).claim(*claimed);
+            if (claimed->state == core::PartitionState::ready && orphaned)
+                job::ClaimQueue(owner).count_orphan(*claimed);
+            if (claimed->state == core::PartitionState::running && !orphaned)
+                job::ClaimQueue(owner).begin_attempt(*claimed);
             break;
         }
     }
@@ -78,44 +81,43 @@ std::optional<Partition> claim_waiting(const Job &job, int ordinal) {
     pg::Transaction transaction;
     std::optional<Partition> claimed;
     {
-        job::ControlTables control;
-        if (!control.keep_running(job.id) || !engine::try_claim(job.id, ordinal))
+        const pg::AsExtensionOwner owner;
+        if (!job::JobTable(owner).keep_running(job.id) || !locks::try_claim(job.id, ordinal))
             return std::nullopt;
-        claimed = control.lock_waiting(job, ordinal);
+        claimed = job::ClaimQueue(owner).lock_waiting(job, ordinal);
         if (claimed)
-            control.claim(*claimed);
+            job::ClaimQueue(owner).claim(*claimed);
         else
-            engine::release_claim(job.id, ordinal);
+            locks::release_claim(job.id, ordinal);
     }
     return commit_claim(transaction, std::move(claimed));
 }
 
-bool take_over(const Job &job, Partition &partition) {
+bool recover_orphan(const Job &job, Partition &partition) {
     if (partition.state == core::PartitionState::running) {
         {
             pg::Transaction transaction;
             {
-                job::ControlTables control;
-                control.suspect(partition);
+                const pg::AsExtensionOwner owner;
+                job::ClaimQueue(owner).suspect(partition);
             }
             transaction.commit();
         }
         fail_attempt(job, partition, died_with(partition, "rebuilt", "attempt", partition.attempts),
-                     pause_after_crash(partition.attempts));
+                     crash_pause(partition.attempts));
         return false;
     }
     if (partition.orphaned <= 1)
         return true;
     if (partition.orphaned > job.max_attempts) {
-        record_failure(job, partition, core::PartitionEvent::fail,
-                       died_with(partition, "swapped", "try", partition.orphaned), job::Milliseconds(0),
-                       Remains::kept);
+        fail_for_good(job, partition, died_with(partition, "swapped", "try", partition.orphaned),
+                      ShadowAfter::kept);
         return false;
     }
     pg::Transaction transaction;
     {
-        job::ControlTables control;
-        control.put_off(partition, pause_after_crash(partition.orphaned - 1));
+        const pg::AsExtensionOwner owner;
+        job::ClaimQueue(owner).defer(partition, crash_pause(partition.orphaned - 1));
     }
     transaction.commit();
     return false;
@@ -124,8 +126,8 @@ bool take_over(const Job &job, Partition &partition) {
 void give_back_if_paused(Partition &partition) {
     pg::Transaction transaction;
     {
-        job::ControlTables control;
-        control.give_back_if_paused(partition);
+        const pg::AsExtensionOwner owner;
+        job::ClaimQueue(owner).give_back_if_paused(partition);
     }
     transaction.commit();
 }

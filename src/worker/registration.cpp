@@ -9,11 +9,13 @@ extern "C" {
 
 #include <fmt/format.h>
 
+#include "partbackfill/locks/advisory_locks.hpp"
 #include "partbackfill/pg/at_commit.hpp"
-#include "partbackfill/pg/compat.hpp"
 #include "partbackfill/pg/extension.hpp"
-#include "partbackfill/pg/fault.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/guc.hpp"
+#include "partbackfill/pg/notice.hpp"
+#include "partbackfill/pg/processes.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/registration.hpp"
 
@@ -21,13 +23,13 @@ namespace partbackfill::worker {
 
 namespace {
 
-// After a crash of the server's children, or when it was terminated, the postmaster
-// starts a process again after this many seconds.
+// The postmaster starts a process again this many seconds after a crash of the server's children,
+// or after the process was terminated.
 constexpr int kRestartSeconds = 5;
 
 constexpr const char *kLauncherType = "partbackfill launcher";
 
-// Trivial, since the postmaster takes it as it is. C-style: no error can come of it.
+// The registration of a process. C-style: no error can come of it.
 BackgroundWorker description(const char *function, const char *type, const char *name, int restart) {
     BackgroundWorker worker{};
     worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
@@ -53,13 +55,13 @@ void start_worker_at_commit(std::int64_t job, Oid role, int earlier, pg::Needed 
     pg::start_at_commit(worker_for({MyDatabaseId, role, job, pg::current_xid(), earlier}), needed);
 }
 
-// What is left of partbackfill.max_workers and of max_worker_processes.
-struct Room {
+// The part of partbackfill.max_workers and of max_worker_processes that is free.
+struct FreeSlots {
     int workers;
     int slots;
-    // Of so many, how many may come when the job has `alive`. The first of a job takes what
-    // there is, of all slots unless partbackfill.max_workers is set; the others leave one
-    // worker to the next job, and a quarter of the slots to parallel queries and the like.
+    // How many of the wanted workers may start when the job has `alive`. The first worker of a
+    // job takes any free slot, within partbackfill.max_workers when that is set; the others leave
+    // one worker to the next job, and a quarter of the slots to parallel queries and the like.
     int grant(int wanted, int alive) const {
         const int for_first = pg::max_workers_is_set() ? std::min(workers, slots) : slots;
         const int first = wanted > 0 && alive == 0 ? std::clamp(for_first, 0, 1) : 0;
@@ -68,7 +70,7 @@ struct Room {
     }
 };
 
-Room room() {
+FreeSlots free_slots() {
     const pg::BackgroundProcesses now = pg::guard([] { return pg::background_processes(kWorkerType); });
     const int coming = pg::starting_at_commit();
     return {pg::max_workers() - now.of_type - coming, max_worker_processes - now.all - coming};
@@ -87,37 +89,32 @@ Room room() {
               "Try again when a job has ended, or increase partbackfill.max_workers.");
 }
 
-void tell_of_fewer(std::int64_t job, int started, int wanted) {
-    const std::string message =
-        fmt::format("backfill job {} starts with {} of {} workers", job, started, wanted);
-    pg::guard([&] {
-        ereport(
-            NOTICE,
-            (errmsg("%s", message.c_str()),
-             errdetail(
-                 "partbackfill.max_workers is %d, max_worker_processes %d; a part of both is left to others.",
-                 pg::max_workers(), max_worker_processes),
-             errhint("The others join it as they become free.")));
-    });
+void report_fewer_workers(std::int64_t job, int started, int wanted) {
+    pg::notice(
+        fmt::format("backfill job {} starts with {} of {} workers", job, started, wanted),
+        fmt::format("partbackfill.max_workers is {}, max_worker_processes {}; a part of both is left to "
+                    "others.",
+                    pg::max_workers(), max_worker_processes),
+        "The others join it as they become free.");
 }
 
 } // namespace
 
 void register_workers(const job::Job &job, int count, int alive) {
-    const Room free = room();
+    const FreeSlots free = free_slots();
     const int granted = free.grant(count, alive);
     if (count > std::max(0, free.slots))
         raise_no_slot();
     if (count > 0 && granted == 0 && alive == 0)
         raise_no_worker();
     if (granted < count)
-        tell_of_fewer(job.id, alive + granted, alive + count);
+        report_fewer_workers(job.id, alive + granted, alive + count);
     for (int i = 0; i < granted; i++)
         start_worker_at_commit(job.id, job.owner, i, i == 0 && alive == 0 ? pg::Needed::yes : pg::Needed::no);
 }
 
 int register_at_once(const job::Job &job, int count, int alive) {
-    const int granted = room().grant(count, alive);
+    const int granted = free_slots().grant(count, alive);
     int started = 0;
     while (started < granted) {
         BackgroundWorker worker = worker_for({MyDatabaseId, job.owner, job.id, 0, started});
@@ -128,11 +125,28 @@ int register_at_once(const job::Job &job, int count, int alive) {
     return started;
 }
 
-bool is_one_too_many() {
-    return pg::max_workers_is_set() && room().workers < 0;
+MissingWorkers start_missing_workers(const job::Job &job, StartTime when) {
+    const bool tidies = core::is_inactive(job.state);
+    const auto alive = static_cast<int>(locks::job_workers(job.id).size());
+    MissingWorkers workers{alive, std::max(0, (tidies ? 1 : job.workers) - alive), 0};
+    if (workers.missing == 0)
+        return workers;
+    if (when == StartTime::at_once) {
+        workers.started = register_at_once(job, workers.missing, alive);
+        return workers;
+    }
+    if (tidies)
+        register_tidier(job);
+    else
+        register_workers(job, workers.missing, alive);
+    return workers;
 }
 
-// Tidying is not counted: a cancel frees workers.
+bool too_many_workers() {
+    return pg::max_workers_is_set() && free_slots().workers < 0;
+}
+
+// A tidier is not counted in partbackfill.max_workers: a cancel frees workers.
 void register_tidier(const job::Job &job) {
     start_worker_at_commit(job.id, pg::current_role(), 0, pg::Needed::warned);
 }
@@ -143,15 +157,15 @@ void register_launcher() {
     RegisterBackgroundWorker(&launcher);
 }
 
-bool look_into_database(Oid database) {
-    BackgroundWorker scout = description(
-        "partbackfill_scout_main", kLauncherType,
+bool scan_database(Oid database) {
+    BackgroundWorker scan = description(
+        "partbackfill_database_scan_main", kLauncherType,
         fmt::format("partbackfill launcher for database {}", database).c_str(), BGW_NEVER_RESTART);
-    scout.bgw_main_arg = ObjectIdGetDatum(database);
-    scout.bgw_notify_pid = MyProcPid;
+    scan.bgw_main_arg = ObjectIdGetDatum(database);
+    scan.bgw_notify_pid = MyProcPid;
     return pg::guard([&] {
         BackgroundWorkerHandle *handle = nullptr;
-        if (!RegisterDynamicBackgroundWorker(&scout, &handle))
+        if (!RegisterDynamicBackgroundWorker(&scan, &handle))
             return false;
         WaitForBackgroundWorkerShutdown(handle);
         pfree(handle);
@@ -159,13 +173,13 @@ bool look_into_database(Oid database) {
     });
 }
 
-void register_obituary(const Assignment &assignment, const char *message) {
-    static_assert(sizeof(Obituary) <= BGW_EXTRALEN);
-    Obituary obituary{assignment, ""};
-    strlcpy(obituary.message, message, sizeof(obituary.message));
-    BackgroundWorker writer =
-        description("partbackfill_obituary_main", kLauncherType, "partbackfill launcher", BGW_NEVER_RESTART);
-    memcpy(writer.bgw_extra, &obituary, sizeof(obituary));
+void register_connect_failure(const Assignment &assignment, const char *message) {
+    static_assert(sizeof(ConnectFailure) <= BGW_EXTRALEN);
+    ConnectFailure connect_failure{assignment, ""};
+    strlcpy(connect_failure.message, message, sizeof(connect_failure.message));
+    BackgroundWorker writer = description("partbackfill_connect_failure_main", kLauncherType,
+                                          "partbackfill launcher", BGW_NEVER_RESTART);
+    memcpy(writer.bgw_extra, &connect_failure, sizeof(connect_failure));
     if (!RegisterDynamicBackgroundWorker(&writer, nullptr))
         ereport(
             LOG,

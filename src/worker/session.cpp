@@ -5,16 +5,17 @@ extern "C" {
 #include "utils/guc.h"
 }
 
-#include "partbackfill/engine/polite_locks.hpp"
-#include "partbackfill/job/control_tables.hpp"
-#include "partbackfill/pg/settings.hpp"
+#include "partbackfill/job/job_table.hpp"
+#include "partbackfill/locks/table_locks.hpp"
+#include "partbackfill/pg/search_path.hpp"
+#include "partbackfill/pg/session_settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/session.hpp"
 
 namespace partbackfill::worker {
 
 void override_session() {
-    // ALTER ROLE or ALTER DATABASE ... SET role would make somebody else of the process.
+    // ALTER ROLE or ALTER DATABASE ... SET role would have the process run as another role.
     pg::override_for_session("role", "none");
     pg::override_for_session("statement_timeout", "0");
     pg::override_for_session("lock_timeout", "0");
@@ -24,11 +25,11 @@ void override_session() {
     pg::override_for_session("default_transaction_isolation", "read committed");
     pg::override_for_session("default_transaction_read_only", "off");
     pg::override_for_session("default_transaction_deferrable", "off");
-    // What counts the attempts of a build must outlive the crash that the build may cause.
+    // The count of attempts must survive a crash that the build causes.
     if (pg::configured_value("synchronous_commit") == "off")
         pg::override_for_session("synchronous_commit", "local");
-    // Of a deadlock the victim is the worker, whatever it is that it does.
-    pg::force_for_session("deadlock_timeout", engine::kDeadlockTimeout);
+    // The worker is the victim of a deadlock, whatever it does.
+    pg::force_for_session("deadlock_timeout", locks::kDeadlockTimeout);
     // A policy that would hide rows of the source is an error, not a loss.
     pg::override_for_session("row_security", "off");
 }
@@ -37,17 +38,17 @@ void renew_session(std::int64_t id) {
     pg::Transaction transaction;
     std::vector<pg::Setting> settings;
     {
-        job::ControlTables control;
-        const auto job = control.find_job(id);
+        const pg::AsExtensionOwner owner;
+        const auto job = job::JobTable(owner).find(id);
         if (job && job->owner == GetSessionUserId())
-            settings = control.settings(id);
+            settings = job::JobTable(owner).settings(id);
     }
-    // The caller's search_path is for what the caller wrote only.
+    // The caller's search_path holds only where the caller's own SQL runs (CallersPath).
     std::optional<std::string> path;
     std::erase_if(settings, [&](const pg::Setting &setting) {
-        if (setting.first == "search_path")
+        if (setting.first == pg::kSearchPath)
             path = setting.second;
-        return setting.first == "search_path";
+        return setting.first == pg::kSearchPath;
     });
     pg::reset_session();
     override_session();

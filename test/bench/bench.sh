@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs one benchmark: BENCH=ways (ways to rebuild the same partitions), BENCH=memory, BENCH=locks, BENCH=guard, BENCH=stall or BENCH=throttle.
+# Runs one benchmark: BENCH=ways (ways to rebuild the same partitions), BENCH=memory, BENCH=locks, BENCH=guard, BENCH=stall, BENCH=throttle, BENCH=scale or BENCH=shapes.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bench=${BENCH:-ways}
 case $bench in
-ways | memory | locks | guard | stall | throttle) exec "$here/$bench.sh" ;;
+ways | memory | locks | guard | stall | throttle | scale | shapes) exec "$here/$bench.sh" ;;
 *)
-    echo "there is no benchmark \"$bench\", only: ways, memory, locks, guard, stall, throttle" >&2
+    echo "there is no benchmark \"$bench\", only: ways, memory, locks, guard, stall, throttle, scale, shapes" >&2
     exit 2
     ;;
 esac

@@ -21,14 +21,31 @@ start_bench_cluster() {
 sql() { psql -Xq -v ON_ERROR_STOP=1 "$@"; }
 ask() { sql -At -c "$1"; }
 
-# measure FILE: runs a script; sets seconds and wal (in MB).
+# Processor seconds of the whole cluster since it was started: of the server's processes, and of those that have ended.
+cluster_cpu() {
+    local postmaster pid children ticks
+    postmaster=$(head -n 1 "$scratch/data/postmaster.pid")
+    # Until no process ended meanwhile: it would be counted neither as alive nor among those that have ended.
+    until
+        children=$(pgrep -P "$postmaster")
+        # The name of the process, in parentheses, may have spaces.
+        ticks=$(for pid in $postmaster $children; do sed 's/^.*) //' "/proc/$pid/stat" 2>/dev/null || true; done |
+            awk '{ sum += $12 + $13 + $14 + $15 } END { print sum }')
+        [[ $children == "$(pgrep -P "$postmaster")" ]]
+    do :; done
+    awk -v ticks="$ticks" -v second="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f", ticks / second }'
+}
+
+# measure FILE: runs a script; sets seconds, cpu (processor seconds of the cluster) and wal (in MB).
 measure() {
-    local lsn began ended
+    local lsn began ended spent
     run_child sql -c CHECKPOINT
     lsn=$(ask "SELECT pg_current_wal_insert_lsn()")
+    spent=$(cluster_cpu)
     began=$(date +%s%N)
     run_child sql -o "$scratch/answers" -f "$1" || fail "$(cat "$scratch/answers")"
     ended=$(date +%s%N)
+    cpu=$(awk -v a="$(cluster_cpu)" -v b="$spent" 'BEGIN { printf "%.2f", a - b }')
     seconds=$(awk -v ns="$((ended - began))" 'BEGIN { printf "%.2f", ns / 1e9 }')
     wal=$(ask "SELECT round(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$lsn') / 1048576.0)")
 }

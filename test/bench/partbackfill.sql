@@ -1,5 +1,9 @@
--- The same with the extension.
-SELECT backfill_start('events', 'recompute_source', delay => '0', keep_old => false) AS job \gset
+-- The same with the extension; with as many workers as :workers says, if it is set.
+\if :{?workers}
+\else
+\set workers 1
+\endif
+SELECT backfill_start('events', 'recompute_source', delay => '0', keep_old => false, workers => :workers) AS job \gset
 SELECT backfill_wait(:job) AS state \gset
 SELECT :'state' = 'done' AS is_done \gset
 \if :is_done

@@ -4,7 +4,7 @@
 # end of REPEATABLE READ transactions that are seconds old by then: the longest read, by each method and by hand. By
 # 'storage' once more for a reader of another partition, who is compared to one of another table: he, too, shares the
 # machine with the builds.
-# BENCH_ROWS are the rows of a partition.
+# BENCH_ROWS are the rows of a partition. With gnuplot the reads over time are drawn, to build/stall.svg or where BENCH_FIGURE says.
 set -euo pipefail
 # shellcheck source=measure.sh
 source "$(dirname "${BASH_SOURCE[0]}")/measure.sh"
@@ -73,6 +73,11 @@ stall() {
     "$@"
     seconds=$(awk -v ns="$(($(date +%s%N) - began))" 'BEGIN { printf "%.1f", ns / 1e9 }')
     end_clients
+    # The longest read of each tenth of a second, by the seconds since the beginning. A read is in the log when it ends.
+    awk -v began="$began" '{ at = $5 + $6 / 1e6 - began / 1e9; slot = int(at * 10); ms = $3 / 1000
+                             if (at >= 0 && ms > longest[slot]) longest[slot] = ms; if (slot > last) last = slot }
+        END { for (slot = 0; slot <= last; slot++) if (slot in longest) print slot / 10, longest[slot] }' \
+        "$scratch"/point.[0-9]* >"$scratch/$name.over_time"
     awk '{ print $3 / 1000 }' "$scratch"/point.[0-9]* | sort -n >"$scratch/reads"
     longest=$(tail -n 1 "$scratch/reads")
     usual=$(awk '{ read[NR] = $1 } END { print read[int(NR * 0.999) + 1] }' "$scratch/reads")
@@ -109,3 +114,26 @@ compare "longest read, storage / (lock_timeout + 100 ms)" "$storage" $((lock_tim
 compare "99.9 % of reads, storage, partition / table" "$other" "$noise" 2.00
 compare "longest read, storage, partition / table" "$other_longest" "$noise_longest" 2.00
 awk -v hand="$hand" -v attach="$attach" 'BEGIN { printf "%-48s %5.1f\n", "longest read, by hand / attach", hand / attach }'
+
+# The reads over time: one panel a way, on one scale.
+draw() {
+    local file=$1 way panel=0
+    mkdir -p "$(dirname "$file")"
+    {
+        echo "set terminal svg size 760,540 dynamic enhanced font 'sans-serif,12' background 'white'"
+        echo "set output '$file'"
+        echo "set multiplot layout 3,1 title 'Longest read of a row in each tenth of a second, ms' font ',14'"
+        echo "set logscale y; set yrange [0.1:10000]; set ytics (0.1, 1, 10, 100, '1 s' 1000, '10 s' 10000); set grid y"
+        echo "set xrange [0:$(awk 'FNR == 1 { file++ } $1 > last { last = $1 } END { print last }' "$scratch/by hand.over_time" "$scratch/attach.over_time" "$scratch/storage.over_time")]"
+        echo "set key top left Left reverse samplen 1; set lmargin 8; set tmargin 1; set bmargin 2"
+        for way in "by hand" attach storage; do
+            panel=$((panel + 1))
+            if ((panel == 3)); then echo "set xlabel 'seconds' offset 0,0.5; set bmargin 3"; fi
+            echo "plot '$scratch/$way.over_time' using 1:2 with impulses lc rgb '$([[ $way == "by hand" ]] && echo "#c0392b" || echo "#2471a3")' lw 1 title '$way'"
+        done
+        echo "unset multiplot"
+    } >"$scratch/stall.gnuplot"
+    gnuplot "$scratch/stall.gnuplot"
+    say "The reads over time: $file"
+}
+if command -v gnuplot >/dev/null; then draw "${BENCH_FIGURE:-$checkout/build/stall.svg}"; fi

@@ -13,6 +13,7 @@ PG_MODULE_MAGIC;
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/results.hpp"
 
 using namespace partbackfill;
 
@@ -96,7 +97,19 @@ PARTBACKFILL_FUNCTION(boundary_throw) {
     if (kind == "int")
         throw 42;
     if (kind == "error")
-        throw pg::Error({pg::sqlstate("22012"), "a message", "A detail.", "A hint.", {}});
+        pg::raise(pg::sqlstate("22012"), "a message", "A detail.", "A hint.");
+    if (kind == "all fields") {
+        pg::ErrorFields fields;
+        fields.message = "a message";
+        fields.schema = "a schema";
+        fields.table = "a table";
+        fields.column = "a column";
+        fields.datatype = "a type";
+        fields.constraint = "a constraint";
+        fields.internal_query = "a größer query";
+        fields.internal_position = 10;
+        throw pg::Error(std::move(fields));
+    }
     if (kind == "inside guard")
         pg::guard([] { throw std::runtime_error("from inside the guard"); });
     if (kind == "huge")

@@ -5,7 +5,7 @@
 \pset tuples_only on
 CREATE EXTENSION partbackfill;
 BEGIN;
-SELECT plan(24);
+SELECT plan(25);
 
 SELECT function_returns('backfill_start',
     '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text,integer,text,boolean,interval,interval,boolean,boolean}'::text[], 'bigint');
@@ -24,6 +24,7 @@ SELECT is(pg_get_function_result('backfill_plan'::regproc),
 SELECT function_returns('backfill_cancel', '{bigint}'::text[], 'boolean');
 SELECT function_returns('backfill_wait', '{bigint,interval}'::text[], 'text');
 SELECT function_returns('backfill_purge', '{bigint}'::text[], 'integer');
+SELECT function_returns('backfill_forget', '{bigint}'::text[], 'boolean');
 
 SELECT columns_are('backfill_status', ARRAY ['job', 'target', 'source', 'owner', 'state', 'partitions', 'pending', 'running',
     'ready', 'done', 'failed', 'skipped', 'percent', 'bar', 'rows', 'rows_per_second', 'eta', 'waiting_on', 'workers',

@@ -12,9 +12,9 @@ failed=0
 # A suite without a test yet is left out.
 has_tests() {
     case $1 in
-    floors) true ;;
+    floors | lint) true ;;
     unit) compgen -G "$checkout/test/unit/*.cpp" ;;
-    regress) grep '^test:' "$checkout/test/regress_schedule" ;;
+    regress) compgen -G "$checkout/sql/*.sql" ;;
     pgtap) compgen -G "$checkout/test/pgtap/*.sql" ;;
     stress) true ;;
     isolation) compgen -G "$checkout/test/isolation/specs/*.spec" ;;
@@ -22,19 +22,19 @@ has_tests() {
     fuzz) compgen -G "$checkout/test/fuzz/*.pl" ;;
     sanitizer) true ;;
     sanitized) true ;;
-    *) fail "there is no suite \"$1\", only: floors unit regress pgtap isolation stress tap fuzz sanitized" ;;
+    *) fail "there is no suite \"$1\", only: floors lint unit regress pgtap isolation stress tap fuzz sanitized" ;;
     esac >/dev/null
 }
 
 # The fuzzers run with sanitizers only, where they find more: the suite "sanitized" is a check of its own.
 wanted=()
-all="floors unit regress pgtap isolation stress tap sanitized"
+all="floors lint unit regress pgtap isolation stress tap sanitized"
 if [[ -n ${SANITIZE:-} ]]; then all="sanitizer regress pgtap isolation tap fuzz"; fi
 for suite in ${SUITES:-$all}; do
     if has_tests "$suite"; then wanted+=("$suite"); fi
 done
 
-needs_server() { [[ $1 != floors && $1 != unit && $1 != sanitized ]]; }
+needs_server() { [[ $1 != floors && $1 != lint && $1 != unit && $1 != sanitized ]]; }
 
 add_tally() {
     local good bad

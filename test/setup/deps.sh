@@ -58,7 +58,7 @@ check | stress | demo | bench | deps)
     ;;
 esac
 case $goal in
-check | deps | tidy)
+check | deps | lint)
     need cmake "builds the unit tests" has_program cmake
     need libgtest-dev "unit tests" has_header gtest/gtest.h
     ;;
@@ -71,13 +71,20 @@ check | deps)
     need sqlsmith "random queries" has_program sqlsmith
     ;;
 esac
+if [[ $goal == bench && ${BENCH:-} == stall ]]; then need gnuplot-nox "draws the reads over time" has_program gnuplot; fi
 case $goal in
-check | stress | deps)
+check | stress | deps | lint)
     need perl "runs the crash, restart and standby tests" has_program prove
     need libipc-run-perl "crash, restart and standby tests" perl -MIPC::Run -e 1
     ;;
-tidy)
+esac
+case $goal in
+check | deps | lint)
+    need clang-format "layout of the code" has_program clang-format
     need clang-tidy "reads the code" has_program clang-tidy
+    need cppcheck "reads the code" has_program cppcheck
+    need shellcheck "reads the scripts" has_program shellcheck
+    need perltidy "layout of the test scripts" has_program perltidy
     ;;
 esac
 

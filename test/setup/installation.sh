@@ -39,27 +39,34 @@ make_installation() {
 link_sources() {
     (
         cd "$checkout" || exit
-        find src include sql -type d -exec mkdir -p "$1/{}" \;
-        find Makefile partbackfill.control src include sql -type f ! -name '*.o' ! -name '*.d' \
-            -exec ln -sf "$checkout/{}" "$1/{}" \;
         find "$1" -xtype l -delete
+        find src include sql -type d -exec mkdir -p "$1/{}" \;
+        # A link that is there stays: a directory that is newer than its unit would have the unit compiled anew.
+        find Makefile partbackfill.control src include sql -type f ! -name '*.o' ! -name '*.d' \
+            ! -exec test -L "$1/{}" \; -exec ln -s "$checkout/{}" "$1/{}" \;
     )
 }
 
 # Prints what the build says only if it fails. Sets and exports build, the directory of its objects: those with
 # sanitizers have one of their own, so that neither kind is built anew because of the other.
 build_extension() {
-    local log=$scratch/build.log options=("PG_CONFIG=$PG_CONFIG")
+    local log=$scratch/build.log options=("PG_CONFIG=$PG_CONFIG") lock built=0
     export build=$checkout
     if [[ -n ${SANITIZE:-} ]]; then
         build=$checkout/build/sanitized
         options+=(SANITIZE=1)
         mkdir -p "$build"
-        link_sources "$build"
     fi
+    # Two checks at once build one after the other: neither installs what the other is about to link.
+    mkdir -p "$checkout/build"
+    exec {lock}>"$checkout/build/lock"
+    flock "$lock"
+    if [[ -n ${SANITIZE:-} ]]; then link_sources "$build"; fi
     if ! run_child make -C "$build" -j "$(nproc)" "${options[@]}" >"$log" 2>&1 ||
         ! run_child make -C "$build" install "${options[@]}" "DESTDIR=$scratch/root" >>"$log" 2>&1; then
         tail -n 60 "$log" >&2
-        return 1
+        built=1
     fi
+    exec {lock}>&-
+    return "$built"
 }

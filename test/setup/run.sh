@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Runs one goal of the Makefile that needs more than a compiler: check, stress, demo, bench, tidy, or deps alone.
+# Runs one goal of the Makefile that needs more than a compiler: check, lint, stress, demo, bench, or deps alone.
 set -euo pipefail
 setup=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-goal=${1:?a goal is needed: check, stress, demo, bench, deps or tidy}
+goal=${1:?a goal is needed: check, lint, stress, demo, bench or deps}
 case $goal in
 deps) exec "$setup/deps.sh" deps ;;
-check | tidy) script=$setup/$goal.sh ;;
+check) script=$setup/check.sh ;;
+lint)
+    script=$setup/check.sh
+    export SUITES=lint
+    ;;
 stress)
     script=$setup/check.sh
     export SUITES="stress tap" STRESS_SECONDS=${STRESS_SECONDS:-600}

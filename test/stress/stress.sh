@@ -51,9 +51,9 @@ start_clients() {
     bench truncate "$limit" -D base=40 -c 1 -R 2 -f "$here/write_truncate.pgbench"
 }
 
-# The longest transaction of such a client, in milliseconds, without how late it began by its schedule (the seventh field);
-# none has ended when it is still waiting.
-longest() { cat "$work/"$1.[0-9]* 2>/dev/null | awk '$3 - $7 > max { max = $3 - $7 } END { printf "%.0f", max / 1000 }'; }
+# longest FILE...: the longest transaction of clients, in milliseconds, without how late it began by its schedule (the seventh
+# field); none has ended when it is still waiting.
+longest() { awk '$3 - $7 > max { max = $3 - $7 } END { printf "%.0f", max / 1000 }' "$@"; }
 transactions() { sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$work/$1.out"; }
 # Clients that have ended early, and transactions that have failed.
 errors() {
@@ -124,14 +124,14 @@ run() {
     canceled=$(errors)
     numbers=$(IFS=,; echo "${jobs[*]}")
     others=$(paste -sd, "$work/side_jobs")
-    wait=$(longest "*")
+    wait=$(longest "$work"/*.[0-9]*)
     printf '%-8s %-8s %5s %6s %9s %7s %7s %7s %10s %5s %8s %13s %13s %8s\n' "$method" "$on_write" "${#jobs[@]}" \
         "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND state = 'done'")" \
         "$(ask "SELECT sum(rebuilds) FROM backfill_progress WHERE job IN ($numbers)")" \
         "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND error IS NOT NULL AND state <> 'done'")" \
         "$(($(transactions point) + $(transactions read) + $(transactions old)))" \
         "$(($(transactions update) + $(transactions write) + $(transactions truncate)))" \
-        "$anomalies" "$lost" "$canceled" "$(longest point)" "$(longest update)" "$wait"
+        "$anomalies" "$lost" "$canceled" "$(longest "$work"/point.[0-9]*)" "$(longest "$work"/update.[0-9]*)" "$wait"
     ask "SELECT format('  %s: %s of %s partitions rewritten', j.target, count(*) FILTER (WHERE p.state = 'done'), count(*))
          FROM backfill_progress AS p JOIN backfill_status AS j USING (job) WHERE j.job IN ($others) GROUP BY j.target ORDER BY 1"
     ask "SELECT format('  not rewritten: %s (%s)', split_part(error, E'\\n', 2), count(*)) FROM backfill_progress

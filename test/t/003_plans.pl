@@ -113,6 +113,7 @@ my $parallel = 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET mi
     for my $case (
         [ 'one for which no worker is free', 'SELECT k, v FROM heap', 'SET parallel_setup_cost = 0.1; SET max_parallel_workers = 0' ],
         [ 'one in a session without workers', 'SELECT k, v FROM heap', 'SET parallel_setup_cost = 0.1; SET max_parallel_workers_per_gather = 0' ],
+        [ 'one in a session without helpers', 'SELECT k, v FROM heap', "SET parallel_setup_cost = 0.1; SET partbackfill.helpers = 'off'" ],
         [ 'one that calls what is not safe', 'SELECT k, v FROM heap WHERE random() >= 0', 'SET parallel_setup_cost = 0.1' ],
         [ 'a query that is not worth one', 'SELECT k, v FROM heap', 'SET parallel_setup_cost = 1000000' ])
     {

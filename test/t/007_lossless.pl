@@ -10,13 +10,13 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('lossless');
-my $place = "$FindBin::RealBin/lossless";
+my $place = "$FindBin::RealBin/../lossless";
 $node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
 $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', "$place/corpus.sql" ], 'the corpus is made');
 
 local $ENV{PGHOST} = $node->host;
 local $ENV{PGPORT} = $node->port;
-local $ENV{PATIENCE} = '60 s';
+local $ENV{PATIENCE} = '180 s';
 # storage first: attach leaves an invalid index behind, which storage has to refuse.
 for my $method ('storage', 'attach') {
     my ($out, $err);

@@ -75,9 +75,9 @@ END
 $$;
 SQL
     my $job = start_job($node, q{'t', 't', delay => '0', keep_old => false});
-    is(wait_job($node, $job), 'failed', 'a partition whose definition changes all the time is given up');
+    is(wait_job($node, $job), 'failed', 'a partition whose definition is changed during every build is given up');
     like($node->safe_psql('postgres', "SELECT rebuilds || ' ' || sqlstate || ' ' || error FROM backfill_progress WHERE job = $job"),
-        qr/^10 55006 the definition of partition "public\.t_1" changes all the time/, 'the reason');
+        qr/^10 55006 the definition of partition "public\.t_1" was changed during every build/, 'the reason');
     $node->safe_psql('postgres', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO%'; SELECT backfill_cancel($job)");
     wait_job($node, $job);
     $other->quit;

@@ -116,10 +116,10 @@ $primary->safe_psql('postgres', <<'SQL');
 SQL
 for my $on_write ('rebuild', 'block') {
     my $title = "small partitions, on_write $on_write";
-    $job = start_job($primary, "'s', 's', delay => '0', keep_old => false, nice_ratio => 100, on_write => '$on_write'");
-    await_worker($primary, $job, "query = 'backfill job $job; waiting on nice_ratio 100'"
+    $job = start_job($primary, "'s', 's', delay => '0', keep_old => false, nice_ratio => 30, on_write => '$on_write'");
+    await_worker($primary, $job, "query = 'backfill job $job; waiting on nice_ratio 30'"
             . " AND NOT EXISTS (SELECT FROM backfill_progress WHERE job = $job AND state = 'running')");
-    is(wait_job($primary, $job), 'done', "$title: the job is done");
+    is($primary->safe_psql('postgres', "SELECT backfill_wait($job, '10 min')"), 'done', "$title: the job is done");
     is($primary->safe_psql('postgres', <<"SQL"), $on_write eq 'block' ? 't|t|t' : 'f|t|t', "$title: it slept for most of the time");
         SELECT bool_and(p.throttled_time = '0'), bool_and(p.throttled_time < p.build_time),
                10 * sum(p.build_time - p.throttled_time) < (SELECT s.finished_at - s.started_at FROM backfill_status AS s WHERE s.job = $job)

@@ -15,7 +15,7 @@ use Backfill;
 
 my ($exporter) = grep { -x } map { "$_/prometheus-postgres-exporter" } split /:/, $ENV{PATH};
 plan skip_all => 'prometheus-postgres-exporter is not installed' unless defined $exporter;
-my $queries = "$FindBin::RealBin/../prometheus/partbackfill.yaml";
+my $queries = "$FindBin::RealBin/../../contrib/prometheus/partbackfill.yaml";
 plan skip_all => 'its queries are not beside the tests' unless -r $queries;
 
 my $node = new_node('metrics', allows_streaming => 1);

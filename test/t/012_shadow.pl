@@ -103,12 +103,12 @@ for my $swap ('storage', 'attach') {
             CREATE TABLE m_1 PARTITION OF m FOR VALUES FROM (0) TO (10);
             INSERT INTO m VALUES (1, 'v', 1);
             LOAD 'partbackfill';
-            ALTER SYSTEM SET partbackfill.fault = 'look stop';
+            ALTER SYSTEM SET partbackfill.injection_point = 'recheck stop';
             SELECT pg_reload_conf();
 SQL
         my $job = start_job($node, "'m', 'm', swap => '$swap', delay => '0', max_attempts => 1, keep_old => false");
-        await_worker($node, $job, q{query LIKE '%fault point look%'});
-        $node->safe_psql('postgres', "ALTER TABLE backfill_${job}_new.m_1 $tamper; ALTER SYSTEM SET partbackfill.fault = ''; SELECT pg_reload_conf()");
+        await_worker($node, $job, q{query LIKE '%injection point recheck%'});
+        $node->safe_psql('postgres', "ALTER TABLE backfill_${job}_new.m_1 $tamper; ALTER SYSTEM SET partbackfill.injection_point = ''; SELECT pg_reload_conf()");
         is(wait_job($node, $job), 'done', "$title: done");
         is($node->safe_psql('postgres', "SELECT rebuilds, attempts FROM backfill_progress WHERE job = $job"), '1|2',
             "$title: built again for it, which is no failure");

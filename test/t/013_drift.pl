@@ -165,7 +165,7 @@ sub dump_schema {
 
 sub set_fault {
     my ($fault) = @_;
-    $node->safe_psql('postgres', "LOAD 'partbackfill'; ALTER SYSTEM SET partbackfill.fault = '$fault'");
+    $node->safe_psql('postgres', "LOAD 'partbackfill'; ALTER SYSTEM SET partbackfill.injection_point = '$fault'");
     $node->reload;
     return;
 }
@@ -203,7 +203,7 @@ SQL
     my $dump = dump_schema();
     my $rows = $node->safe_psql('postgres', 'SELECT * FROM job_rows ORDER BY job');
     set_fault('');
-    $node->safe_psql('postgres', "SELECT backfill_wait(job, '60 s') FROM unnest(ARRAY[$jobs]) AS job");
+    $node->safe_psql('postgres', "SELECT backfill_wait(job, '180 s') FROM unnest(ARRAY[$jobs]) AS job");
     set_fault('ready stop');
     same_text(dump_schema(), $dump, "$method: pg_dump writes the same");
     is($node->safe_psql('postgres', 'SELECT * FROM job_rows ORDER BY job'), $rows, "$method: the rows are the same");
@@ -214,7 +214,7 @@ SQL
         like($error, $case->{reason}, "$method: $case->{change}: the reason") if $case->{reason};
     }
     $node->safe_psql('postgres', "SELECT backfill_cancel(job) FROM backfill_status WHERE state = 'failed';"
-            . " SELECT backfill_wait(job, '60 s') FROM backfill_status");
+            . " SELECT backfill_wait(job, '180 s') FROM backfill_status");
     check_clean($node, $method);
     return;
 }
@@ -262,9 +262,9 @@ for my $case (
         qr/^42703 .*\bv\b/ ])
 {
     my ($title, $source, $change, $reason, $undo) = @$case;
-    set_fault('claim stop');
+    set_fault('claimed stop');
     my $job = start_job($node, "'kept', '$source', max_attempts => 1, delay => '0'", 'SET SESSION AUTHORIZATION keeper');
-    await_worker($node, $job, q{query LIKE '%fault point claim%'});
+    await_worker($node, $job, q{query LIKE '%injection point claimed%'});
     $node->safe_psql('postgres', $change);
     set_fault('');
     is(wait_job($node, $job), 'failed', "the source: $title");

@@ -233,7 +233,7 @@ for my $kind (
 }
 
 #
-# A partition that is written to all the time
+# A partition that is written to during every build
 #
 {
     my $title = 'writes without an end';
@@ -261,7 +261,7 @@ SQL
     } else {
         is(wait_job($node, $job), 'failed', "$title: the job fails");
         is($node->safe_psql('postgres', "SELECT state, rebuilds, attempts, sqlstate, error FROM backfill_progress WHERE job = $job AND ordinal = 1"),
-            'failed|3|4|55006|partition "public.t_1" is written to all the time' . "\n"
+            'failed|3|4|55006|partition "public.t_1" was modified during every build' . "\n"
                 . 'Detail: It was written to during each of 4 builds.' . "\n"
                 . q{Hint: Start the job again with on_write => 'block', or with swap => 'storage'.}, "$title: it is built four times");
         is(states($node, $job), 'failed done', "$title: the other partition is done");

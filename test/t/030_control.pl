@@ -1,4 +1,4 @@
-# A job that is paused and resumed, retried, altered; and what keeps its extension from being dropped.
+# A job that is paused and resumed, and retried; and what keeps its extension from being dropped.
 use strict;
 use warnings;
 
@@ -280,19 +280,39 @@ sub held_from { my ($from) = @_; return "SELECT * FROM new WHERE CASE WHEN k < $
 }
 {
     my $title = 'a retry that meets the end';
-    $node->append_conf('postgresql.conf', "partbackfill.fault = 'end stop'");
+    $node->append_conf('postgresql.conf', "partbackfill.injection_point = 'ending stop'");
     $node->reload;
     my $job = start_job($node,
         q{'raced', 'SELECT k, CASE WHEN bad THEN (1 / (k - k))::text ELSE ''new'' END AS v FROM sick', delay => '0', max_attempts => 1,}
             . q{ keep_old => false});
-    await_worker($node, $job, "query LIKE '%fault point end'");
+    await_worker($node, $job, "query LIKE '%injection point ending'");
     one('UPDATE sick SET bad = false');
     is(one("SELECT backfill_retry($job)"), '1', "$title: it is queued again");
-    $node->append_conf('postgresql.conf', "partbackfill.fault = ''");
+    $node->append_conf('postgresql.conf', "partbackfill.injection_point = ''");
     $node->reload;
     is(wait_job($node, $job), 'done', "$title: the job is done");
     is(states($node, $job), 'done done done done', "$title: all of it");
     is(rows_of('raced'), '400 new', "$title: all rows are new");
+    check_clean($node, $title);
+}
+{
+    my $title = 'a cancel while the last worker leaves';
+    $node->append_conf('postgresql.conf', "partbackfill.injection_point = 'leaving stop'");
+    $node->reload;
+    my $job = start_job($node, q{'raced', 'SELECT k, (1 / (k - k))::text AS v FROM new', delay => '0', max_attempts => 1, keep_old => false});
+    await_worker($node, $job, "query LIKE '%injection point leaving'");
+    is(one("SELECT state FROM backfill_status WHERE job = $job"), 'failed', "$title: the job has ended");
+    my $caller = session($node);
+    my $pid = $caller->query_safe('SELECT pg_backend_pid()');
+    $caller->query_until(qr/begun/, "\\echo begun\nSELECT backfill_cancel($job);\n");
+    # Until the worker is none of the job's: a cancel that met it there would start no other one, and this one looks no more.
+    await($node, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid");
+    $node->append_conf('postgresql.conf', "partbackfill.injection_point = ''");
+    $node->reload;
+    await($node, "SELECT state = 'canceled' AND finished_at IS NOT NULL AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'partbackfill worker')"
+            . " FROM backfill_status WHERE job = $job");
+    pass("$title: it is tidied up");
+    $caller->quit;
     check_clean($node, $title);
 }
 {
@@ -333,65 +353,6 @@ SQL
     my $job = start_job($node, q{'mine', 'new', delay => '0', keep_old => false}, 'SET SESSION AUTHORIZATION app; SET ROLE NONE');
     is(wait_job($node, $job), 'done', "$title: its job is done as the role that started it");
     check_clean($node, $title);
-}
-
-#
-# Alter
-#
-{
-    my $title = 'workers while it runs';
-    make_table('altered');
-    close_gate($holder, 1);
-    my $job = start_job($node, q{'altered', '} . held_from(100) . q{', delay => '0', keep_old => false});
-    await_at_gate($node, 1);
-    my $waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND NOT granted";
-    one("SELECT backfill_alter($job, workers => 3)");
-    await($node, $waiting, '3');
-    is(one("SELECT workers FROM backfill_status WHERE job = $job"), '3', "$title: more of them");
-    one("SELECT backfill_alter($job, workers => 1)");
-    open_gate($holder, 1);
-    is(wait_job($node, $job), 'done', "$title: done by fewer");
-    is(rows_of('altered'), '400 new', "$title: all rows are new");
-    check_clean($node, $title);
-
-    close_gate($holder, 1);
-    $job = start_job($node, q{'altered', '} . held_from(200) . q{', workers => 2, delay => '0', keep_old => false});
-    await($node, $waiting, '2');
-    one("SELECT backfill_alter($job, workers => 1)");
-    my @pids = split /\n/, one("SELECT pid FROM pg_stat_activity WHERE backend_type = 'partbackfill worker' ORDER BY pid");
-    is(scalar(@pids), 2, "$title: a partition in hand is not given up");
-    $node->safe_psql('postgres', "SELECT pg_cancel_backend($pids[0]), pg_cancel_backend($pids[1])");
-    await($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'partbackfill worker'", '1');
-    open_gate($holder, 1);
-    is(wait_job($node, $job), 'done', "$title: the surplus leaves");
-    check_clean($node, $title);
-}
-{
-    my $title = 'the delay while it runs';
-    my $job = start_job($node, q{'altered', 'new', delay => '1 hour', keep_old => false});
-    await_partition($node, $job, 1, "state = 'done'");
-    await_worker($node, $job, "state = 'idle'");
-    one("SELECT backfill_alter($job, delay => '0')");
-    is(wait_job($node, $job), 'done', "$title: a sleep is ended");
-    check_clean($node, $title);
-    my ($code) = error_of($node, "SELECT backfill_alter($job, delay => '0')");
-    is($code, '55000', "$title: an ended job has nothing to alter");
-}
-{
-    my $title = 'the pace in the middle of a load';
-    make_table('slow');
-    # Without the change it would take a hundred hours.
-    my $job = start_job($node,
-        q{'slow', 'SELECT k, v FROM (SELECT k, repeat(md5(k::text), 300) || pg_sleep(0.002) AS v FROM new) AS s', delay => '0', nice_ratio => 1000,}
-            . q{ max_replica_lag => '1 hour', min_free_disk => '1MB', keep_old => false});
-    await_partition($node, $job, 1, "phase = 'loading' AND waiting_on = 'nice_ratio 1000'");
-    one("SELECT backfill_alter($job, nice_ratio => 0, max_wal_rate => '1GB', max_replica_lag => '0', min_free_disk => '')");
-    is(one('SELECT nice_ratio, max_wal_rate, max_replica_lag IS NULL, min_free_disk IS NULL, lock_timeout, swap_patience'
-                . " FROM backfill_job WHERE job = $job"), '0|1GB|t|t|00:00:00.1|01:00:00', "$title: what is given is set, and cleared");
-    is(wait_job($node, $job), 'done', "$title: the worker obeys");
-    check_clean($node, $title);
-    my ($code) = error_of($node, "SELECT backfill_alter($job, nice_ratio => -1)");
-    is($code, '55000', "$title: it has ended");
 }
 
 #

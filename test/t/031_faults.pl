@@ -12,11 +12,11 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # In the order of a partition's life; those before `ready` cost the build.
-my @steps = qw(claim guard create load index analyze built ready prepare swap swapped tidy end);
-my %before_ready = map { $_ => 1 } qw(claim guard create load index analyze built);
+my @steps = qw(claimed captured created loading indexing analyzing built ready validating swapping swapped tidying ending);
+my %before_ready = map { $_ => 1 } qw(claimed captured created loading indexing analyzing built);
 # Here the worker has locked the partition's row, for a moment, and whoever controls the job waits for it; or it comes
 # here again after a cancel. 032_release.pl has these.
-my %locks_row = map { $_ => 1 } qw(create built prepare swap tidy end);
+my %locks_row = map { $_ => 1 } qw(created built validating swapping tidying ending);
 my $partitions = 4;
 
 sub make_databases {
@@ -63,12 +63,12 @@ sub await_in {
 my %faults = (
     'kill -9 of a worker' => sub {
         my ($node, $pids) = @_;
-        kill_worker($node, $pids->{load});
+        kill_worker($node, $pids->{loading});
         return ('done', 0);
     },
     'pg_terminate_backend' => sub {
         my ($node, $pids) = @_;
-        # Their colleagues, too, and all at once: they have the fault point still, and would take the partitions over.
+        # Their colleagues, too, and all at once: they have the injection point still, and would take the partitions over.
         my $struck = $node->safe_psql('postgres',
             "SELECT string_agg(pid::text, ', ') FROM (SELECT pid FROM pg_stat_activity WHERE backend_type = 'partbackfill worker' OFFSET 0) AS worker
              WHERE pg_terminate_backend(pid)");
@@ -100,7 +100,7 @@ my %faults = (
         my ($node) = @_;
         my @where = grep { !$locks_row{$_} } @steps;
         everywhere($node, 'SELECT backfill_pause(max(job)) FROM backfill_job', @where);
-        my %state = everywhere($node, "SELECT backfill_wait(max(job), '60 s') FROM backfill_job", @where);
+        my %state = everywhere($node, "SELECT backfill_wait(max(job), '180 s') FROM backfill_job", @where);
         is(join(' ', map { $state{$_} } @where), join(' ', map { 'paused' } @where), 'paused: all jobs rest');
         everywhere($node, 'SELECT backfill_resume(max(job)) FROM backfill_job', @where);
         return ('done', 0);
@@ -118,9 +118,9 @@ sub strike {
     my $swap = $table eq 'a' ? 'attach' : 'storage';
     everywhere($node, sub {
             my ($step) = @_;
-            my $where = $step eq 'end' ? 'end' : "$step/2";
+            my $where = $step eq 'ending' ? 'ending' : "$step/2";
             return <<"SQL";
-            ALTER DATABASE "$step" SET partbackfill.fault = '$where stop';
+            ALTER DATABASE "$step" SET partbackfill.injection_point = '$where stop';
             TRUNCATE source;
             INSERT INTO source SELECT k, '$new' FROM generate_series(100, 499) AS k;
             SELECT backfill_start('$table', 'source', range_start => '100', range_end => '500', workers => $workers, delay => '0',
@@ -130,14 +130,14 @@ SQL
     my %pids;
     for my $step (@where) {
         my $stands = "FROM pg_stat_activity WHERE datname = '$step' AND backend_type = 'partbackfill worker'"
-            . " AND query LIKE '%waiting on fault point $step'";
+            . " AND query LIKE '%waiting on injection point $step'";
         await_in($node, $step, "SELECT count(*) = 1 $stands");
         $pids{$step} = $node->safe_psql($step, "SELECT pid $stands");
     }
     my %attempts = everywhere($node, 'SELECT string_agg(attempts::text, $$ $$ ORDER BY ordinal) FROM backfill_progress'
             . ' WHERE job = (SELECT max(job) FROM backfill_job)', @where);
     # Those that come after are not to stop.
-    $node->safe_psql('postgres', join('; ', map { qq{ALTER DATABASE "$_" RESET partbackfill.fault} } @where));
+    $node->safe_psql('postgres', join('; ', map { qq{ALTER DATABASE "$_" RESET partbackfill.injection_point} } @where));
     my ($end, $forgotten) = $faults{$name}->($node, \%pids);
     if ($forgotten && !$preload) {
         my %resumed = everywhere($node, 'SELECT backfill_resume()', @where);
@@ -146,7 +146,7 @@ SQL
     for my $step (@where) {
         my $job = $node->safe_psql($step, 'SELECT max(job) FROM backfill_job');
         my $what = "$title, at $step";
-        is($node->safe_psql($step, "SELECT backfill_wait($job, '60 s')"), $end, "$what: the job is $end") or note
+        is($node->safe_psql($step, "SELECT backfill_wait($job, '180 s')"), $end, "$what: the job is $end") or note
             $node->safe_psql($step, "TABLE backfill_status; SELECT ordinal, state, attempts, worker_pid, waiting_on, error FROM backfill_progress WHERE job = $job");
         # Each partition whole, and as its state says.
         is($node->safe_psql($step, <<"SQL"), '', "$what: the data are exactly right");

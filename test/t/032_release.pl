@@ -22,14 +22,14 @@ SQL
 
 sub set_fault {
     my ($fault) = @_;
-    $node->append_conf('postgresql.conf', "partbackfill.fault = '$fault'");
+    $node->append_conf('postgresql.conf', "partbackfill.injection_point = '$fault'");
     $node->reload;
-    await($node, "SELECT current_setting('partbackfill.fault') = '$fault'");
+    await($node, "SELECT current_setting('partbackfill.injection_point') = '$fault'");
     return;
 }
 
 # What is to be done by the time that the job rests: at a swap that is about to commit, the partition is.
-my %done = (create => 1, built => 1, prepare => 1, swap => 2, tidy => 2, end => 3);
+my %done = (created => 1, built => 1, validating => 1, swapping => 2, tidying => 2, ending => 3);
 my $round = 0;
 for my $step (sort keys %done) {
     for my $function ('backfill_cancel', 'backfill_pause') {
@@ -37,24 +37,24 @@ for my $step (sort keys %done) {
         my $old = 'new ' . $round++;
         my $new = "new $round";
         $node->safe_psql('postgres', "TRUNCATE source; INSERT INTO source SELECT k, '$new' FROM generate_series(100, 399) AS k");
-        set_fault($step eq 'end' ? 'end stop' : "$step/2 stop");
+        set_fault($step eq 'ending' ? 'ending stop' : "$step/2 stop");
         my $job = start_job($node, q{'t', 'source', range_start => '100', range_end => '400', delay => '0', keep_old => false});
-        await_worker($node, $job, "query LIKE '%waiting on fault point $step'");
+        await_worker($node, $job, "query LIKE '%waiting on injection point $step'");
         my $session = session($node);
         my $pid = $session->query_safe('SELECT pg_backend_pid()');
         $session->query_until(qr/begun/, "\\echo begun\nSELECT $function($job);\n");
         # After the swap there is no row to wait for.
-        if ($step =~ /^(?:tidy|end)$/) {
+        if ($step =~ /^(?:tidying|ending)$/) {
             await($node, "SELECT state <> 'running' FROM backfill_status WHERE job = $job");
         } else {
             await($node, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid");
         }
         # Before the swap the worker may be at the row again before the caller, who waits for it: then it swaps.
         my $swaps = 0;
-        if ($step =~ /^(?:create|built|prepare)$/) {
-            set_fault('swap/2 stop');
+        if ($step =~ /^(?:created|built|validating)$/) {
+            set_fault('swapping/2 stop');
             my $at_swap = "EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'partbackfill worker'"
-                . " AND query ~ '^backfill job $job\\M.*waiting on fault point swap')";
+                . " AND query ~ '^backfill job $job\\M.*waiting on injection point swapping')";
             await($node, "SELECT $at_swap OR state <> 'running' FROM backfill_status WHERE job = $job");
             $swaps = $node->safe_psql('postgres', "SELECT $at_swap") eq 't';
         }
@@ -64,7 +64,7 @@ for my $step (sort keys %done) {
         is($state, $function eq 'backfill_cancel' ? 'canceled' : 'paused', "$title: the job rests");
         my $all = states($node, $job);
         my $count = () = $all =~ /done/g;
-        is($count, $swaps ? $done{swap} : $done{$step}, "$title: what was committed is done") or diag($all);
+        is($count, $swaps ? $done{swapping} : $done{$step}, "$title: what was committed is done") or diag($all);
         is($node->safe_psql('postgres', <<"SQL"), '', "$title: each partition is as its state says");
             SELECT p.ordinal, p.state, count(r.k), min(r.v), max(r.v)
             FROM backfill_progress AS p LEFT JOIN t AS r ON r.k >= 100 * p.ordinal AND r.k < 100 * (p.ordinal + 1)

@@ -29,7 +29,7 @@ sub outlast {
     my ($job) = @_;
     for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default) {
         # A psql that cannot connect may be gone before it is told what to ask.
-        my ($code, $state) = eval { $node->psql('postgres', "SELECT backfill_wait($job, '60 s')") };
+        my ($code, $state) = eval { $node->psql('postgres', "SELECT backfill_wait($job, '180 s')") };
         return $state if defined $code && $code == 0;
         usleep(100_000);
     }
@@ -100,14 +100,14 @@ for my $workers (1, 2) {
             "SELECT not_before BETWEEN now() + interval '50 min' AND now() + interval '1 h' FROM backfill_control WHERE job = $job AND ordinal = 2"),
         't', "$title: the partition is left alone, the others are done");
     is($node->safe_psql('postgres', "SELECT backfill_cancel($job)"), 't', "$title: it can be canceled meanwhile");
-    is($node->safe_psql('postgres', "SELECT backfill_wait($job, '60 s')"), 'canceled', "$title: at once");
+    is($node->safe_psql('postgres', "SELECT backfill_wait($job, '180 s')"), 'canceled', "$title: at once");
     check_clean($node, $title);
     $node->append_conf('postgresql.conf', "partbackfill.crash_pause = '100 ms'");
     $node->safe_psql('postgres', 'UPDATE t SET v = 0');
 }
 {
     my $title = 'a swap that crashes the server';
-    $node->append_conf('postgresql.conf', "partbackfill.fault = 'swap/2 crash'");
+    $node->append_conf('postgresql.conf', "partbackfill.injection_point = 'swapping/2 crash'");
     $node->restart;
     my $place = -s $node->logfile;
     my $job = start_job($node, q{'t', 'harmless', max_attempts => 3, delay => '0', keep_old => false});
@@ -117,10 +117,10 @@ for my $workers (1, 2) {
     is(states($node, $job), 'done failed done', "$title: the other partitions are done");
     is($node->safe_psql('postgres', "SELECT attempts FROM backfill_progress WHERE job = $job AND ordinal = 2"), '1',
         "$title: it was built once");
-    $node->append_conf('postgresql.conf', "partbackfill.fault = ''");
+    $node->append_conf('postgresql.conf', "partbackfill.injection_point = ''");
     $node->reload;
     is($node->safe_psql('postgres', "SELECT backfill_retry($job)"), '1', "$title: it is tried again");
-    is($node->safe_psql('postgres', "SELECT backfill_wait($job, '60 s')"), 'done', "$title: and done");
+    is($node->safe_psql('postgres', "SELECT backfill_wait($job, '180 s')"), 'done', "$title: and done");
     is($node->safe_psql('postgres', "SELECT attempts FROM backfill_progress WHERE job = $job AND ordinal = 2"), '1',
         "$title: without another build");
     is($node->safe_psql('postgres', 'SELECT count(*) FROM t WHERE v = 1'), '300', "$title: all rows are new");

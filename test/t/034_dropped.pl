@@ -100,6 +100,18 @@ sub error_in {
     is(error_in($job, 2), 'column source.extra does not exist', "$title: the reason");
 }
 {
+    my $title = 'a table in a query';
+    $node->safe_psql('postgres', 'CREATE TABLE brief_query AS TABLE new');
+    $node->safe_psql('postgres', "CALL make_table('asked')");
+    my $job = start_job($node, q{'asked', 'SELECT * FROM brief_query', delay => '1 hour', max_attempts => 1, keep_old => false});
+    await_partition($node, $job, 1, "state = 'done'");
+    $node->safe_psql('postgres', 'DROP TABLE brief_query');
+    $node->safe_psql('postgres', "SELECT backfill_alter($job, delay => '0')");
+    check_end($title, $job, 'failed', 'done failed failed');
+    is($node->safe_psql('postgres', "SELECT error FROM backfill_progress WHERE job = $job AND ordinal = 2"),
+        qq{relation "brief_query" does not exist\nDetail: The error is at character 15 of the source.}, "$title: the reason, and where");
+}
+{
     my $title = 'the schemas of the job';
     my $job = start_held('schemas');
     my $session = session($node);

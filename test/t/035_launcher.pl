@@ -36,7 +36,7 @@ sub start_held {
 sub check_done {
     my ($node, $database, $title) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    is($node->safe_psql($database, "SELECT backfill_wait(max(job), '60 s') FROM backfill_job"), 'done', "$title: the job is done");
+    is($node->safe_psql($database, "SELECT backfill_wait(max(job), '180 s') FROM backfill_job"), 'done', "$title: the job is done");
     is($node->safe_psql($database, "SELECT count(*) FROM t WHERE v = 'new'"), '300', "$title: all rows are new");
     is($node->safe_psql($database, "SELECT string_agg(attempts::text, ' ' ORDER BY ordinal) FROM backfill_progress"
                 . ' WHERE job = (SELECT max(job) FROM backfill_job)'), '1 2 1', "$title: only the build in hand was made again");
@@ -81,13 +81,13 @@ sub check_done {
     my $job = $node->safe_psql('a', q{SELECT backfill_start('t', 'new', delay => '1 hour')});
     $node->poll_query_until('a', "SELECT done = 1 FROM backfill_status WHERE job = $job") or die 'the job does not begin';
     $node->safe_psql('a', "SELECT backfill_pause($job)");
-    is($node->safe_psql('a', "SELECT backfill_wait($job, '60 s')"), 'paused', 'another job is paused');
+    is($node->safe_psql('a', "SELECT backfill_wait($job, '180 s')"), 'paused', 'another job is paused');
     $node->safe_psql('a', "SELECT backfill_alter($job, workers => 5)");
     my (undef, undef, $error) = $node->psql('a', "SELECT backfill_resume($job)");
     like($error, qr/ERROR:  no free background worker slot/, 'it needs more slots than there are');
     is($node->safe_psql('a', "SELECT state FROM backfill_status WHERE job = $job"), 'paused', 'it is still paused');
     is($node->safe_psql('a', "SELECT backfill_cancel($job)"), 't', 'it can be canceled');
-    is($node->safe_psql('a', "SELECT backfill_wait($job, '60 s')"), 'canceled', 'and tidied');
+    is($node->safe_psql('a', "SELECT backfill_wait($job, '180 s')"), 'canceled', 'and tidied');
     $node->stop;
 }
 

@@ -16,7 +16,7 @@ SQL
 
 sub set_fault {
     my ($fault) = @_;
-    $node->safe_psql('postgres', "LOAD 'partbackfill'; ALTER SYSTEM SET partbackfill.fault = '$fault'");
+    $node->safe_psql('postgres', "LOAD 'partbackfill'; ALTER SYSTEM SET partbackfill.injection_point = '$fault'");
     $node->reload;
     return;
 }
@@ -33,7 +33,7 @@ sub start_later {
 SQL
 }
 
-for my $point ('load', 'ready') {
+for my $point ('loading', 'ready') {
     for my $method ('attach', 'storage') {
         my $title = "a pause with an older snapshot, at $point, $method";
         set_fault("$point stop");

@@ -217,7 +217,7 @@ my @migrations = (
 for my $round (1 .. $ENV{BACKFILL_ROUNDS} // 4) {
     make_table();
     my $on_write = $round % 2 ? 'rebuild' : 'block';
-    my $job = start_job($node, qq{'t', 'SELECT k, v FROM raw, (SELECT pg_sleep(0.05) OFFSET 0) AS s', $options, on_write => '$on_write'});
+    my $job = start_job($node, qq{'t', 'WITH slept AS MATERIALIZED (SELECT pg_sleep(0.05)) SELECT k, v FROM raw, slept', $options, on_write => '$on_write'});
     for my $statements (@migrations[ map { int rand @migrations } 1 .. 2 ]) {
         usleep(rand 100_000);
         is((error_of($node, "SET lock_timeout = '20 s'; BEGIN; $statements; COMMIT"))[0], 'none', "round $round, $on_write: $statements");

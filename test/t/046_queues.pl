@@ -72,8 +72,8 @@ for my $round (0 .. $#kinds + ($ENV{BACKFILL_ROUNDS} // 0)) {
     $node->safe_psql('postgres', 'TRUNCATE message, event; CREATE INDEX IF NOT EXISTS event_id ON event (id)');
     my $clients = start_clients($node, 4, '-R', '60', '-f', $client);
     await($node, "SELECT count(DISTINCT queue) = $queues FROM event WHERE what = 'consumed'");
-    # It takes long enough to be written to.
-    my $job = start_job($node, qq{'message', \$\$SELECT m.* FROM message AS m, (SELECT pg_sleep($build) OFFSET 0) AS s\$\$, workers => $workers,
+    # It takes long enough to be written to, whatever the plan: a subquery instead would sleep once a row by some.
+    my $job = start_job($node, qq{'message', \$\$WITH slept AS MATERIALIZED (SELECT pg_sleep($build)) SELECT m.* FROM message AS m, slept\$\$, workers => $workers,
         swap => '$method', on_write => '$on_write', delay => '0', keep_old => false});
     is(wait_job($node, $job), 'done', "$title: the job is done");
     is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT state || coalesce(error, ''), E'\\n') FROM backfill_progress WHERE job = $job"),

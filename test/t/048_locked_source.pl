@@ -34,11 +34,11 @@ SQL
 sub start_locked_out {
     my ($table, $arguments) = @_;
     make_table();
-    $node->safe_psql('postgres', "LOAD 'partbackfill'; ALTER SYSTEM SET partbackfill.fault = 'create stop'; SELECT pg_reload_conf()");
+    $node->safe_psql('postgres', "LOAD 'partbackfill'; ALTER SYSTEM SET partbackfill.injection_point = 'created stop'; SELECT pg_reload_conf()");
     my $job = start_job($node, "$arguments, delay => '0', keep_old => false");
-    await_worker($node, $job, q{query LIKE '%fault point create%'});
+    await_worker($node, $job, q{query LIKE '%injection point created%'});
     $holder->query_safe("BEGIN; LOCK TABLE $table");
-    $node->safe_psql('postgres', q{ALTER SYSTEM SET partbackfill.fault = ''; SELECT pg_reload_conf()});
+    $node->safe_psql('postgres', q{ALTER SYSTEM SET partbackfill.injection_point = ''; SELECT pg_reload_conf()});
     return $job;
 }
 
@@ -82,15 +82,15 @@ make_table();
 $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE t_rest PARTITION OF t DEFAULT;
     INSERT INTO t SELECT k, repeat('x', 1000) FROM generate_series(1000, 2000) AS k;
-    ALTER SYSTEM SET partbackfill.fault = 'prepare stop';
+    ALTER SYSTEM SET partbackfill.injection_point = 'validating stop';
     SELECT pg_reload_conf();
 SQL
 my $job = start_job($node, q{'t', 'SELECT k, v FROM raw', range_start => '0', range_end => '100', swap => 'attach', delay => '0',
     keep_old => false, swap_patience => '0.3 s'});
-await_worker($node, $job, q{query LIKE '%fault point prepare%'});
+await_worker($node, $job, q{query LIKE '%injection point validating%'});
 $holder->query_until(qr/begun/, "\\echo begun\nBEGIN; LOCK TABLE t_rest IN SHARE UPDATE EXCLUSIVE MODE;\n");
 await($node, "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid");
-$node->safe_psql('postgres', q{ALTER SYSTEM SET partbackfill.fault = ''; SELECT pg_reload_conf()});
+$node->safe_psql('postgres', q{ALTER SYSTEM SET partbackfill.injection_point = ''; SELECT pg_reload_conf()});
 await_partition($node, $job, 1, q{state = 'failed' AND error LIKE 'could not lock partition%'});
 pass('the DEFAULT is locked: the partition fails after swap_patience');
 $holder->query_safe('COMMIT');

@@ -81,7 +81,7 @@ for my $case (
     eval { open_gate($holder, 1); $holder->quit }; # the crash may come before the answer
     my $state = '';
     for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default) {
-        my ($code, $out) = eval { $node->psql('postgres', "SELECT backfill_wait($job, '60 s')") };
+        my ($code, $out) = eval { $node->psql('postgres', "SELECT backfill_wait($job, '180 s')") };
         if (defined $code && $code == 0) { $state = $out; last }
         my $crashes = () = slurp_file($node->logfile, $place) =~ /terminating any other active server processes/g;
         last if $crashes > 10;

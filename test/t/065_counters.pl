@@ -79,12 +79,12 @@ sub check_swap {
     my $index_used = index_uses($partition);
 
     # A swap that is rolled back, and the time in which what is built waits for another.
-    $node->safe_psql('postgres', "ALTER SYSTEM SET partbackfill.fault = 'swap fail'; SELECT pg_reload_conf()");
+    $node->safe_psql('postgres', "ALTER SYSTEM SET partbackfill.injection_point = 'swapping fail'; SELECT pg_reload_conf()");
     my $job = start_job($node, "'$table', 'source_of_$table', delay => '0', max_attempts => 1, $arguments");
     is(wait_job($node, $job), 'failed', "$title: a swap that fails");
     is(counters($row_counters, $partition), $old_rows, "$title: a swap that fails: nothing changed");
     is(counters($uses, $partition), $used, "$title: a swap that fails: nor how it was used");
-    $node->safe_psql('postgres', 'ALTER SYSTEM RESET partbackfill.fault; SELECT pg_reload_conf()');
+    $node->safe_psql('postgres', 'ALTER SYSTEM RESET partbackfill.injection_point; SELECT pg_reload_conf()');
     $node->safe_psql('postgres', "SELECT backfill_retry($job)");
     is(wait_job($node, $job), 'done', "$title: swapped");
     is(counters($row_counters, $partition), $new_rows, "$title: the new rows, none dead, none to analyze, none to vacuum");
@@ -107,7 +107,7 @@ check_swap('stored_held', "swap => 'storage', on_write => 'block'", 'storage, bu
 #
 # Autovacuum finds nothing to do, for what was just swapped and for what is built and waits
 #
-$node->safe_psql('postgres', "ALTER SYSTEM SET partbackfill.fault = 'ready stop'; SELECT pg_reload_conf()");
+$node->safe_psql('postgres', "ALTER SYSTEM SET partbackfill.injection_point = 'ready stop'; SELECT pg_reload_conf()");
 my %waits;
 for my $method ('attach', 'storage') {
     make_table("waits_$method");
@@ -131,7 +131,7 @@ is($node->safe_psql('postgres', <<'SQL'), '', 'autovacuum has nothing to do');
     WHERE (relid IN ('attached_1'::regclass, 'stored_1'::regclass) OR schemaname LIKE 'backfill%new')
       AND (autovacuum_count > 0 OR autoanalyze_count > 0)
 SQL
-$node->safe_psql('postgres', 'ALTER SYSTEM RESET partbackfill.fault; SELECT pg_reload_conf()');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET partbackfill.injection_point; SELECT pg_reload_conf()');
 is(wait_job($node, $waits{$_}), 'done', "$_: built, and swapped later") for sort keys %waits;
 $node->stop;
 done_testing();

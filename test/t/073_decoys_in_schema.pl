@@ -113,7 +113,7 @@ for my $settings ('', 'SET search_path = open_to_all, public;', 'SET search_path
     is($error, '', 'and nothing else went wrong');
 }
 # The queries of the exporter, whose role can do what the owners of jobs can.
-my $queries = slurp_file("$FindBin::RealBin/../prometheus/partbackfill.yaml");
+my $queries = slurp_file("$FindBin::RealBin/../../contrib/prometheus/partbackfill.yaml");
 my @queries = $queries =~ /query: \|\n(.*?)\n  metrics:/gs;
 is(scalar(@queries), 3, 'queries of the exporter');
 for my $query (@queries) {

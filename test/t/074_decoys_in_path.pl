@@ -203,12 +203,16 @@ SQL
     like(slurp_file($node->logfile), qr/backfill job $job goes on/, 'after a restart the launcher found the job');
     is(decoys_run($node), '', 'and no decoy ran');
 
-    # Its role may not connect any more: the worker that was terminated comes back in vain, and the obituary says so.
+    # Its role may not connect any more: the worker that was terminated comes back in vain, and another process says so.
     clean("REVOKE CONNECT ON DATABASE trap FROM PUBLIC; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'partbackfill worker'");
-    await_clean("SELECT state = 'failed' FROM ext.backfill_status WHERE job = $job");
-    like(clean("SELECT error FROM ext.backfill_status WHERE job = $job"), qr/^the workers of the job could not connect/, 'the obituary was written');
+    await_clean("SELECT state = 'failed' AND finished_at IS NOT NULL FROM ext.backfill_status WHERE job = $job");
+    like(clean("SELECT error FROM ext.backfill_status WHERE job = $job"), qr/^the workers of the job could not connect/, 'the reason is in the job');
     await_clean("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type ~ '^partbackfill (worker|launcher)' AND datname IS NOT NULL");
     is(decoys_run($node), '', 'and no decoy ran');
+
+    # What the worker had built by then waits for a retry. The process that cannot be a worker tidies it up.
+    check_call("SELECT ext.backfill_cancel($job)", qr/^t$/m);
+    await_clean("SELECT state = 'canceled' AND finished_at IS NOT NULL FROM ext.backfill_status WHERE job = $job");
     check_call("DROP EXTENSION partbackfill", qr/^$/);
 }
 

@@ -67,7 +67,7 @@ for my $owner ('boss', 'group_without_login') {
             my ($code, $message) = error_of($node, "SET ROLE $owner; BEGIN; SELECT backfill_start('s.t', 's.t', partitions => '{s.t_3}'); ROLLBACK");
             is($code, '55006', "$title: another job has to wait") if $owner eq 'boss';
             is($node->safe_psql('postgres', "SET ROLE $owner; SELECT backfill_cancel($job)"), 't', "$title: he cancels it");
-            is($node->safe_psql('postgres', "SET ROLE $owner; SELECT backfill_wait($job, '60 s')"), 'canceled', "$title: it is canceled");
+            is($node->safe_psql('postgres', "SET ROLE $owner; SELECT backfill_wait($job, '180 s')"), 'canceled', "$title: it is canceled");
             is($node->safe_psql('postgres', "SET ROLE $owner; SELECT backfill_purge($job)"), '1', "$title: he drops the old rows");
             check_clean($node, $title);
 

@@ -47,13 +47,13 @@ my $source = q{'t', 'SELECT k, ''new''::text AS v FROM generate_series(100, 299)
 #
 as_role('bobs', 'bob', 'CREATE EXTENSION partbackfill');
 my $job = $node->safe_psql('bobs', "SELECT backfill_start($source, range_start => '200')");
-is($node->safe_psql('bobs', "SELECT backfill_wait($job, '60 s')"), 'done', 'a job of a superuser, while the installer is one');
+is($node->safe_psql('bobs', "SELECT backfill_wait($job, '180 s')"), 'done', 'a job of a superuser, while the installer is one');
 my $gate = $node->background_psql('bobs');
 $gate->query_safe('SELECT pg_advisory_lock(1)');
 $job = $node->safe_psql('bobs', "SELECT backfill_start('t', 'SELECT k, pass_gate(1)::text AS v FROM generate_series(100, 299) AS k', delay => '0', keep_old => false)");
 await($node, q{SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND (classid, objid, objsubid) = (0, 1, 1) AND NOT granted});
 $node->safe_psql('bobs', "SELECT backfill_pause($job)");
-is($node->safe_psql('bobs', "SELECT backfill_wait($job, '60 s')"), 'paused', 'another one is paused');
+is($node->safe_psql('bobs', "SELECT backfill_wait($job, '180 s')"), 'paused', 'another one is paused');
 $node->safe_psql('postgres', 'ALTER ROLE bob NOSUPERUSER');
 
 # 1.0 ran what bob wrote as the superuser who had started the job, once that was resumed, and called his trigger meanwhile.
@@ -75,7 +75,7 @@ is(seen('bobs'), '', 'nor his trigger');
 $node->safe_psql('postgres', 'ALTER ROLE bob SUPERUSER');
 $node->safe_psql('bobs', 'DROP TRIGGER bobs ON backfill_job');
 $node->safe_psql('bobs', "SELECT backfill_cancel($job)");
-$node->safe_psql('bobs', "SELECT backfill_wait($job, '60 s')");
+$node->safe_psql('bobs', "SELECT backfill_wait($job, '180 s')");
 $job = $node->safe_psql('bobs', "SELECT backfill_start('t', 'SELECT k, pass_gate(1)::text AS v FROM generate_series(100, 299) AS k', delay => '0', keep_old => false)");
 await($node, q{SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND (classid, objid, objsubid) = (0, 1, 1) AND NOT granted});
 my $log = -s $node->logfile;
@@ -86,7 +86,7 @@ ok($node->wait_for_log(qr/WARNING:  backfill job $job: owner of extension "partb
     'a worker that loses its trust says so');
 is($node->safe_psql('bobs', "SELECT count(*) FROM t WHERE v = 'true'"), '0', 'and swaps nothing');
 $node->safe_psql('postgres', 'ALTER ROLE bob SUPERUSER');
-is($node->safe_psql('bobs', "SELECT backfill_wait($job, '60 s')"), 'done', 'it goes on when bob is a superuser again');
+is($node->safe_psql('bobs', "SELECT backfill_wait($job, '180 s')"), 'done', 'it goes on when bob is a superuser again');
 is($node->safe_psql('bobs', "SELECT count(*) FROM t WHERE v = 'true'"), '200', 'and does all of it');
 
 #
@@ -104,7 +104,7 @@ like(as_role('bobs', 'bob', 'DROP EXTENSION partbackfill'), qr/owner of extensio
     'bob does not drop the extension under the job');
 is(as_role('bobs', 'postgres', 'DROP EXTENSION partbackfill; CREATE EXTENSION partbackfill'), '', 'a superuser makes it anew');
 $job = $node->safe_psql('bobs', "SELECT backfill_start($source)");
-is($node->safe_psql('bobs', "SELECT backfill_wait($job, '60 s')"), 'done', 'and it works');
+is($node->safe_psql('bobs', "SELECT backfill_wait($job, '180 s')"), 'done', 'and it works');
 
 #
 # Of the extension of a superuser one piece is another's
@@ -134,7 +134,7 @@ for my $piece ('table backfill_job', 'table backfill_control', 'table backfill_w
 }
 is(seen('plain'), '', 'and nothing of bob ran');
 $node->safe_psql('plain', "SELECT backfill_cancel($job)");
-is($node->safe_psql('plain', "SELECT backfill_wait($job, '60 s')"), 'canceled', 'the job ends');
+is($node->safe_psql('plain', "SELECT backfill_wait($job, '180 s')"), 'canceled', 'the job ends');
 $node->safe_psql('plain', 'DROP EXTENSION partbackfill; CREATE EXTENSION partbackfill; TRUNCATE seen');
 
 # A writer to a partition that is watched meets what hangs on backfill_write in its own session.
@@ -154,7 +154,7 @@ like(as_role('plain', 'postgres', "UPDATE t SET v = 'written' WHERE k = 100"),
 $node->safe_psql('plain', 'DROP INDEX bobs; ALTER TABLE backfill_write OWNER TO postgres');
 is(as_role('plain', 'postgres', "UPDATE t SET v = 'written' WHERE k = 100"), '', 'without it the write is noted');
 $reader->quit;
-is($node->safe_psql('plain', "SELECT backfill_wait($job, '60 s')"), 'done', 'and the job is done');
+is($node->safe_psql('plain', "SELECT backfill_wait($job, '180 s')"), 'done', 'and the job is done');
 
 #
 # Grants
@@ -177,6 +177,6 @@ is($node->safe_psql('plain', q{UPDATE backfill_job SET throttle_query = 'SELECT 
 like(as_role('plain', 'app', 'INSERT INTO backfill_write VALUES (1, 1, pg_current_xact_id())'), qr/violates row-level security/, 'nor adds a row');
 is($node->safe_psql('plain', 'SELECT count(*) FROM backfill_job WHERE throttle_query LIKE \'%evil%\''), '0', 'the job is as it was');
 $node->safe_psql('plain', "SELECT backfill_cancel($job)");
-is($node->safe_psql('plain', "SELECT backfill_wait($job, '60 s')"), 'canceled', 'and goes on to be controlled by its owner');
+is($node->safe_psql('plain', "SELECT backfill_wait($job, '180 s')"), 'canceled', 'and goes on to be controlled by its owner');
 $node->stop;
 done_testing();

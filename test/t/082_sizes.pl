@@ -48,9 +48,13 @@ my $job = $node->safe_psql('postgres', "SELECT backfill_start('t', $padded, dela
 is(wait_job($node, $job), 'done', 'a source of 1 MB');
 is($node->safe_psql('postgres', "SELECT length(source) FROM backfill_status WHERE job = $job"), $limit, 'is shown');
 
+my $keeper = session($node);
+close_gate($keeper, 1);
 $job = $node->safe_psql('postgres', "SELECT backfill_start('t', 'SELECT k FROM t WHERE pass_gate(1)', delay => '0', keep_old => false)");
 refused("SELECT backfill_alter($job, $_ => $long)", "$_ must not be longer than 1 MB", "backfill_alter, $_")
     for qw(max_wal_rate throttle_query min_free_disk);
+open_gate($keeper, 1);
+$keeper->quit;
 is(wait_job($node, $job), 'done', 'the job is as it was');
 
 # A longer one, that an older version took, is loaded by those only who build from it.

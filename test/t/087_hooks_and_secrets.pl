@@ -44,7 +44,8 @@ void _PG_init(void)
 }
 C
 # Not that of the private installation, which has no headers.
-chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
+my $include = $ENV{PARTBACKFILL_SERVER_HEADERS} // qx{${\($ENV{PG_CONFIG} // 'pg_config')} --includedir-server};
+chomp $include;
 system('cc', '-shared', '-fPIC', '-I', $include, '-o', "$folder/watcher.so", "$folder/watcher.c") == 0 or die 'could not build a library';
 
 my $node = new_node('hooks', settings => ["shared_preload_libraries = '$folder/watcher.so'"]);

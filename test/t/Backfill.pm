@@ -21,6 +21,24 @@ our @EXPORT = qw(
     start_clients stop_clients crashes_on_purpose decoys_run
 );
 
+# A script that hangs fails, and says what its servers were doing, before the whole run is out of time. Each takes minutes
+# at most; the bound, in seconds, is generous.
+my $limit = $ENV{BACKFILL_SCRIPT_LIMIT} || 1200;
+my @nodes;
+$SIG{ALRM} = sub {
+    alarm 60; # should what follows hang too, or something catch the error
+    diag("the script has not ended after $limit s");
+    for my $node (@nodes) {
+        my ($code, $out) = eval {
+            $node->psql('postgres', "SELECT pid, backend_type, application_name, state, wait_event_type, wait_event, now() - state_change,"
+                    . " pg_blocking_pids(pid), query FROM pg_stat_activity WHERE pid <> pg_backend_pid()", timeout => 20);
+        };
+        diag($node->name . ': ' . ($out // $@));
+    }
+    confess 'the script hangs';
+};
+alarm $limit;
+
 # new_node($name, allows_streaming => ..., encoding => ..., settings => [ 'name = value', ... ]): a running cluster with the
 # extension.
 # The background may not take part: autovacuum would meet a swap at moments of its own.
@@ -36,10 +54,12 @@ sub new_node {
             'shared_buffers = 16MB',
             'autovacuum = off',
             "timezone = 'UTC'",
+            'partbackfill.helpers = on', # whatever else the machine does
             'log_statement = none',
             "log_line_prefix = '%m [%p] %b %q%a '",
             @{ $options{settings} // [] }, ''));
     $node->start;
+    push @nodes, $node;
     $node->safe_psql('postgres', <<'SQL');
         CREATE EXTENSION partbackfill;
 
@@ -110,10 +130,10 @@ sub start_job {
     return $job;
 }
 
-# The state in which the job rests; its state as it is after a minute.
+# The state in which the job rests; its state as it is after three minutes, long after the postmaster has started any worker again.
 sub wait_job {
     my ($node, $job) = @_;
-    return $node->safe_psql('postgres', "SELECT backfill_wait($job, '60 s')");
+    return $node->safe_psql('postgres', "SELECT backfill_wait($job, '180 s')");
 }
 
 # What backfill_cancel returned, and the milliseconds until no worker was left ('' when one stayed).
@@ -287,7 +307,7 @@ sub error_of {
 
 # Says that the script's own SQL stops a process of the server at an invalid address, which the suite takes for a failure otherwise.
 sub crashes_on_purpose {
-    append_to_file("$ENV{TESTDIR}/crashes_on_purpose", '');
+    append_to_file("$PostgreSQL::Test::Utils::tmp_check/crashes_on_purpose", '');
     return;
 }
 

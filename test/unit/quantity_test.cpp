@@ -25,15 +25,15 @@ TEST(Quantity, WhatIsNoSize) {
 }
 
 TEST(Quantity, RoomIsASizeOrAShare) {
-    EXPECT_DOUBLE_EQ(parse_room("5%")->of(200), 10);
-    EXPECT_DOUBLE_EQ(parse_room("0.5 %")->of(200), 1);
-    EXPECT_DOUBLE_EQ(parse_room("20GB")->of(200), 20.0 * (1 << 30));
-    EXPECT_FALSE(parse_room("0")->wanted());
-    EXPECT_FALSE(parse_room("0%")->wanted());
-    EXPECT_TRUE(parse_room("100%")->wanted());
-    EXPECT_FALSE(parse_room("101%"));
-    EXPECT_FALSE(parse_room("%"));
-    EXPECT_FALSE(parse_room("many"));
+    EXPECT_DOUBLE_EQ(parse_disk_reserve("5%")->of(200), 10);
+    EXPECT_DOUBLE_EQ(parse_disk_reserve("0.5 %")->of(200), 1);
+    EXPECT_DOUBLE_EQ(parse_disk_reserve("20GB")->of(200), 20.0 * (1 << 30));
+    EXPECT_FALSE(parse_disk_reserve("0")->wanted());
+    EXPECT_FALSE(parse_disk_reserve("0%")->wanted());
+    EXPECT_TRUE(parse_disk_reserve("100%")->wanted());
+    EXPECT_FALSE(parse_disk_reserve("101%"));
+    EXPECT_FALSE(parse_disk_reserve("%"));
+    EXPECT_FALSE(parse_disk_reserve("many"));
 }
 
 TEST(Quantity, FiguresForPeople) {

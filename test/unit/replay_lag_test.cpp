@@ -34,7 +34,7 @@ TEST(ReplayLag, GrowsWhileNothingIsWrittenNorReplayed) {
 TEST(ReplayLag, AWeekOfLooksStaysSmallAndNearlyRight) {
     ReplayLag lag;
     for (int i = 0; i < 600000; i++)
-        lag.written(static_cast<std::uint64_t>(i + 1), at(i));
+        lag.written(static_cast<std::uint64_t>(i) + 1, at(i));
     EXPECT_NEAR(lag.behind(0, at(600000)).count(), 600000, 1);
     EXPECT_NEAR(lag.behind(599990, at(600000)).count(), 10, 4);
 }

@@ -13,7 +13,7 @@ constexpr PartitionState kPartitionStates[] = {
     PartitionState::pending, PartitionState::running, PartitionState::ready,   PartitionState::done,
     PartitionState::failed,  PartitionState::skipped, PartitionState::canceled};
 constexpr PartitionEvent kPartitionEvents[] = {
-    PartitionEvent::claim, PartitionEvent::built,   PartitionEvent::swapped, PartitionEvent::postpone,
+    PartitionEvent::claim, PartitionEvent::built,   PartitionEvent::swapped, PartitionEvent::defer,
     PartitionEvent::retry, PartitionEvent::rebuild, PartitionEvent::fail,    PartitionEvent::skip,
     PartitionEvent::pause, PartitionEvent::requeue, PartitionEvent::reswap,  PartitionEvent::cancel};
 
@@ -99,7 +99,7 @@ TEST(State, SourcesAreWhereAnEventCanHappen) {
 
 TEST(State, OnlyRunningJobsWork) {
     for (const auto state : kJobStates)
-        EXPECT_EQ(rests(state), state != JobState::running);
+        EXPECT_EQ(is_inactive(state), state != JobState::running);
 }
 
 } // namespace

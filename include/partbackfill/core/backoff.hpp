@@ -1,4 +1,4 @@
-// How long to wait before trying again.
+// Pauses before another try.
 #pragma once
 
 #include <chrono>
@@ -7,10 +7,9 @@ namespace partbackfill::core {
 
 using Milliseconds = std::chrono::milliseconds;
 
-// Exponential back-off with equal jitter: half of min(cap, base * 2^attempt) is
-// waited for certain, of the other half the share `jitter` in [0, 1). Tries that
-// failed together so do not come back together.
-// `attempt` counts from 0. Source: "Exponential Backoff And Jitter" (AWS
+// Exponential back-off with equal jitter: half of min(cap, base * 2^attempt), and of the
+// other half the share `jitter` in [0, 1). Tries that failed together do not come back
+// together. `attempt` counts from 0. Source: "Exponential Backoff And Jitter" (AWS
 // Architecture Blog, 2015), "equal jitter".
 Milliseconds backoff(int attempt, double jitter, Milliseconds base, Milliseconds cap);
 

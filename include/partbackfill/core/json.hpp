@@ -6,8 +6,8 @@
 
 namespace partbackfill::core {
 
-// In quotes, with what JSON does not take in a string escaped. UTF-8, or whatever
-// the text is in, stays as it is.
+// The text in quotes, with what JSON does not take in a string escaped. The text's encoding
+// does not matter.
 std::string json_string(std::string_view text);
 
 } // namespace partbackfill::core

@@ -1,4 +1,4 @@
-// How far a standby's replay is behind, in time.
+// The lag of a standby's replay, in time.
 #pragma once
 
 #include <chrono>
@@ -8,7 +8,7 @@
 
 namespace partbackfill::core {
 
-// Remembers up to where the log was written at which time. The server's own
+// Remembers which position the log had reached at which time. The server's own
 // measure is unknown until a standby has replayed something that was timed, and
 // stays at its last value when nothing is replayed: a standby that stands still
 // from the beginning would seem to keep up.
@@ -17,16 +17,16 @@ public:
     using TimePoint = std::chrono::steady_clock::time_point;
     using Seconds = std::chrono::duration<double>;
 
-    // The log ends there now.
+    // Notes that the log ends at that position now.
     void written(std::uint64_t position, TimePoint now);
-    // For how long at least what comes after that position has waited; 0 when
-    // nothing is known to come after it.
+    // For how long at least the log after that position has waited; 0 when
+    // no log is known to come after it.
     Seconds behind(std::uint64_t replayed, TimePoint now) const;
-    // Whether what is lacking began before the first look, so that only others know.
+    // Whether the lag began before the first note: its length is not known here then.
     bool older_than_known(std::uint64_t replayed) const;
 
 private:
-    std::vector<std::pair<std::uint64_t, TimePoint>> looks_;
+    std::vector<std::pair<std::uint64_t, TimePoint>> notes_;
 };
 
 } // namespace partbackfill::core

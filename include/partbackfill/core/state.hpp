@@ -1,6 +1,6 @@
 // The states of a job and of a partition, and every step between them.
 //
-// A step that is not in the tables of state.cpp does not exist: asking for it is
+// A step that is not in the tables of state.cpp does not exist: a call that asks for it is
 // an error of the program, never a silent update.
 #pragma once
 
@@ -13,27 +13,27 @@ namespace partbackfill::core {
 
 enum class JobState { running, paused, done, failed, canceled };
 enum class JobEvent {
-    finish, // every partition rests, none failed
+    finish, // no partition has work left, none failed
     fail,   // all that could be done is done, and at least one partition failed
     pause,
     resume,
-    retry, // of a job that failed
+    retry, // the job had failed
     cancel,
 };
 
 enum class PartitionState { pending, running, ready, done, failed, skipped, canceled };
 enum class PartitionEvent {
-    claim,    // a worker takes it up; one left behind by a dead worker too
-    built,    // the shadow is complete
-    swapped,  // readers see the new rows
-    postpone, // a lock that its build needs was not had; it is tried again later
-    retry,    // an attempt failed, another follows
-    rebuild,  // what was built is out of date: it is built anew
-    fail,     // no further attempt follows
-    skip,     // the partition went away or changed its bounds
-    pause,    // its build is broken off
-    requeue,  // it failed, and is to be built again
-    reswap,   // it failed, but what was built for it is still there
+    claim,   // a worker takes the partition, also from a dead worker
+    built,   // the shadow is complete
+    swapped, // readers see the new rows
+    defer,   // a lock that the build needs was not granted; the build is tried again later
+    retry,   // an attempt failed, another follows
+    rebuild, // the shadow is out of date, and is built anew
+    fail,    // no further attempt follows
+    skip,    // the partition went away or changed its bounds
+    pause,   // the build is broken off
+    requeue, // the partition had failed, and is to be built again
+    reswap,  // the partition had failed, but its shadow is still there
     cancel,
 };
 
@@ -53,14 +53,14 @@ bool can(JobState from, JobEvent event);
 std::vector<std::string> sources(JobEvent event);
 std::vector<std::string> sources(PartitionEvent event);
 
-// A resting job has nothing left for a worker to do.
-bool rests(JobState state);
+// Whether no work is left for a worker: the job is paused, done, failed or canceled.
+bool is_inactive(JobState state);
 
 std::string_view name(JobState state);
 std::string_view name(PartitionState state);
 std::string_view name(JobEvent event);
 std::string_view name(PartitionEvent event);
-// The state of that name; throws std::invalid_argument.
+// The state of that name; throws std::invalid_argument when there is none.
 JobState job_state(std::string_view name);
 PartitionState partition_state(std::string_view name);
 

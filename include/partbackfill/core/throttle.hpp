@@ -1,5 +1,5 @@
-// How long to wait, so that work goes no faster than it may. Pure arithmetic:
-// every function is told what time it is.
+// The arithmetic of throttling: how long work has to wait. Every function is told what time
+// it is.
 #pragma once
 
 #include <chrono>
@@ -10,18 +10,18 @@ namespace partbackfill::core {
 using TimePoint = std::chrono::steady_clock::time_point;
 using Seconds = std::chrono::duration<double>;
 
-// A budget that fills up at a rate and is spent after the fact: what was spent
-// too much is a debt, and waiting pays it. Savings are for half a second at most: they
-// make up for a commit, and an idle minute gives no burst.
+// A budget that fills up at a rate and is spent after the fact: overspending is a debt, and
+// waiting pays it. Savings are for half a second at most: they make up for a commit, and an
+// idle minute gives no burst.
 class TokenBucket {
 public:
     explicit TokenBucket(TimePoint now) : filled_(now) {}
     // Units per second; 0 for no limit, which forgives the debt.
     void set_rate(double rate, TimePoint now);
     double rate() const noexcept { return rate_; }
-    // Spent since it was last told the time.
+    // Notes what was spent since the last call.
     void spend(double amount, TimePoint now);
-    // How long until nothing is owed.
+    // How long until the debt is paid.
     Seconds debt(TimePoint now);
 
 private:
@@ -31,18 +31,18 @@ private:
     TimePoint filled_;
 };
 
-// Seconds to sleep for each second worked. Many short sleeps would hurt more than few
-// long ones, others too: each time the caches are cold, and tasks are moved about
+// Seconds to sleep for each second worked. Many short sleeps would cost more than few
+// long ones, other sessions too: caches are cold after each sleep, and tasks are moved
 // between processors.
 class NiceRatio {
 public:
     static constexpr Seconds kWorthASleep{0.5};
-    // A higher ratio holds for the work to come, a lower one for what is owed, too.
+    // A higher ratio holds for the work to come, a lower one for the sleep that is owed, too.
     void set(double ratio) noexcept;
     void worked(Seconds time) noexcept { owed_ += time * ratio_; }
     void slept(Seconds time) noexcept;
     Seconds owed() const noexcept { return owed_; }
-    // Whether work need be interrupted for it.
+    // Whether so much sleep is owed that work is to be interrupted.
     bool is_due() const noexcept { return owed_ >= kWorthASleep; }
 
 private:
@@ -50,23 +50,22 @@ private:
     Seconds owed_{0};
 };
 
-// A condition that has to stay away for kClearFor before it counts as gone: work
-// that goes on at the first good moment would bring it back at once.
+// A condition that has to stay clear for kClearFor before work goes on: work that went on
+// at the first clear moment would bring the condition back at once.
 class Hysteresis {
 public:
     static constexpr Seconds kClearFor{5};
-    // Told what is seen now; true while work has to wait.
+    // Notes whether the condition is seen now; true while work has to wait.
     bool update(bool seen, TimePoint now);
-    // For how long it has been away, while that is not long enough.
+    // For how long the condition has been clear, while that is not long enough.
     Seconds clear_for(TimePoint now) const;
     void reset() noexcept { last_seen_.reset(); }
 
 private:
-    std::optional<TimePoint> last_seen_; // nothing: work may go on
+    std::optional<TimePoint> last_seen_; // empty when work may go on
 };
 
-// How fast something has been going of late: the figures of the last few seconds
-// of work, without the time slept.
+// The recent rate of something: over the last few seconds of work, without the time slept.
 class RecentRate {
 public:
     void add(double amount, Seconds worked) noexcept;

@@ -1,5 +1,5 @@
-// What NOTIFY tells of a change of state. It reaches every role that listens: no
-// query and no text of an error is in it.
+// The payload of the NOTIFY of a change of state. Every role that listens receives it: it has no
+// query and no text of an error.
 #pragma once
 
 #include <cstdint>

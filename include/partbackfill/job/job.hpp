@@ -1,4 +1,4 @@
-// A job and its partitions as the control tables hold them.
+// A job and its partitions as the control tables have them.
 #pragma once
 
 #include <chrono>
@@ -9,43 +9,13 @@
 #include <vector>
 
 #include "partbackfill/core/state.hpp"
+#include "partbackfill/job/options.hpp"
 #include "partbackfill/pg/error.hpp"
-#include "partbackfill/pg/settings.hpp"
 
 namespace partbackfill::job {
 
-using Milliseconds = std::chrono::milliseconds;
-
-// What happens when a partition is written to while it is rebuilt.
-enum class OnWrite {
-    rebuild, // it is noticed, and the partition built again
-    block,   // writers wait from the build's snapshot to the swap
-    ignore,  // the writes are lost with the old partition
-};
-
-// What the caller of backfill_start chose. Intervals stay in the server's text
-// form until a worker reads them.
-struct Options {
-    bool newest_first = false;
-    int workers = 1;
-    std::string delay;
-    double nice_ratio = 0;
-    std::optional<std::string> max_wal_rate;
-    std::optional<std::string> max_replica_lag;
-    std::optional<std::string> throttle_query;
-    std::optional<std::string> min_free_disk;
-    std::string on_write;
-    int max_attempts = 3;
-    std::string on_error;
-    std::string swap;
-    bool keep_old = true;
-    std::string lock_timeout;
-    std::string swap_patience;
-    bool skip_triggers = false;
-    bool allow_shrink = false;
-};
-
-struct Job {
+// A job, but for its source, its settings and its ThrottleSettings, which have their own readers.
+struct Job : StepOptions {
     std::int64_t id = 0;
     Oid target = kNoOid;
     Oid source_oid = kNoOid;
@@ -53,18 +23,7 @@ struct Job {
     std::set<std::string> key_columns;
     Oid owner = kNoOid;
     core::JobState state = core::JobState::running;
-    bool tidied = false; // it rests, and nothing that is of no use is left of its work
-    int workers = 1;
-    Milliseconds delay{0};
-    int max_attempts = 3;
-    OnWrite on_write = OnWrite::rebuild;
-    bool stop_on_error = false;
-    std::string swap; // name of the method
-    bool keep_old = true;
-    Milliseconds lock_timeout{0};
-    Milliseconds swap_patience{0};
-    bool skip_triggers = false; // BEFORE ROW triggers need not fire for the new rows
-    bool allow_shrink = false;  // a partition may be swapped that has lost most of its rows
+    bool tidied = false; // the job is inactive, and its leftovers are dropped
 };
 
 struct Partition {
@@ -76,30 +35,30 @@ struct Partition {
     std::optional<std::string> range_start;
     std::optional<std::string> range_end;
     core::PartitionState state = core::PartitionState::pending;
-    std::int64_t claim = 0; // the token of this worker
+    std::int64_t claim = 0; // token of this worker
     int attempts = 0;
     int rebuilds = 0;
     int swap_attempts = 0;
     std::optional<std::string> constraint;
-    std::string fingerprint; // of the live partition's definition when the shadow was made
+    std::string definition_digest; // of the live partition, when the shadow was made
     Oid shadow = kNoOid;
     Oid proof = kNoOid;                      // the CHECK on a DEFAULT sibling
-    Oid old = kNoOid;                        // the table that has the old rows, once it is swapped
-    std::int64_t rows = 0;                   // of the shadow, once it is built
+    Oid old = kNoOid;                        // the table that has the old rows after the swap
+    std::int64_t rows = 0;                   // of the shadow, after the build
     std::optional<std::int64_t> rows_before; // of the live partition, when the shadow has far fewer
     bool built = false;                      // the shadow is complete
-    bool held = false;                       // a worker took it up and did not give it back
-    int orphaned = 0;                        // how often that worker had died and it was ready
+    bool claimed = false;                    // a worker claimed the partition and did not give it back
+    int orphaned = 0;                        // how often a worker died that had claimed it when it was ready
 };
 
-// What a build cost and gave.
+// What a build cost and produced.
 struct BuildFigures {
     std::int64_t rows = 0;
     std::optional<std::int64_t> rows_before; // of the live partition, when there are far fewer now
     std::int64_t wal_bytes = 0;
     std::chrono::duration<double> seconds{0};
     std::chrono::duration<double> throttled{0}; // of these seconds
-    std::chrono::duration<double> held{0};      // of those, waiting for a signal to go away
+    std::chrono::duration<double> stalled{0};   // of those, while a throttle condition held
 };
 
 } // namespace partbackfill::job

@@ -1,8 +1,8 @@
-// A job by its number, for those who have a say in it.
+// A job by its number, for the roles that may control it.
 //
-// Its workers run its SQL as its owner: to make them do so, or to change what they run, is
-// for who could SET ROLE to him. Who could SET ROLE to the owner of its table may see what
-// is done there and put an end to it, which runs nothing of the job's.
+// The workers run the job's SQL as its owner: only a role that could SET ROLE to the owner may
+// start them or change what they run. A role that could SET ROLE to the owner of the table may
+// see the job, pause and cancel it, which runs none of the job's SQL.
 #pragma once
 
 #include <cstdint>
@@ -12,27 +12,32 @@
 
 namespace partbackfill::job {
 
-// By a function that changes jobs, first of all: an error in a read-only transaction.
+// What a function that changes jobs does first: an error in a read-only transaction.
 void begin_change(const char *function_name);
 
-// Whether the current role may see a job of that owner on that table, pause, cancel and
-// await it, and purge what of it the role could drop by hand.
+// Whether the current role may see a job of that owner on that table, pause, cancel and await it,
+// and purge those of its tables that the role could drop by hand.
 bool may_stop(Oid owner, Oid target);
 
-// The job, or an error: there is none, or the current role could not be its owner.
+// The job. An error when there is none, or the current role could not SET ROLE to its owner.
 Job find_own_job(std::int64_t id);
 
-// The job, or an error: there is none, or the current role may not stop it.
+// The job. An error when there is none, or the current role may not stop it.
 Job find_job_to_stop(std::int64_t id);
 
-// Nothing is left to do: neither work nor tidying.
-bool at_rest(const Job &job);
+// The job, its row locked FOR NO KEY UPDATE to the end of the transaction: its state is what it stays
+// until the caller changes it. Errors as above.
+Job lock_own_job(std::int64_t id);
+Job lock_job_to_stop(std::int64_t id);
 
-// The partition is in another job, whose number is 0 when it is not known.
+// Whether neither work nor tidying is left to do.
+bool is_settled(const Job &job);
+
+// For a partition that is in another job, whose number is 0 when it is not known.
 [[noreturn]] void raise_busy(const std::string &partition, std::int64_t job);
-// The job that has it is paused.
+// For a partition of a paused job.
 [[noreturn]] void raise_paused(const std::string &partition, std::int64_t job);
-// The job has failed, and keeps what it built for the partition.
+// For a partition of a job that has failed and keeps what it built.
 [[noreturn]] void raise_kept(const std::string &partition, std::int64_t job);
 
 } // namespace partbackfill::job

@@ -1,8 +1,5 @@
-// Arguments and results of SQL functions as C++ values. To be included after
-// server.hpp.
+// Arguments of SQL functions as C++ values.
 #pragma once
-
-#include "partbackfill/pg/server.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -10,6 +7,8 @@
 #include <vector>
 
 #include "partbackfill/pg/error.hpp"
+
+struct FunctionCallInfoBaseData;
 
 namespace partbackfill::pg {
 
@@ -19,9 +18,9 @@ inline constexpr int kMostElements = 100000;
 
 class Arguments {
 public:
-    explicit Arguments(FunctionCallInfo fcinfo) : fcinfo_(fcinfo) {}
+    explicit Arguments(FunctionCallInfoBaseData *fcinfo) : fcinfo_(fcinfo) {}
 
-    bool is_null(int i) const { return fcinfo_->args[i].isnull; }
+    bool is_null(int i) const;
     // Raise when the argument is NULL, naming it.
     Oid oid(int i, const char *name) const;
     std::int64_t bigint(int i, const char *name) const;
@@ -29,23 +28,17 @@ public:
     double number(int i, const char *name) const;
     bool boolean(int i, const char *name) const;
     std::string string(int i, const char *name) const;
-    std::string interval(int i, const char *name) const; // in postgres style; not negative
+    double seconds(int i, const char *name) const; // of an interval that is finite and not negative
 
     // An error when it is longer than kLongestText.
     std::optional<std::string> optional_text(int i, const char *name) const;
-    std::optional<std::string> optional_interval(int i,
-                                                 const char *name = nullptr) const; // not negative, if named
+    // Seconds of an interval. With a name, an error when it is infinite or negative.
+    std::optional<double> optional_seconds(int i, const char *name = nullptr) const;
     std::optional<std::vector<Oid>> optional_oids(int i) const;
 
 private:
     void require(int i, const char *name) const;
-    FunctionCallInfo fcinfo_;
+    FunctionCallInfoBaseData *fcinfo_;
 };
-
-// Gives the caller a set of rows, their columns in text form.
-using TextRow = std::vector<std::optional<std::string>>;
-Datum return_rows(FunctionCallInfo fcinfo, const std::vector<TextRow> &rows);
-
-Datum return_text(const std::string &text);
 
 } // namespace partbackfill::pg

@@ -5,21 +5,22 @@
 // into plain data, and reported once every C++ frame is gone.
 //
 // All entries are here, and each pins search_path: nothing of the extension runs under
-// one that others can set. The suite "floors" looks for entries that pass by.
+// a search_path that others can set. The suite "floors" looks for entries that do not.
 #pragma once
 
 #include "partbackfill/pg/server.hpp"
 
 namespace partbackfill::pg {
 
+// The body of a function for SQL.
 using Implementation = Datum (*)(FunctionCallInfo);
 Datum enter(Implementation implementation, FunctionCallInfo fcinfo);
 
-// The same for the main function of a background worker. Its transactions are pg::Transaction.
+// Runs the main function of a background worker, in which transactions are pg::Transaction.
 void enter_worker(void (*function)(void *), void *argument);
 
-// The same for what the server calls in the midst of the user's query, within the
-// transaction of a call or of a worker.
+// Runs what the server calls in the midst of the user's query, within the transaction of a
+// call or of a worker.
 void enter_callback(void (*function)(void *), void *argument);
 
 } // namespace partbackfill::pg

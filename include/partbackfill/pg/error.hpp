@@ -27,7 +27,6 @@ constexpr int sqlstate(const char (&code)[6]) {
 namespace sqlcode {
 inline constexpr int kInternal = sqlstate("XX000");
 inline constexpr int kOutOfMemory = sqlstate("53200");
-inline constexpr int kInsufficientResources = sqlstate("53000");
 inline constexpr int kProgramLimit = sqlstate("54000");
 inline constexpr int kConfigurationLimit = sqlstate("53400");
 inline constexpr int kFeatureNotSupported = sqlstate("0A000");
@@ -51,13 +50,34 @@ inline constexpr int kInvalidAuthorization = sqlstate("28000");
 inline constexpr int kActiveTransaction = sqlstate("25001");
 } // namespace sqlcode
 
-// A whole server error: what an ereport carried, or what one shall carry.
+// A whole server error: what an ereport carried, or what one shall carry. Text that is not
+// there is empty.
 struct ErrorFields {
     int code = sqlcode::kInternal;
     std::string message;
     std::string detail;
+    std::string detail_log; // takes the detail's place in the server's log
     std::string hint;
     std::string context;
+
+    // Names of what the error is about.
+    std::string schema;
+    std::string table;
+    std::string column;
+    std::string datatype;
+    std::string constraint;
+
+    // Characters, counted from 1; 0 is nowhere. `position` is one in the text that was being
+    // parsed, which is never the client's statement, and is not reported: the parser's
+    // caller makes it one in `internal_query`, which is.
+    int position = 0;
+    int internal_position = 0;
+    std::string internal_query;
+
+    // Place in the server's source; empty for an error of the extension's.
+    std::string file;
+    int line = 0;
+    std::string function;
 };
 
 class Error : public std::exception {
@@ -74,6 +94,10 @@ private:
 // Messages follow the server's style: message in lower case without a period,
 // detail and hint whole sentences.
 [[noreturn]] void raise(int code, std::string message, std::string detail = {}, std::string hint = {});
+
+// The error as it is kept in tables: the message, and lines that begin with "Detail:",
+// "Hint:" and "Context:".
+std::string error_text(const ErrorFields &error);
 
 // The five characters of a packed SQLSTATE.
 std::string sqlstate_text(int code);

@@ -1,10 +1,10 @@
-// Who and where the extension is, and acting as its owner.
+// The extension's owner and schema, and acting as its owner.
 #pragma once
 
 #include <string>
 
 #include "partbackfill/pg/error.hpp"
-#include "partbackfill/pg/settings.hpp"
+#include "partbackfill/pg/pinned_settings.hpp"
 
 namespace partbackfill::pg {
 
@@ -18,12 +18,14 @@ struct Extension {
 // Looks the extension up in the catalogs of this database; an error when it is
 // not installed. Must be in a transaction.
 Extension find_extension();
+
+// Whether the extension is installed in this database. Must be in a transaction.
 bool extension_installed();
 
 // Within its life the process acts as the extension's owner, with pinned
-// settings; an error when the owner is no superuser, or another role could make it run
-// something of its own (require_trusted). Only for the extension's own, fixed, fully qualified statements on
-// its own tables and schemas: never for anything that a user wrote.
+// settings; an error when the owner is no superuser, or another role could make the owner
+// run something of that role's (require_trusted). Only for the extension's own, fixed, fully
+// qualified statements on its own tables and schemas: never for anything that a user wrote.
 class AsExtensionOwner {
 public:
     AsExtensionOwner();
@@ -39,8 +41,10 @@ private:
     int context_before_ = 0;
 };
 
-// The role whose privileges count now, and roles by name.
+// The role whose privileges count now.
 Oid current_role();
+
+// The role's name; "role 1234" when it is gone.
 std::string role_name(Oid role);
 
 } // namespace partbackfill::pg

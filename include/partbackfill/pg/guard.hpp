@@ -4,8 +4,8 @@
 // call that can report one therefore runs inside guard(): the jump ends there
 // and goes on as a C++ exception that carries the whole error.
 //
-// Rules for the callable: it holds only trivially destructible locals, and what
-// it returns is trivially destructible too. A C++ exception may leave it.
+// Rules for the callable: its locals and its result are trivially destructible. A C++
+// exception may leave it.
 // A caught server error must be followed by an abort of the transaction (or of
 // a subtransaction): the server's state is undefined until then.
 #pragma once
@@ -64,8 +64,8 @@ auto guard(F &&function) {
     }
 }
 
-// For destructors: runs the callable and turns an error of the server into a
-// WARNING in the log. Nothing else may be done with an error there.
+// Runs thunk(argument) in a destructor, and turns an error of the server into a WARNING in
+// the log: a destructor can do nothing else with it.
 void guard_noexcept(void (*thunk)(void *), void *argument) noexcept;
 
 } // namespace partbackfill::pg

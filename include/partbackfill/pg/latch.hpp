@@ -1,4 +1,4 @@
-// Waiting without being deaf: every wait serves interrupts and reloads.
+// Waits that serve interrupts and reloads.
 #pragma once
 
 #include <chrono>
@@ -12,13 +12,10 @@ enum class Wait { delay, idle, backoff, result, throttle };
 // configuration files again after a SIGHUP.
 void wait_latch(std::chrono::milliseconds timeout, Wait why);
 
-// Sleeps that long altogether, however often the latch is set.
+// Sleeps for the whole duration, however often the latch is set.
 void sleep(std::chrono::milliseconds duration, Wait why);
 
-// Serves pending interrupts and reloads.
-void check_interrupts();
-
-// Takes back a cancel that has arrived but was not served yet.
+// Drops a cancel that has arrived but was not served yet.
 void forget_cancel() noexcept;
 
 } // namespace partbackfill::pg

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "partbackfill/pg/error.hpp"
+#include "partbackfill/pg/query.hpp"
 
 namespace partbackfill::pg {
 
@@ -16,17 +17,17 @@ class KeyedTable {
 public:
     // The names are the table's, its primary key's index's and its columns'. To be
     // called in a transaction; the table has to be there.
-    KeyedTable(Oid table, Oid index, const std::vector<std::string> &columns);
+    KeyedTable(Oid table, Oid index, Row::Names columns);
 
-    using Fields = std::vector<std::optional<std::string>>;
     // The columns of the row with that key, intervals in seconds. Legal inside a
     // running query, in parallel mode too: no SPI, no snapshot of the query's.
     // Nothing when there is no such row. ACCESS SHARE on the table for a moment.
-    std::optional<Fields> find(std::int64_t key) const;
+    std::optional<Row> find(std::int64_t key) const;
 
 private:
     Oid table_;
     Oid index_;
+    std::shared_ptr<const Row::Names> names_;
     std::vector<std::int16_t> numbers_;
 };
 

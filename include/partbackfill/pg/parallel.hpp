@@ -1,4 +1,5 @@
-// What may run beside parallel workers, and in them. To be included after server.hpp.
+// Whether expressions may run beside parallel workers, and in them. To be included after
+// server.hpp.
 #pragma once
 
 #include "partbackfill/pg/server.hpp"
@@ -9,8 +10,8 @@ extern "C" {
 
 namespace partbackfill::pg {
 
-// The worst of what the expressions call: PROPARALLEL_SAFE, _RESTRICTED or _UNSAFE.
-// C-style.
+// The worst hazard of the functions that the expressions call: PROPARALLEL_SAFE, _RESTRICTED
+// or _UNSAFE. C-style.
 char parallel_hazard(List *expressions);
 
 } // namespace partbackfill::pg

@@ -8,8 +8,10 @@
 
 namespace partbackfill::pg {
 
+// The parameter's type.
 Oid type_oid(const Param &param);
-// The value, in the current memory context; 0 for NULL is the caller's to see.
+
+// The parameter's value, in the current memory context; not to be called for NULL.
 Datum to_datum(const Param &param);
 
 } // namespace partbackfill::pg

@@ -1,4 +1,4 @@
-// A user's query asked in the middle of something else.
+// A user's query that is asked in the middle of something else.
 #pragma once
 
 #include <optional>
@@ -8,14 +8,14 @@ namespace partbackfill::pg {
 
 struct Answer {
     std::optional<std::string> value; // first column of the first row, in text
-    std::string error;                // of the query; empty when it worked
+    std::string error;                // message of the query's error; empty when it worked
 };
 
-// Asks a query of one column, as the current role, with a snapshot taken now. It
+// Asks a query of one column, as the current role, with a snapshot taken now. The query
 // can change nothing: it is read-only and always rolled back. An error in it is
-// an answer, and so is a cancel, which nobody can tell from a timeout of its own:
-// whether the session was meant, the caller has to find out. Legal while a query runs, but not while that
-// runs in parallel (can_probe).
+// an answer, and so is a cancel, which cannot be told from a timeout of the query's own:
+// the caller has to find out whether the session was meant. Legal while another query runs,
+// but not while that one runs in parallel (can_probe).
 Answer probe(const std::string &query);
 bool can_probe();
 

@@ -1,14 +1,13 @@
-// A query that is worth it is computed by one parallel worker, while this process does
-// something else with the rows that it gets: in their order, unlike a parallel plan's.
+// Reading ahead: one parallel worker computes an expensive query, while this process works
+// on the rows that have come; the rows keep their order, unlike those of a parallel plan.
 #pragma once
 
 namespace partbackfill::pg {
 
-// Within its life the next query that this process plans is computed so, if it may be
-// parallel, is not of its own accord, may run in a worker as a whole, and costs many
-// times what a worker costs to start (parallel_setup_cost). That
-// max_parallel_workers_per_gather is 0 keeps it from that. Without a free worker it
-// is computed here.
+// Within its life one parallel worker computes the next query that this process plans, if
+// the query may be parallel, is not by the planner's own choice, may run in a worker as a
+// whole, and costs many times what a worker costs to start (parallel_setup_cost). Not while
+// max_parallel_workers_per_gather is 0. Without a free worker this process computes it.
 class ReadAhead {
 public:
     explicit ReadAhead(bool wanted);

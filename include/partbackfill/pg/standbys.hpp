@@ -14,12 +14,12 @@ struct Standby {
     std::optional<double> lag; // seconds, as pg_stat_replication shows it
 };
 
-// Physical standbys that are connected and have said how far they are. From
+// Physical standbys that are connected and have said how far they are. Read from
 // shared memory: legal while a query runs, and for every role.
 std::vector<Standby> standbys();
-// Its application_name.
+// application_name of a walsender; empty when it has ended.
 std::string standby_name(int pid);
-// Up to where this server has flushed its log.
+// The position up to which this server has flushed its log.
 std::uint64_t flushed_log();
 
 } // namespace partbackfill::pg

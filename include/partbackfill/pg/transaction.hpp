@@ -6,8 +6,9 @@
 namespace partbackfill::pg {
 
 // A top-level transaction with an active snapshot and the pinned search_path, READ
-// COMMITTED and read-write whatever the role's defaults are: a swap has to see what was committed while it
-// waited for its locks. The destructor aborts: commit() is explicit. Nothing of the server's may outlive it.
+// COMMITTED and read-write whatever the role's defaults are: a swap has to see what was
+// committed while it waited for its locks. The destructor aborts: commit() is explicit.
+// Nothing that the server allocated in the transaction may outlive it.
 class Transaction {
 public:
     Transaction();
@@ -15,14 +16,13 @@ public:
     Transaction(const Transaction &) = delete;
     Transaction &operator=(const Transaction &) = delete;
     void commit();
-    void abort() noexcept; // what the destructor does, earlier
 
 private:
     bool open_ = false;
 };
 
-// A subtransaction of it. The destructor rolls back and gives back the locks that
-// were taken in it; commit() keeps them. An error of the server in it is over
+// A subtransaction of the current transaction. The destructor rolls back and gives back the
+// locks that were taken in it; commit() keeps them. An error of the server in it is over
 // when it has ended.
 class Subtransaction {
 public:
@@ -38,8 +38,8 @@ private:
     bool open_ = false;
 };
 
-// Within its life the transaction is read-only for everything that asks:
-// the user's query, and whatever functions it calls.
+// Within its life the transaction is read-only for the user's query and the functions that
+// it calls.
 class ReadOnlyScope {
 public:
     ReadOnlyScope();
@@ -51,7 +51,7 @@ private:
     bool before_;
 };
 
-// A snapshot taken now, registered and active for its life: everything in it
+// A snapshot taken now, registered and active for its life: all that runs within it
 // reads the same state of the database.
 class SnapshotScope {
 public:
@@ -64,20 +64,16 @@ public:
 // Makes what was done so far in this transaction visible to what follows.
 void command_counter_increment();
 
-// The top transaction's id; gives it one if it has none.
+// The id of the top transaction, which is given one if it has none.
 std::uint32_t current_xid();
 
-// Whether that is the current transaction or a live subtransaction of it.
+// Whether the id is that of the current transaction or of a live subtransaction of it.
 bool is_of_current_transaction(std::uint32_t xid);
 
 // Waits until the transaction is over, however it ends.
 void wait_for_transaction(std::uint32_t xid);
 
-// True while the server is in recovery (a standby).
-bool in_recovery();
-
-// Whether the transaction may write: a read-only transaction is an error that
-// names the function.
+// Raises an error that names the function unless the transaction may write.
 void prevent_if_read_only(const char *function_name);
 
 // WAL bytes that this process has written since it began, its parallel workers'

@@ -1,4 +1,4 @@
-// Taking up a partition and giving it back.
+// Claims: taking up a partition and giving it back.
 #pragma once
 
 #include <optional>
@@ -7,22 +7,23 @@
 
 namespace partbackfill::worker {
 
-// Takes up a partition: its session lock, its row, and one more attempt when it
-// is to be built. `orphan` is set when a dead worker left it behind. In no transaction.
-std::optional<job::Partition> claim_next(const job::Job &job, bool &orphan);
+// Claims the next partition: its session lock, its row, and one more attempt when it is to be
+// built. Sets `orphaned` when the last worker that had it died. In no transaction.
+std::optional<job::Partition> claim_next(const job::Job &job, bool &orphaned);
 
-// Takes up a partition that waits for its swap, whatever pause it was given; nothing when
-// it does not wait any more. In no transaction.
+// Claims a partition that waits for its swap, whatever pause it was given; nothing when it no longer
+// waits. In no transaction.
 std::optional<job::Partition> claim_waiting(const job::Job &job, int ordinal);
 
-// What a dead worker left behind. A worker that died in a build may have died of it: the
-// next try comes after a pause that grows, and counts. What is built needs only its swap,
-// at once; but when workers die of that again and again, so does the server.
-// True when the partition is to be worked on now.
-bool take_over(const job::Job &job, job::Partition &partition);
+// Decides what becomes of a partition whose last worker died; true when it is to be worked on now. A
+// worker that died in a build may have died of it: the attempt has failed, and the next one follows
+// after a pause that grows. A partition that is built needs only its swap, at once; after further
+// deaths it waits for a pause, and after max_attempts of them it has failed.
+bool recover_orphan(const job::Job &job, job::Partition &partition);
 
-// backfill_pause gives back what it sees in the hands of workers. Of a claim that was
-// committed at the same moment it may not know, in a transaction whose snapshot is older.
+// Gives back a partition of a paused job. backfill_pause gives back the partitions that it sees
+// claimed; of a claim that was committed at the same moment it may not know, in a transaction
+// whose snapshot is older.
 void give_back_if_paused(job::Partition &partition);
 
 } // namespace partbackfill::worker

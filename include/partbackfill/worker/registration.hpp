@@ -1,4 +1,4 @@
-// Starting workers.
+// Starting the processes of the extension.
 #pragma once
 
 #include <cstdint>
@@ -14,39 +14,50 @@ struct Assignment {
     Oid role; // as which it connects
     std::int64_t job;
     std::uint32_t starter; // transaction that must have ended first; 0 for none
-    int earlier;           // how many are started before it for the job
+    int earlier;           // number of workers started before it for the job
 };
 
 // The type of workers in pg_stat_activity.
 inline constexpr const char *kWorkerType = "partbackfill worker";
 
-// When the current transaction commits, so many workers start for a job that has `alive`
-// of them, as its owner, and wait for the transaction to end. A NOTICE when
-// partbackfill.max_workers or max_worker_processes allow fewer: the job's own workers have
-// the others come later. An error when there are not as many slots, or the job would have none.
+// Starts `count` workers, as the job's owner, when the current transaction commits; the job has
+// `alive` workers already. When partbackfill.max_workers or max_worker_processes allow fewer,
+// fewer start, with a NOTICE: the job's own workers start the others later. An error when there
+// are not as many slots, or the job would have no worker.
 void register_workers(const job::Job &job, int count, int alive);
-// For what is to be tidied up, as the current role, since the job's owner may be
-// unable to connect. Warns when there is no free slot.
+// Starts a worker, as the current role, that tidies up an inactive job: the job's owner may be
+// unable to connect. When the current transaction commits; a WARNING when no slot is free then.
 void register_tidier(const job::Job &job);
 
-// At once, by a process that has nothing to commit: so many more workers for a job that
-// has `alive`, or as many as there is room for; how many.
+// Starts up to `count` more workers at once, by a process that has nothing to commit; the job has
+// `alive` workers. Returns how many were started.
 int register_at_once(const job::Job &job, int count, int alive);
-// By a worker that has just started: more were started at once than partbackfill.max_workers.
-bool is_one_too_many();
 
-// In the library's initialization by the postmaster: the launcher.
+// Starts the workers that an unfinished job lacks; for an inactive job, one that tidies up. Either as
+// register_workers() and register_tidier() do, or as register_at_once() does.
+enum class StartTime { at_commit, at_once };
+struct MissingWorkers {
+    int alive;   // before, without the current process
+    int missing; // before
+    int started; // at once, of those; 0 at commit
+};
+MissingWorkers start_missing_workers(const job::Job &job, StartTime when);
+
+// Whether more workers than partbackfill.max_workers run: those that have just started check it.
+bool too_many_workers();
+
+// Starts the launcher: in the library's initialization by the postmaster.
 void register_launcher();
-// By the launcher: a process that looks for unfinished jobs in a database. Waits for
-// its end; false when there is no free slot.
-bool look_into_database(Oid database);
+// Starts a process that resumes the unfinished jobs of a database, and waits for its end; false
+// when no slot is free.
+bool scan_database(Oid database);
 
-// By a worker that could not connect: a process that marks the job. C-style, since
-// the worker is on its way out.
-void register_obituary(const Assignment &assignment, const char *message);
+// Starts a process that marks the job, by a worker that could not connect. C-style, since that
+// worker is ending.
+void register_connect_failure(const Assignment &assignment, const char *message);
 
-// What that process is started with.
-struct Obituary {
+// What the process that marks the job is started with.
+struct ConnectFailure {
     Assignment assignment;
     char message[96];
 };

@@ -1,16 +1,16 @@
-// The session of a process of ours.
+// The settings of a session of the extension's processes.
 #pragma once
 
 #include <cstdint>
 
 namespace partbackfill::worker {
 
-// Whatever a role or a database has set must not end a step half-way, or change what
-// a step sees.
+// Overrides the settings of the role and the database that would end a step half-way, or change
+// what a step sees.
 void override_session();
 
-// The session as it was when the caller started the job: his settings, and nothing
-// that the source of a partition has set since.
+// Sets the session back to the settings that the caller had when the job was started, without
+// anything that the source of a partition has set since.
 void renew_session(std::int64_t job);
 
 } // namespace partbackfill::worker

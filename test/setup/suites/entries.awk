@@ -16,7 +16,7 @@ FNR == 1 {
     has_callers_path = pins_transaction = in_sql = 0
     is_transaction = FILENAME == "src/pg/transaction.cpp"
     # Runs no SQL, nor may it: writers wait for it.
-    is_mark = FILENAME == "src/engine/write_mark.cpp"
+    is_mark = FILENAME == "src/writes/write_trigger.cpp"
 }
 END { end_file() }
 
@@ -42,8 +42,10 @@ main && /^}/ {
     main = 0
 }
 
-# Whoever sets search_path does it in one place.
-in_code && /"search_path"/ && FILENAME !~ /^src\/(pg\/settings|worker\/session)\.cpp$/ { passes("search_path is set in pg/settings.cpp") }
+# One place sets search_path; settings that travel with a job are looked up by that name.
+in_code && /"search_path"|kSearchPath/ && FILENAME !~ /\/pg\/(search_path\.[ch]pp|session_settings\.cpp)$|^src\/worker\/session\.cpp$/ {
+    passes("search_path is set in pg/search_path.cpp")
+}
 
 # What a backslash means in a literal is a setting of the session's.
 /R"SQL\(/ { in_sql = 1 }

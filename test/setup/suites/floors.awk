@@ -1,13 +1,12 @@
 # Reads "file:line:include directive" and prints those that break a rule of the floors: order (nothing includes a
 # higher floor) or pure (core and job name no header of the server).
 BEGIN {
-    count = split("core pg engine job worker api", name, " ")
+    count = split("core pg locks catalog writes load shadow swap checks job throttle worker api", name, " ")
     for (i = 1; i <= count; i++) height[name[i]] = i
 }
 function floor_of(path) {
     sub(/^(src|include\/partbackfill)\//, "", path)
-    # What lies beside the floors is the top: api and module.
-    return path ~ /\// ? substr(path, 1, index(path, "/") - 1) : "api"
+    return substr(path, 1, index(path, "/") - 1)
 }
 function exists(path,   line, found) {
     found = (getline line < path) >= 0
@@ -25,7 +24,7 @@ function exists(path,   line, found) {
 }
 want == "order" && included ~ /^partbackfill\// {
     other = included; sub(/^partbackfill\//, "", other)
-    other = other ~ /\// ? substr(other, 1, index(other, "/") - 1) : "api"
+    other = substr(other, 1, index(other, "/") - 1)
     if (!(other in height) || height[other] > height[own])
         print where ": " own " includes " included
 }

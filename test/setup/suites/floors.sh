@@ -22,6 +22,52 @@ list_passers() {
         xargs -0 awk -f test/setup/suites/entries.awk
 }
 
+# Prints the files of more than 400 lines. The extension's script is one by the server's rules, outputs are not written.
+list_long_files() {
+    find src include test sql -type f \( -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.sql' -o -name '*.p[lm]' \
+        -o -name '*.sh' -o -name '*.awk' -o -name '*.spec' \) ! -name 'partbackfill--*.sql' -exec wc -l {} + |
+        awk '$1 > 400 && $2 != "total" { print $2 ": " $1 " lines" }' | sort
+}
+
+# Prints the rooms that are more than a fifth of the house.
+list_large_rooms() {
+    find src include/partbackfill \( -name '*.cpp' -o -name '*.hpp' \) -exec grep -c '' {} + | awk -F: '
+        { room = $1; sub(/^(src|include\/partbackfill)\//, "", room); sub(/\/?[^\/]*$/, "", room) }
+        { lines[room] += $2; all += $2 }
+        END { for (room in lines) if (lines[room] * 5 > all) print room ": " lines[room] " of " all " lines" }'
+}
+
+list_wide_headers() { find include -name '*.hpp' -print0 | sort -z | xargs -0 awk -v most=15 -f test/setup/suites/declarations.awk; }
+
+list_version_tests() {
+    grep -rnw PG_VERSION_NUM src include --include='*.[ch]pp' | grep -vE '^(src|include/partbackfill)/pg/' || true
+}
+
+# Prints the number of each directory's scripts that two of them have.
+list_shared_numbers() { find test -name '[0-9]*_*.pl' | sed 's/_[^/]*$//' | sort | uniq -d; }
+
+# What the docs name and is not there: paths in backquotes, and what links point at, from where the document is.
+list_missing_paths() {
+    local document path
+    for document in ./*.md docs/*.md; do
+        # shellcheck disable=SC2016
+        grep -oE '`(src|include|test|docs|sql|expected)/[A-Za-z0-9_./-]+`' "$document" | tr -d '`' | sort -u |
+            while read -r path; do
+                [[ -e $path ]] || echo "$document: $path"
+            done
+        grep -oE '\]\([A-Za-z0-9_./-]+\)' "$document" | sed 's/^](//; s/)$//' | sort -u |
+            while read -r path; do
+                [[ -e $(dirname "$document")/$path ]] || echo "$document: $path"
+            done
+    done
+}
+
+# Comments whose subject is not in the sentence, or that name no role.
+list_vague_comments() {
+    grep -rniwE --include='*.?pp' '//.*(whoever|somebody|nobody|anybody|someone|everybody)' src include || true
+    grep -rnE --include='*.?pp' '^ *// (The same|Its|That|Those) ' src include || true
+}
+
 report() {
     local title=$1 found=$2
     if [[ -z $found ]]; then
@@ -37,4 +83,11 @@ report() {
 check_floors "no floor includes a higher one" order
 check_floors "core and job include no server header" pure
 report "every entry pins search_path" "$(list_passers)"
+report "no file has more than 400 lines" "$(list_long_files)"
+report "no room is more than a fifth of the house" "$(list_large_rooms)"
+report "no header declares more than 15 functions" "$(list_wide_headers)"
+report "only pg knows the server's version" "$(list_version_tests)"
+report "each test script has a number of its own" "$(list_shared_numbers)"
+report "comments name their subjects" "$(list_vague_comments)"
+report "what the docs name is there" "$(list_missing_paths)"
 ((failed == 0))

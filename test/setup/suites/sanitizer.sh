@@ -11,16 +11,6 @@ library=$scratch/root$("$PG_CONFIG" --pkglibdir)/partbackfill
 g++ -std=c++20 -O1 -g1 -fPIC -shared -fsanitize=address,undefined -fno-sanitize-recover=undefined \
     -isystem "$("$PG_CONFIG" --includedir-server)" -o "${library}_faults.so" "$checkout/test/sanitizer/faults.cpp"
 
-verdict() {
-    if (($1 == 0)); then
-        say "  ok      $2"
-        count 1 0
-    else
-        say "  FAILED  $2"
-        count 0 1
-    fi
-}
-
 # The library that is tested has been built so, too.
 for runtime in asan ubsan; do
     status=0

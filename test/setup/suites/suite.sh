@@ -23,6 +23,17 @@ count() {
     write_tally
 }
 
+# verdict STATUS TITLE: one check.
+verdict() {
+    if (($1 == 0)); then
+        say "  ok      $2"
+        count 1 0
+    else
+        say "  FAILED  $2"
+        count 0 1
+    fi
+}
+
 show_log() {
     local log=$1
     [[ -s $log ]] || return 0
@@ -44,6 +55,30 @@ count_tap() {
     else
         say "  FAILED  $title ($bad of $((good + bad)))"
         show_log "$log"
+    fi
+}
+
+# run_installcheck OUTPUT TITLE DIRECTORY VARIABLE...: `make installcheck` on the throw-away server, with those variables
+# of make; counts its regression scripts or isolation specs. Their results are below $scratch.
+run_installcheck() {
+    local output=$scratch/$1 title=$2 directory=$3 status=0 results good bad
+    shift 3
+    mkdir -p "$output"
+    make -C "$directory" installcheck "PG_CONFIG=$bindir/pg_config" "EXTRA_REGRESS_OPTS=--outputdir=$output" "$@" \
+        >"$output/log" 2>&1 || status=$?
+
+    # Before version 16 it says "test name ... ok", since then "ok 1 - name".
+    results=$(grep -E '^test [a-z0-9_]+ +\.\.\. |^(not )?ok [0-9]+ ' "$output/log" || true)
+    bad=$(grep -cE '\.\.\. FAILED|^not ok' <<<"$results" || true)
+    good=$(grep -cE '\.\.\. ok|^ok ' <<<"$results" || true)
+    if ((status != 0 && bad == 0)); then bad=1; fi
+    count "$good" "$bad"
+    if ((bad == 0)); then
+        say "  ok      $good $title"
+    else
+        say "  FAILED  $bad of $((good + bad)) $title"
+        show_log "$output/log" "make installcheck"
+        show_log "$output/regression.diffs"
     fi
 }
 

@@ -1,17 +1,15 @@
 #!/usr/bin/env bash
 # The TAP scripts test/t/*.pl, which make, crash and restart clusters of their own with the modules that PostgreSQL
-# ships for that; or those of test/$TAP_DIRECTORY. They run as the server's user, from a copy, since he may be unable to read the checkout.
+# ships for that; or those of test/$TAP_DIRECTORY. They run as the server's user, from a copy, since that one may be unable
+# to read the checkout; a script at a time, so that each is counted, and its servers' logs are read, by itself.
 set -euo pipefail
 # shellcheck source=suite.sh
 source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
 directory=${TAP_DIRECTORY:-t}
 home=$scratch/tap_$directory
-mkdir -p "$home/tmp" "$home/t" "$home/$directory"
-cp -RL "$checkout/test/t/." "$home/t/"
-cp -RL "$checkout/test/$directory/." "$home/$directory/"
-cp -RL "$checkout/test/lossless" "$home/t/"
-cp -RL "$checkout/contrib/prometheus" "$home/"
+mkdir -p "$home/tmp"
+cp -RL "$checkout/Makefile" "$checkout/test" "$checkout/contrib" "$home/"
 if ((EUID == 0)); then chown -R "$server_user" "$home"; fi
 
 # A disk that is small enough to be filled. Where none can be mounted the tests of it are skipped.
@@ -37,33 +35,30 @@ show_failures() {
     done < <(find "$1" -name 'regress_log_*' -type f)
 }
 
-modules=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
 # TAP_SCRIPTS="001_cancel 030_control" selects.
-for script in "$home/$directory"/*.pl; do
+for script in "$home/test/$directory"/*.pl; do
     name=$(basename "$script" .pl)
     [[ -z ${TAP_SCRIPTS:-} || " $TAP_SCRIPTS " == *" $name "* ]] || continue
     log=$scratch/tap_$name.log
     status=0
-    as_server_user mkdir "$home/$name"
-    # TMPDIR and TESTDIR (TESTDATADIR and TESTLOGDIR since version 16) put all that the script makes below the
-    # scratch directory, where an interrupted run finds its servers.
-    as_server_user env -C "$home" \
-        TMPDIR="$home/tmp" TESTDIR="$home/$name" TESTDATADIR="$home/$name/data" TESTLOGDIR="$home/$name/log" \
-        PG_REGRESS="$modules/regress/pg_regress" PERL5LIB="$modules/perl:$home/t" \
-        ${small_disk:+PARTBACKFILL_SMALL_DISK="$small_disk"} \
-        prove --verbose --timer "$directory/$name.pl" >"$log" 2>&1 || status=$?
+    # All that the script makes is below the scratch directory, where an interrupted run finds its servers.
+    # The installation that they run has no headers of its own.
+    as_server_user env TMPDIR="$home/tmp" ${small_disk:+PARTBACKFILL_SMALL_DISK="$small_disk"} \
+        PARTBACKFILL_SERVER_HEADERS="$("$PG_CONFIG" --includedir-server)" \
+        make -C "$home" installcheck "PG_CONFIG=$bindir/pg_config" REGRESS= ISOLATION= \
+        "PROVE_TESTS=test/$directory/$name.pl" PROVE_FLAGS="--verbose --timer" >"$log" 2>&1 || status=$?
     before=$failed
     count_tap "$name" "$log" "$status"
-    mapfile -t server_logs < <(find "$home/$name" -path '*/log/*' -type f | sort)
-    if ((${#server_logs[@]} > 0)) && [[ ! -e $home/$name/crashes_on_purpose ]]; then
+    mapfile -t server_logs < <(find "$home/tmp_check" -path '*/log/*' -type f | sort)
+    if ((${#server_logs[@]} > 0)) && [[ ! -e $home/tmp_check/crashes_on_purpose ]]; then
         count_crashes "$name" "${server_logs[@]}"
     fi
     if ((failed > before)); then
-        show_failures "$home/$name"
+        show_failures "$home/tmp_check"
         for server_log in "${server_logs[@]}"; do
             show_log "$server_log"
         done
     fi
-    rm -rf "${home:?}/$name"
+    rm -rf "$home/tmp_check"
 done
 ((failed == 0))

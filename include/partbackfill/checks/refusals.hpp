@@ -1,0 +1,23 @@
+// What a swap method cannot do to the partitions of a job without a loss. Each function
+// needs a PinnedSettings scope, and takes no lock.
+#pragma once
+
+#include <vector>
+
+#include "partbackfill/catalog/partitions.hpp"
+#include "partbackfill/swap/method.hpp"
+
+namespace partbackfill::checks {
+
+// Raises the first reason for which the method cannot rebuild a selected leaf; for several
+// leaves the first reason of each.
+void check_refusals(const catalog::Target &target, const swap::SwapMethod &method);
+
+// Raises the first reason for which the method cannot rebuild that leaf.
+void check_can_be_carried(const catalog::Leaf &leaf, const swap::SwapMethod &method);
+
+// Raises when a foreign key of another table refers to one of the leaves. The storage method
+// keeps the key, and a row that is added without notice, and referred to, would be lost.
+void check_can_ignore_writes(const std::vector<Oid> &leaves);
+
+} // namespace partbackfill::checks

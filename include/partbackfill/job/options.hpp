@@ -1,0 +1,50 @@
+// What the caller of backfill_start chose for a job, typed. job/option_table.hpp says how each
+// option is read from an argument and kept in backfill_job.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "partbackfill/core/quantity.hpp"
+
+namespace partbackfill::job {
+
+using Milliseconds = std::chrono::milliseconds;
+
+// What happens when a partition is written to while it is rebuilt.
+enum class OnWrite {
+    rebuild, // the write is noticed, and the partition built again
+    block,   // writers wait from the build's snapshot to the swap
+    ignore,  // the writes are lost with the old partition
+};
+
+// Options that a worker reads again every second, in the middle of a build too.
+struct ThrottleSettings {
+    double nice_ratio = 0;                 // seconds slept per second worked
+    std::int64_t max_wal_rate = 0;         // bytes per second of the whole job; 0: no limit
+    std::optional<double> max_replica_lag; // seconds
+    std::optional<std::string> throttle_query;
+    core::DiskReserve min_free_disk;
+};
+
+// Options that a worker reads again between two steps. None is long: they are read often.
+struct StepOptions {
+    bool newest_first = false;
+    int workers = 1;
+    Milliseconds delay{0};
+    OnWrite on_write = OnWrite::rebuild;
+    bool stop_on_error = false;
+    int max_attempts = 3;
+    std::string swap; // name of the method
+    bool keep_old = true;
+    Milliseconds lock_timeout{0};
+    Milliseconds swap_patience{0};
+    bool skip_triggers = false; // BEFORE ROW triggers need not fire for the new rows
+    bool allow_shrink = false;  // a partition may be swapped that has lost most of its rows
+};
+
+struct Options : StepOptions, ThrottleSettings {};
+
+} // namespace partbackfill::job

@@ -1,0 +1,11 @@
+// Messages to the caller that are no errors.
+#pragma once
+
+#include <string>
+
+namespace partbackfill::pg {
+
+// Sends a NOTICE, in the style of pg::raise.
+void notice(const std::string &message, const std::string &detail, const std::string &hint);
+
+} // namespace partbackfill::pg

@@ -1,0 +1,34 @@
+// The exchange of a live partition and its shadow, whatever the method.
+#pragma once
+
+#include <chrono>
+#include <vector>
+
+#include "partbackfill/swap/method.hpp"
+
+namespace partbackfill::swap {
+
+// Every outcome but swapped and partition_gone leaves a transaction that must be aborted.
+enum class SwapOutcome {
+    swapped,
+    locks_not_granted,  // in time
+    not_prepared,       // the method has to prepare first
+    rows_written,       // to the live partition, after the build's snapshot
+    shadow_changed,     // since its build
+    definition_changed, // of the live partition, since the shadow was made
+    partition_gone,     // the live partition is no partition any more, or has other bounds
+};
+
+struct SwapResult {
+    SwapOutcome outcome = SwapOutcome::locks_not_granted;
+    Oid old_table = kNoOid;
+    std::chrono::microseconds lock_wait{0};            // until the last lock was had, or given up
+    std::chrono::steady_clock::time_point locked_at{}; // the time from which readers had to wait
+    std::vector<locks::TableLock> locks;               // that were asked for
+};
+
+// Takes the method's locks, checks again that the partition and the shadow are those of the
+// build, and exchanges them. Needs a PinnedSettings scope; the caller commits or aborts.
+SwapResult swap(const SwapMethod &method, const SwapRequest &request);
+
+} // namespace partbackfill::swap

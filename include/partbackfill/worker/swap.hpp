@@ -1,0 +1,28 @@
+// The step that exchanges the shadow and the live partition.
+#pragma once
+
+#include "partbackfill/job/job.hpp"
+#include "partbackfill/swap/swap.hpp"
+#include "partbackfill/worker/outcomes.hpp"
+
+namespace partbackfill::worker {
+
+// Swaps in a transaction of its own. ACCESS EXCLUSIVE on what the method names, for some
+// milliseconds: attach locks the parent, the partition and a DEFAULT sibling, storage the partition.
+// Stands in their queues for no longer than lock_timeout.
+StepResult swap_partition(const job::Job &job, job::Partition &partition);
+
+// The parts of that step, for a transaction of the caller's: the exchange, for whose locks a moment is
+// awaited for up to `moment`; the step's result; and what follows the commit.
+swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment);
+StepResult result_of(const swap::SwapResult &swap);
+void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap);
+
+// What the swap method is told of the partition.
+swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partition);
+
+// An error when a crash of the server has emptied the shadow of an unlogged partition after its
+// build: it must not be swapped.
+void check_not_emptied(const job::Partition &partition);
+
+} // namespace partbackfill::worker

@@ -1,0 +1,50 @@
+// Noticing writes to a partition while it is rebuilt.
+//
+// The write capture is a pair of triggers on the live partition, AFTER each row and AFTER
+// TRUNCATE, that fire under each session_replication_role. The triggers are internal, as
+// those of foreign keys: no dump and no copy of the table has them. The first write of each
+// transaction leaves a mark, a row (job, partition, xid) in backfill_write. A build records a
+// baseline, above all its snapshot; the shadow lacks exactly the writes whose marks that
+// snapshot does not see.
+//
+// A rewrite of the table fires no trigger. A rewrite either keeps the rows (VACUUM FULL,
+// CLUSTER) or changes the definition (ALTER COLUMN ... TYPE, SET EXPRESSION, ADD COLUMN), which
+// the definition digest shows. The storage method's own exchange is kept away from other jobs:
+// a partition belongs to one job as long as that job could still swap it.
+//
+// Each of the functions needs a PinnedSettings scope.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::writes {
+
+// What a build saw of the write capture of the partition that it replaces.
+struct WriteBaseline {
+    std::string snapshot;         // pg_snapshot
+    std::string trigger_versions; // of the enabled triggers; disabled and enabled again, they differ
+    bool captured = false;        // whether both triggers are there and enabled
+};
+// The baseline of now, or by the active snapshot. No lock.
+WriteBaseline write_baseline(std::int64_t job, Oid partition, pg::Read read);
+
+// Makes the write capture, in place of the remains of an earlier one. The caller holds SHARE
+// ROW EXCLUSIVE on the partition, which is granted only when each transaction that has written
+// to the partition has ended, and which makes new writers wait.
+void create_write_capture(std::int64_t job, Oid partition);
+
+// Drops the write capture. The caller holds SHARE ROW EXCLUSIVE or more: writers wait; readers,
+// which never look at triggers, do not.
+void drop_write_capture(std::int64_t job, Oid partition);
+
+// Whether a trigger of the write capture is there.
+bool has_write_capture(std::int64_t job, Oid partition);
+
+// Tables that have a write capture of the job. Reads all of pg_trigger: for the end of a job.
+std::vector<Oid> captured_tables(std::int64_t job);
+
+} // namespace partbackfill::writes

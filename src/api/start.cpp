@@ -1,0 +1,180 @@
+// The function that SQL calls to start a job.
+#include "partbackfill/pg/server.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "partbackfill/checks/preconditions.hpp"
+#include "partbackfill/checks/refusals.hpp"
+#include "partbackfill/checks/row_triggers.hpp"
+#include "partbackfill/job/job_table.hpp"
+#include "partbackfill/job/new_job.hpp"
+#include "partbackfill/job/option_table.hpp"
+#include "partbackfill/job/own_job.hpp"
+#include "partbackfill/load/source.hpp"
+#include "partbackfill/load/source_plan.hpp"
+#include "partbackfill/locks/advisory_locks.hpp"
+#include "partbackfill/locks/table_locks.hpp"
+#include "partbackfill/pg/arguments.hpp"
+#include "partbackfill/pg/at_commit.hpp"
+#include "partbackfill/pg/entry.hpp"
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/latch.hpp"
+#include "partbackfill/pg/pinned_settings.hpp"
+#include "partbackfill/pg/processes.hpp"
+#include "partbackfill/pg/session_settings.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/shadow/job_schemas.hpp"
+#include "partbackfill/swap/method.hpp"
+#include "partbackfill/worker/registration.hpp"
+
+namespace partbackfill {
+
+namespace {
+
+catalog::Selection read_selection(const pg::Arguments &arguments, int first) {
+    catalog::Selection selection;
+    selection.range_start = arguments.optional_text(first, "range_start");
+    selection.range_end = arguments.optional_text(first + 1, "range_end");
+    selection.partitions = arguments.optional_oids(first + 2);
+    selection.newest_first = arguments.boolean(first + 3, "newest_first");
+    return selection;
+}
+
+void check_may_log_in() {
+    if (!pg::needs_login_role())
+        return;
+    if (!pg::query_row("SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) $1",
+                       {pg::current_role()})
+             .boolean(0))
+        pg::raise(pg::sqlcode::kInsufficientPrivilege,
+                  fmt::format("role \"{}\" cannot log in", pg::role_name(pg::current_role())),
+                  "The job's workers connect as the role that starts it.",
+                  "Start it as a role with LOGIN that is a member of this one.");
+}
+
+// Plans the query of the first build: a table that the caller may not read is an error here already.
+void check_readable(const load::Source &source, const catalog::Target &target) {
+    for (const catalog::Leaf &leaf : target.leaves) {
+        if (!leaf.selected)
+            continue;
+        std::string constraint;
+        {
+            const pg::PinnedSettings pinned;
+            constraint = catalog::constraint_text(leaf.oid);
+        }
+        load::explain(source, target, leaf, constraint);
+        return;
+    }
+}
+
+void check_size(const std::vector<pg::Setting> &settings) {
+    std::size_t size = 0;
+    for (const auto &[name, value] : settings)
+        size += name.size() + value.size();
+    if (size > pg::kLongestText)
+        pg::raise(pg::sqlcode::kProgramLimit, "settings of the session must not be longer than 1 MB in all",
+                  "A job keeps those that its source may read.", "RESET the longest.");
+}
+
+void insert_partitions(const job::NewJobRows &rows, std::int64_t id, const catalog::Target &target) {
+    int ordinal = 0;
+    for (const catalog::Leaf &leaf : target.leaves) {
+        if (!leaf.selected)
+            continue;
+        try {
+            rows.insert_partition(id, {++ordinal, leaf.oid, leaf.qualified(), leaf.range_start,
+                                       leaf.range_end, leaf.bound, leaf.rows});
+        } catch (const pg::Error &error) {
+            // Of two sessions that start jobs at once the unique index lets one through.
+            if (error.code() == pg::sqlcode::kUniqueViolation)
+                job::raise_busy(leaf.name, 0);
+            throw;
+        }
+    }
+}
+
+job::Job insert_job(const catalog::Target &target, const load::Source &source,
+                    const catalog::Selection &selection, const job::Options &options,
+                    std::vector<pg::Setting> settings) {
+    const Oid owner = pg::current_role();
+    const pg::AsExtensionOwner as_owner;
+    const pg::KeepPlans keep(pg::KeepPlans::From::second_use); // of the statements for each partition
+    const job::NewJobRows rows(as_owner);
+    for (const catalog::Leaf &leaf : target.leaves)
+        if (leaf.selected)
+            if (const auto other = rows.claimant_of(leaf.oid)) {
+                if (other->failed)
+                    job::raise_kept(leaf.name, other->job);
+                if (other->paused)
+                    job::raise_paused(leaf.name, other->job);
+                job::raise_busy(leaf.name, other->job);
+            }
+    job::NewJob job;
+    do
+        job.id = rows.next_number();
+    while (!shadow::try_make_schemas(job.id));
+    job.target = target.oid;
+    job.target_name = target.qualified();
+    job.source = source.text;
+    job.source_oid = source.relation;
+    job.reads_target = source.reads_target;
+    job.key_type = target.key ? target.key->type : kNoOid;
+    job.key_columns.assign(target.key_columns.begin(), target.key_columns.end());
+    job.owner = owner;
+    job.range_start = selection.range_start;
+    job.range_end = selection.range_end;
+    job.options = options;
+    job.settings = std::move(settings);
+    rows.insert(job);
+    insert_partitions(rows, job.id, target);
+    return job::JobTable(as_owner).find(job.id).value();
+}
+
+} // namespace
+
+} // namespace partbackfill
+
+using namespace partbackfill;
+
+// backfill_start: checks all that can be checked before anything is written, inserts
+// the job and its partitions, and registers workers, which begin once the calling
+// transaction has committed.
+// Locks: ACCESS SHARE on the partition tree and the source, to the end of the
+// calling transaction.
+PARTBACKFILL_FUNCTION(partbackfill_start) {
+    const pg::Arguments arguments(fcinfo);
+    job::begin_change("backfill_start()");
+    if (InSecurityRestrictedOperation())
+        pg::raise(pg::sqlcode::kInsufficientPrivilege,
+                  "cannot start a backfill within a security-restricted operation");
+    const locks::FirstVictim in_deadlocks;
+    const Oid oid = arguments.oid(0, "target");
+    const std::string text = arguments.string(1, "source");
+    const catalog::Selection selection = read_selection(arguments, 2);
+    const job::Options options = job::read_options(arguments, 5);
+
+    checks::check_may_start(oid);
+    const catalog::Target target = catalog::inspect(oid, selection);
+    check_may_log_in();
+    {
+        const pg::PinnedSettings pinned;
+        checks::check_preconditions(target, swap::swap_method(options.swap));
+        if (options.on_write == job::OnWrite::ignore)
+            checks::check_can_ignore_writes(target.selected_oids());
+    }
+    const load::Source source = load::check_source(text, target);
+    if (!source.own_rows && !options.skip_triggers) {
+        const pg::PinnedSettings pinned;
+        checks::check_row_triggers(target.selected_oids());
+    }
+    check_readable(source, target);
+    if (const auto leaves = load::leaves_without_rows(source, target); !leaves.empty())
+        load::raise_without_rows(leaves);
+    std::vector<pg::Setting> settings = pg::session_settings();
+    check_size(settings);
+    const job::Job job = insert_job(target, source, selection, options, std::move(settings));
+    worker::register_workers(job, job.workers, 0);
+    PG_RETURN_INT64(job.id);
+}

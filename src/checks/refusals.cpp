@@ -1,0 +1,103 @@
+#include "partbackfill/checks/refusals.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "partbackfill/catalog/referring_keys.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::checks {
+
+namespace {
+
+// Another method that would rebuild all of the leaves.
+std::string way_out(const std::vector<Oid> &leaves, const swap::SwapMethod &method) {
+    for (const swap::SwapMethod *other : swap::swap_methods())
+        if (other != &method && other->recommendation != nullptr && other->refusals(leaves).empty())
+            return other->recommendation;
+    return "What a swap cannot carry over is refused, so that it is not lost; backfill_plan shows every "
+           "reason.";
+}
+
+[[noreturn]] void refuse(const catalog::Leaf &leaf, const swap::Hazard &reason,
+                         const swap::SwapMethod &method, const char *leave_out = "") {
+    pg::raise(pg::sqlcode::kFeatureNotSupported, fmt::format("cannot rebuild partition \"{}\"", leaf.name),
+              fmt::format("It {}.", reason.text), way_out({leaf.oid}, method) + leave_out);
+}
+
+// The first reason of each leaf, a line each.
+[[noreturn]] void refuse(const catalog::Target &target, const std::vector<swap::Hazard> &reasons,
+                         const swap::SwapMethod &method) {
+    constexpr size_t kMostLines = 10;
+    std::vector<Oid> refused;
+    std::vector<std::string> lines;
+    for (const catalog::Leaf &leaf : target.leaves) {
+        const auto reason = std::find_if(reasons.begin(), reasons.end(),
+                                         [&](const swap::Hazard &h) { return h.leaf == leaf.oid; });
+        if (reason == reasons.end())
+            continue;
+        refused.push_back(leaf.oid);
+        if (refused.size() <= kMostLines)
+            lines.push_back(fmt::format("Partition \"{}\" {}.", leaf.name, reason->text));
+    }
+    if (refused.size() > kMostLines)
+        lines.push_back(fmt::format("And {} more.", refused.size() - kMostLines));
+    pg::raise(pg::sqlcode::kFeatureNotSupported,
+              fmt::format("cannot rebuild {} partitions of \"{}\"", refused.size(), target.name),
+              fmt::format("{}", fmt::join(lines, "\n")),
+              way_out(refused, method) + " To leave partitions out, name the others in partitions.");
+}
+
+} // namespace
+
+void check_refusals(const catalog::Target &target, const swap::SwapMethod &method) {
+    const auto found = method.refusals(target.selected_oids());
+    if (found.empty())
+        return;
+    const bool is_one = std::all_of(found.begin(), found.end(),
+                                    [&](const swap::Hazard &h) { return h.leaf == found.front().leaf; });
+    if (!is_one)
+        refuse(target, found, method);
+    for (const catalog::Leaf &leaf : target.leaves)
+        if (leaf.oid == found.front().leaf)
+            refuse(leaf, found.front(), method,
+                   target.selected_oids().size() > 1
+                       ? " To leave the partition out, name the others in partitions."
+                       : "");
+}
+
+void check_can_be_carried(const catalog::Leaf &leaf, const swap::SwapMethod &method) {
+    const auto found = method.refusals({leaf.oid});
+    if (!found.empty())
+        refuse(leaf, found.front(), method);
+}
+
+void check_can_ignore_writes(const std::vector<Oid> &leaves) {
+    const pg::Result found = pg::query(R"SQL(
+        SELECT c.relname, COALESCE(up.conname, k.conname), k.conrelid::regclass::text
+        FROM unnest($1::oid[]) AS leaf (oid)
+        CROSS JOIN LATERAL )SQL" + catalog::referring_keys("leaf.oid") +
+                                           R"SQL( AS k
+        JOIN pg_class AS c ON c.oid = k.confrelid
+        LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE pg_get_constraintdef(k.oid) NOT LIKE '% NOT ENFORCED'
+        ORDER BY c.oid, k.oid
+        LIMIT 1
+    )SQL",
+                                       {leaves});
+    if (found.empty())
+        return;
+    const pg::Row &row = found.rows.front();
+    pg::raise(
+        pg::sqlcode::kFeatureNotSupported,
+        fmt::format("cannot rebuild partition \"{}\" with on_write => 'ignore'", row.text(0)),
+        fmt::format(
+            "It is referenced by foreign key {} of {}: a row that is added during the build and referred to "
+            "would be lost.",
+            pg::quote_identifier(row.text(1)), row.text(2)),
+        "Use on_write => 'rebuild' or on_write => 'block'.");
+}
+
+} // namespace partbackfill::checks

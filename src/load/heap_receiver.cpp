@@ -1,0 +1,387 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/detoast.h"
+#include "access/heapam.h"
+#include "access/hio.h"
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "commands/progress.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_proc.h"
+#include "catalog/storage.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "storage/bufmgr.h"
+#include "utils/backend_progress.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+}
+
+#include <chrono>
+
+#include "partbackfill/load/heap_receiver.hpp"
+#include "partbackfill/pg/counters.hpp"
+#include "partbackfill/pg/parallel.hpp"
+#include "partbackfill/pg/relation_files.hpp"
+
+namespace partbackfill::load {
+
+namespace {
+
+// COPY's limits: enough rows to fill pages at one go, never so many bytes that
+// wide rows need much memory.
+constexpr int kMaxRows = 1000;
+constexpr Size kMaxBytes = 65535;
+// A delay point comes after some rows, but after each row that takes long.
+constexpr std::chrono::milliseconds kLongRow{10};
+
+struct HeapReceiver {
+    DestReceiver base; // must be first: the server knows only this
+    bool is_heap;      // the table is a plain heap
+    int options;       // of inserts into the table
+    MemoryContext memory;
+    MemoryContext flush_memory; // reset after each multi-insert
+    Relation table;
+    EState *estate;
+    ResultRelInfo *result;
+    BulkInsertState bulk;
+    CommandId command;
+    AttrNumber *targets;
+    int count;
+    ProjectionInfo *coercion;       // nullptr when no type differs
+    FmgrInfo *outputs;              // of the source's columns, for errors
+    const TupleTableSlot *describe; // the row that an error now would be about
+    bool describing;
+    bool has_generated;
+    bool has_constraints;
+    bool spares_cache;
+    TupleTableSlot *slots[kMaxRows];
+    int buffered;
+    Size buffered_bytes;
+    uint64 rows;
+    void (*delay_point)(void *);
+    void *delay_argument;
+    int rows_since_delay_point;
+    int delay_point_after;    // so many rows
+    int rows_per_delay_point; // at most
+    std::chrono::steady_clock::time_point last_delay_point;
+};
+
+// Without TABLE_INSERT_NO_LOGICAL, which multi-inserts do not know: the loader marks the
+// table so that its rows are not decoded.
+constexpr int kInsertOptions = TABLE_INSERT_SKIP_FSM;
+constexpr int kHeapInsertOptions = kInsertOptions | TABLE_INSERT_FROZEN;
+
+// A table larger than a quarter of shared_buffers is written through a ring of
+// buffers, so that it does not push out what others read. A smaller one is not:
+// the index builds that follow would read every page of it back into the cache,
+// by the server's rule for scans (initscan, heapam.c), which is also the one here.
+void spare_cache_if_large(HeapReceiver *self) {
+    if (self->spares_cache ||
+        RelationGetNumberOfBlocks(self->table) <= static_cast<BlockNumber>(NBuffers) / 4)
+        return;
+    const MemoryContext before = MemoryContextSwitchTo(self->memory);
+    self->bulk->strategy = GetAccessStrategy(BAS_BULKWRITE);
+    MemoryContextSwitchTo(before);
+    self->spares_cache = true;
+}
+
+void show_progress(const HeapReceiver *self) {
+    pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED,
+                                 static_cast<int64>(self->rows) + self->buffered);
+}
+
+// Also between writes: rows may take long to compute, and a throttled load goes in small
+// steps.
+void reach_delay_point(HeapReceiver *self) {
+    if (++self->rows_since_delay_point < self->delay_point_after)
+        return;
+    self->rows_since_delay_point = 0;
+    const bool slow = std::chrono::steady_clock::now() - self->last_delay_point > kLongRow;
+    self->delay_point_after = slow ? 1 : Min(2 * self->delay_point_after, self->rows_per_delay_point);
+    show_progress(self);
+    if (self->delay_point != nullptr) {
+        const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
+        self->delay_point(self->delay_argument);
+        MemoryContextSwitchTo(before);
+        MemoryContextReset(self->flush_memory);
+    }
+    self->last_delay_point = std::chrono::steady_clock::now();
+}
+
+void flush(HeapReceiver *self) {
+    if (self->buffered == 0)
+        return;
+    spare_cache_if_large(self);
+    const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
+    pg::leave_uncounted(self->table);
+    table_multi_insert(self->table, self->slots, self->buffered, self->command, self->options, self->bulk);
+    MemoryContextSwitchTo(before);
+    MemoryContextReset(self->flush_memory);
+    for (int i = 0; i < self->buffered; i++)
+        ExecClearTuple(self->slots[i]);
+    self->rows += static_cast<uint64>(self->buffered);
+    self->buffered = 0;
+    self->buffered_bytes = 0;
+    show_progress(self);
+    CHECK_FOR_INTERRUPTS();
+}
+
+// The source's i-th column, converted as INSERT converts it. Sets `converts` when the types
+// differ.
+Expr *assignment(const HeapReceiver *self, TupleDesc source, int i, bool *converts) {
+    const Form_pg_attribute from = TupleDescAttr(source, i);
+    const Form_pg_attribute to = TupleDescAttr(RelationGetDescr(self->table), self->targets[i] - 1);
+    Var *value = makeVar(OUTER_VAR, static_cast<AttrNumber>(i + 1), from->atttypid, from->atttypmod,
+                         from->attcollation, 0);
+    Node *coerced =
+        coerce_to_target_type(nullptr, reinterpret_cast<Node *>(value), from->atttypid, to->atttypid,
+                              to->atttypmod, COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+    if (coerced == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("column \"%s\" is of type %s but the source gives %s", NameStr(to->attname),
+                               format_type_be(to->atttypid), format_type_be(from->atttypid))));
+    if (coerced != reinterpret_cast<Node *>(value))
+        *converts = true;
+    return expression_planner(reinterpret_cast<Expr *>(coerced));
+}
+
+// Adds the row to an error that a cast or a generated column raises: the server
+// shows the row for constraints only. Long values are cut.
+void add_row_to_error(void *argument) {
+    auto *self = static_cast<HeapReceiver *>(argument);
+    if (self->describing || self->describe == nullptr)
+        return; // an error in an output function must not ask for the row again
+    self->describing = true;
+    StringInfoData names;
+    StringInfoData values;
+    initStringInfo(&names);
+    initStringInfo(&values);
+    for (int i = 0; i < self->count; i++) {
+        const char *separator = i > 0 ? ", " : "";
+        constexpr int kLongest = 64;
+        appendStringInfo(&names, "%s%s", separator,
+                         NameStr(TupleDescAttr(self->describe->tts_tupleDescriptor, i)->attname));
+        if (self->describe->tts_isnull[i]) {
+            appendStringInfo(&values, "%snull", separator);
+            continue;
+        }
+        // The text of a very long value could not even be allocated: that would be the error.
+        constexpr Size kTooLong = 1024 * 1024;
+        const Datum datum = self->describe->tts_values[i];
+        if (TupleDescAttr(self->describe->tts_tupleDescriptor, i)->attlen == -1 &&
+            toast_raw_datum_size(datum) > kTooLong) {
+            appendStringInfo(&values, "%s...", separator);
+            continue;
+        }
+        char *value = OutputFunctionCall(&self->outputs[i], datum);
+        const int length = static_cast<int>(strlen(value));
+        const int shown = length > kLongest ? pg_mbcliplen(value, length, kLongest) : length;
+        appendStringInfo(&values, "%s%.*s%s", separator, shown, value, shown < length ? "..." : "");
+    }
+    errcontext("source row (%s)=(%s)", names.data, values.data);
+    self->describing = false;
+}
+
+FmgrInfo *output_functions(TupleDesc source) {
+    auto *outputs = static_cast<FmgrInfo *>(palloc0(sizeof(FmgrInfo) * static_cast<Size>(source->natts + 1)));
+    for (int i = 0; i < source->natts; i++) {
+        Oid output = InvalidOid;
+        bool varlena = false;
+        getTypeOutputInfo(TupleDescAttr(source, i)->atttypid, &output, &varlena);
+        fmgr_info(output, &outputs[i]);
+    }
+    return outputs;
+}
+
+void startup(DestReceiver *receiver, int, TupleDesc source) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    const MemoryContext before = MemoryContextSwitchTo(self->memory);
+    if (source->natts != self->count)
+        elog(ERROR, "the source gives %d columns, not %d", source->natts, self->count);
+    self->outputs = output_functions(source);
+    List *targets = NIL;
+    bool converts = false;
+    for (int i = 0; i < source->natts; i++)
+        targets = lappend(targets, makeTargetEntry(assignment(self, source, i, &converts),
+                                                   static_cast<AttrNumber>(i + 1), nullptr, false));
+    if (converts) {
+        TupleTableSlot *slot = MakeSingleTupleTableSlot(ExecTypeFromTL(targets), &TTSOpsVirtual);
+        self->coercion =
+            ExecBuildProjectionInfo(targets, CreateExprContext(self->estate), slot, nullptr, nullptr);
+    }
+    MemoryContextSwitchTo(before);
+}
+
+TupleTableSlot *coerced(HeapReceiver *self, TupleTableSlot *source) {
+    if (self->coercion == nullptr)
+        return source;
+    ExprContext *context = self->coercion->pi_exprContext;
+    ResetExprContext(context);
+    context->ecxt_outertuple = source;
+    TupleTableSlot *projected = ExecProject(self->coercion);
+    slot_getallattrs(projected);
+    return projected;
+}
+
+TupleTableSlot *next_slot(HeapReceiver *self) {
+    if (self->slots[self->buffered] == nullptr) {
+        // The query's memory is gone before the last flush: slots live in the receiver's.
+        const MemoryContext before = MemoryContextSwitchTo(self->memory);
+        self->slots[self->buffered] = table_slot_create(self->table, nullptr);
+        MemoryContextSwitchTo(before);
+    }
+    return ExecClearTuple(self->slots[self->buffered]);
+}
+
+// Bytes of the row in the slot.
+Size size_of(TupleTableSlot *row) {
+    if (TTS_IS_HEAPTUPLE(row) || TTS_IS_BUFFERTUPLE(row))
+        return reinterpret_cast<HeapTupleTableSlot *>(row)->tuple->t_len;
+    return heap_compute_data_size(row->tts_tupleDescriptor, row->tts_values, row->tts_isnull);
+}
+
+bool receive(TupleTableSlot *source, DestReceiver *receiver) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    slot_getallattrs(source);
+    ErrorContextCallback context{error_context_stack, add_row_to_error, self};
+    error_context_stack = &context;
+    self->describe = source;
+    TupleTableSlot *from = coerced(self, source);
+    TupleTableSlot *row = next_slot(self);
+    const int width = RelationGetDescr(self->table)->natts;
+    memset(row->tts_isnull, true, static_cast<Size>(width) * sizeof(bool));
+    for (int i = 0; i < self->count; i++) {
+        const int target = self->targets[i] - 1;
+        row->tts_values[target] = from->tts_values[i];
+        row->tts_isnull[target] = from->tts_isnull[i];
+    }
+    ExecStoreVirtualTuple(row);
+    row->tts_tableOid = RelationGetRelid(self->table);
+
+    const MemoryContext before = MemoryContextSwitchTo(GetPerTupleMemoryContext(self->estate));
+    if (self->has_generated)
+        ExecComputeStoredGenerated(self->result, self->estate, row, CMD_INSERT);
+    self->describe = nullptr;
+    error_context_stack = context.previous;
+    if (self->has_constraints)
+        ExecConstraints(self->result, row, self->estate);
+    ExecMaterializeSlot(row);
+    MemoryContextSwitchTo(before);
+    ResetPerTupleExprContext(self->estate);
+
+    self->buffered++;
+    self->buffered_bytes += size_of(row);
+    if (self->buffered == kMaxRows || self->buffered_bytes > kMaxBytes)
+        flush(self);
+    reach_delay_point(self);
+    return true;
+}
+
+void shutdown(DestReceiver *) {} // heap_receiver_finish() makes the last flush
+void destroy(DestReceiver *) {}
+
+// The server extends a heap that is filled in bulk by many pages at a time;
+// pages that no row came to need would stay empty, and be neither all-visible
+// nor all-frozen.
+void give_back_unused_pages(HeapReceiver *self) {
+    if (!self->is_heap || !BufferIsValid(self->bulk->current_buf))
+        return;
+    const BlockNumber used = BufferGetBlockNumber(self->bulk->current_buf) + 1;
+    ReleaseBulkInsertStatePin(self->bulk);
+    if (RelationGetNumberOfBlocks(self->table) > used)
+        RelationTruncate(self->table, used);
+}
+
+} // namespace
+
+DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, int count) {
+    // The access method does not check this: every reader would see rows of an aborted
+    // transaction that were written as frozen.
+    if (!pg::file_is_of_this_subtransaction(table))
+        elog(ERROR, "table \"%s\" has no file of this transaction", RelationGetRelationName(table));
+
+    auto *self = static_cast<HeapReceiver *>(palloc0(sizeof(HeapReceiver)));
+    self->base.receiveSlot = receive;
+    self->base.rStartup = startup;
+    self->base.rShutdown = shutdown;
+    self->base.rDestroy = destroy;
+    self->base.mydest = DestNone;
+    self->memory = CurrentMemoryContext;
+    self->flush_memory = AllocSetContextCreate(CurrentMemoryContext, "partbackfill flush", kMaxBytes + 1,
+                                               kMaxBytes + 1, ALLOCSET_DEFAULT_MAXSIZE);
+    self->table = table;
+    self->estate = CreateExecutorState();
+    self->result = makeNode(ResultRelInfo);
+    InitResultRelInfo(self->result, table, 0, nullptr, 0);
+    self->bulk = GetBulkInsertState();
+    FreeAccessStrategy(self->bulk->strategy);
+    self->bulk->strategy = nullptr;
+    self->command = GetCurrentCommandId(true);
+    self->targets = static_cast<AttrNumber *>(palloc(sizeof(AttrNumber) * static_cast<Size>(count + 1)));
+    memcpy(self->targets, targets, sizeof(AttrNumber) * static_cast<Size>(count));
+    self->count = count;
+    self->is_heap = table->rd_rel->relam == HEAP_TABLE_AM_OID;
+    self->options = self->is_heap ? kHeapInsertOptions : kInsertOptions;
+    self->delay_point_after = 1;
+    self->rows_per_delay_point = kMaxRows;
+    self->last_delay_point = std::chrono::steady_clock::now();
+    const TupleConstr *constraints = RelationGetDescr(table)->constr;
+    self->has_generated = constraints != nullptr && constraints->has_generated_stored;
+    self->has_constraints = constraints != nullptr;
+    return &self->base;
+}
+
+void heap_receiver_set_delay_point(DestReceiver *receiver, void (*function)(void *), void *argument,
+                                   int rows) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    self->rows_per_delay_point = rows;
+    self->delay_point = function;
+    self->delay_argument = argument;
+}
+
+uint64 heap_receiver_finish(DestReceiver *receiver) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    flush(self);
+    table_finish_bulk_insert(self->table, self->options);
+    give_back_unused_pages(self);
+    FreeBulkInsertState(self->bulk);
+    for (int i = 0; i < kMaxRows && self->slots[i] != nullptr; i++)
+        ExecDropSingleTupleTableSlot(self->slots[i]);
+    if (self->coercion != nullptr)
+        ExecDropSingleTupleTableSlot(self->coercion->pi_state.resultslot);
+    FreeExecutorState(self->estate);
+    return self->rows;
+}
+
+bool heap_receiver_needs_serial_plan(DestReceiver *receiver, TupleDesc source) {
+    auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    const TupleDesc desc = RelationGetDescr(self->table);
+    List *expressions = NIL;
+    bool converts = false;
+    for (int i = 0; i < source->natts; i++)
+        expressions = lappend(expressions, assignment(self, source, i, &converts));
+    if (desc->constr != nullptr) {
+        for (int i = 0; i < desc->constr->num_check; i++)
+            expressions = lappend(expressions, stringToNode(desc->constr->check[i].ccbin));
+        for (int i = 0; i < desc->constr->num_defval; i++)
+            if (TupleDescAttr(desc, desc->constr->defval[i].adnum - 1)->attgenerated != '\0')
+                expressions = lappend(expressions, stringToNode(desc->constr->defval[i].adbin));
+    }
+    if (pg::parallel_hazard(expressions) == PROPARALLEL_UNSAFE)
+        return true;
+    // A cast to a domain runs the domain's constraints, which no plan shows.
+    for (int i = 0; converts && i < desc->natts; i++)
+        if (get_typtype(TupleDescAttr(desc, i)->atttypid) == TYPTYPE_DOMAIN)
+            return true;
+    return false;
+}
+
+} // namespace partbackfill::load

@@ -1,0 +1,15 @@
+#include "partbackfill/pg/server.hpp"
+
+#include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/notice.hpp"
+
+namespace partbackfill::pg {
+
+void notice(const std::string &message, const std::string &detail, const std::string &hint) {
+    guard([&] {
+        ereport(NOTICE, (errmsg("%s", message.c_str()), errdetail("%s", detail.c_str()),
+                         errhint("%s", hint.c_str())));
+    });
+}
+
+} // namespace partbackfill::pg

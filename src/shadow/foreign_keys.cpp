@@ -1,0 +1,120 @@
+#include "partbackfill/shadow/foreign_keys.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/catalog/catalog_drop.hpp"
+#include "partbackfill/catalog/referring_keys.hpp"
+#include "partbackfill/catalog/relation.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/search_path.hpp"
+#include "partbackfill/pg/table_owner.hpp"
+
+namespace partbackfill::shadow {
+
+void check_referenced_keys(const catalog::Leaf &leaf, Oid shadow) {
+    // A key with a NULL in it cannot be referred to.
+    const pg::Result keys = pg::query(R"SQL(
+        SELECT COALESCE(up.conname, k.conname), k.conrelid::regclass::text, columns.list, columns.present
+        FROM )SQL" + catalog::referring_keys("$1") +
+                                          R"SQL( AS k
+        LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid -- has the name that a person gave
+        CROSS JOIN LATERAL (
+            SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY n.position) AS list,
+                   -- IS NOT NULL would ask for every field of a composite value.
+                   'pg_catalog.num_nulls(' || string_agg(quote_ident(a.attname), ', ' ORDER BY n.position)
+                       || ') OPERATOR(pg_catalog.=) 0' AS present
+            FROM unnest(k.confkey) WITH ORDINALITY AS n (attnum, position)
+            JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = n.attnum
+        ) AS columns
+        WHERE pg_get_constraintdef(k.oid) NOT LIKE '% NOT ENFORCED'
+        ORDER BY k.oid
+    )SQL",
+                                      {leaf.oid});
+    const std::string rebuilt = catalog::relation_entry(shadow).qualified();
+    for (const pg::Row &key : keys.rows) {
+        const pg::CallersPath path;
+        const pg::AsTableOwner as_owner(leaf.oid); // the planner looks at the tables' indexes
+        const pg::Result missing = pg::query(
+            fmt::format(
+                "SELECT ROW({0})::pg_catalog.text "
+                "FROM (SELECT {0} FROM ONLY {1} WHERE {2} EXCEPT SELECT {0} FROM ONLY {3}) AS k LIMIT 1",
+                key.text(2), leaf.qualified(), key.text(3), rebuilt),
+            {}, pg::Read::active_snapshot);
+        if (!missing.empty())
+            pg::raise(
+                pg::sqlcode::kForeignKeyViolation,
+                fmt::format(
+                    "the rebuilt rows of partition \"{}\" lack a key that foreign key \"{}\" of table {} may "
+                    "refer to",
+                    leaf.name, key.text(0), key.text(1)),
+                fmt::format("Key ({})={} is in the live partition and not in the rebuilt rows.", key.text(2),
+                            missing.rows.front().text(0)),
+                "Let the source give a row for every key of the partition.");
+    }
+}
+
+std::optional<ForeignKeyStep> next_foreign_key_step(const catalog::Leaf &leaf, Oid shadow) {
+    const pg::Result step = pg::query(R"SQL(
+        SELECT mine.oid IS NULL, k.confrelid::bigint,
+               CASE WHEN mine.oid IS NULL
+                    THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', $2::regclass, k.conname,
+                                pg_get_constraintdef(k.oid))
+                    ELSE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', $2::regclass, k.conname) END
+        FROM pg_constraint AS k
+        LEFT JOIN pg_constraint AS mine ON mine.conrelid = $2 AND mine.contype = 'f' AND mine.conname = k.conname
+        LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE k.contype = 'f' AND k.conrelid = $1 AND k.convalidated AND mine.convalidated IS NOT TRUE
+          -- A key to a partitioned table has a row for each of its partitions, too.
+          AND up.conrelid IS DISTINCT FROM k.conrelid
+        ORDER BY k.oid
+        LIMIT 1
+    )SQL",
+                                      {leaf.oid, shadow});
+    if (step.empty())
+        return std::nullopt;
+    const pg::Row &row = step.rows.front();
+    const locks::LockMode mode =
+        row.boolean(0) ? locks::LockMode::share_row_exclusive : locks::LockMode::row_share;
+    ForeignKeyStep next{row.text(2), {{row.oid(1), mode}}, !row.boolean(0)};
+    // Below a partitioned table each partition gets triggers of its own.
+    for (const pg::Row &part : pg::query(R"SQL(
+        SELECT t.relid::oid::bigint FROM pg_partition_tree($1) AS t WHERE t.relid <> $1 ORDER BY t.level, t.relid
+    )SQL",
+                                         {row.oid(1)})
+                                   .rows)
+        next.locks.push_back({part.oid(0), mode});
+    return next;
+}
+
+void drop_foreign_keys(Oid shadow) {
+    catalog::drop_triggers(pg::query(R"SQL(
+        SELECT t.oid::bigint
+        FROM pg_constraint AS k
+        JOIN pg_trigger AS t ON t.tgconstraint = k.oid
+        WHERE k.contype = 'f' AND k.conrelid = $1 AND t.tgrelid <> $1
+        ORDER BY t.tgrelid, t.oid
+    )SQL",
+                                     {shadow})
+                               .oids());
+    catalog::drop_constraints(pg::query(R"SQL(
+        SELECT k.oid::bigint
+        FROM pg_constraint AS k
+        WHERE k.contype = 'f' AND k.conrelid = $1 AND k.conparentid = 0
+    )SQL",
+                                        {shadow})
+                                  .oids());
+}
+
+std::vector<Oid> tables_referred_to(Oid shadow) {
+    return pg::query(R"SQL(
+        SELECT DISTINCT t.tgrelid::bigint
+        FROM pg_constraint AS k
+        JOIN pg_trigger AS t ON t.tgconstraint = k.oid
+        WHERE k.contype = 'f' AND k.conrelid = $1 AND t.tgrelid <> $1
+        ORDER BY 1
+    )SQL",
+                     {shadow})
+        .oids();
+}
+
+} // namespace partbackfill::shadow

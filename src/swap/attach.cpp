@@ -1,0 +1,209 @@
+#include "partbackfill/swap/method.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/catalog/definition_digest.hpp"
+#include "partbackfill/catalog/relation.hpp"
+#include "partbackfill/catalog/rights.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/search_path.hpp"
+#include "partbackfill/pg/table_owner.hpp"
+#include "partbackfill/shadow/attach_shadow.hpp"
+#include "partbackfill/shadow/carry.hpp"
+#include "partbackfill/shadow/default_sibling.hpp"
+#include "partbackfill/shadow/definition.hpp"
+#include "partbackfill/shadow/job_schemas.hpp"
+#include "partbackfill/swap/attach_refusals.hpp"
+#include "partbackfill/swap/shadow_comparison.hpp"
+
+namespace partbackfill::swap {
+
+namespace {
+
+// Above this many siblings ATTACH needs a noticeable time, under its locks, to prove that a
+// DEFAULT partition has only rows that its constraint allows: the proof grows with the
+// square of their number (1.5 s at 1,000).
+constexpr int kManySiblings = 300;
+
+std::vector<Hazard> warnings(const std::vector<Oid> &leaves) {
+    return find_hazards(R"SQL(
+        SELECT leaf.oid::bigint, warning.text
+        FROM (SELECT i.inhrelid AS oid, i.inhparent AS parent, NULLIF(p.partdefid, 0) AS default_oid
+              FROM pg_inherits AS i
+              JOIN pg_partitioned_table AS p ON p.partrelid = i.inhparent
+              WHERE i.inhrelid = ANY ($1)) AS leaf
+        CROSS JOIN LATERAL (
+            SELECT 1, format('DEFAULT partition %s (%s) is scanned before the swap, to prove that it has no row of '
+                             'the partition', d.oid::regclass, pg_size_pretty(pg_relation_size(d.oid)))
+            FROM pg_class AS d
+            WHERE d.oid = leaf.default_oid AND d.oid <> leaf.oid AND d.relkind = 'r'
+              AND pg_relation_size(d.oid) > $2 * current_setting('block_size')::bigint
+            UNION ALL
+            SELECT 2, format('is the DEFAULT partition beside %s others; its swap holds its locks longer', others.count)
+            FROM (SELECT count(*) AS count FROM pg_inherits AS i
+                  WHERE i.inhparent = leaf.parent AND i.inhrelid <> leaf.oid) AS others
+            WHERE leaf.oid = leaf.default_oid AND others.count > $3
+        ) AS warning (step, text)
+        ORDER BY leaf.oid, warning.step, warning.text
+    )SQL",
+                        {leaves, shadow::kSmallPages, kManySiblings});
+}
+
+// SET SCHEMA asks for CREATE on the schemas to which the shadow and its statistics objects
+// are moved.
+void check_privileges(const std::vector<Oid> &leaves) {
+    const pg::Result schemas = pg::query(R"SQL(
+        SELECT DISTINCT n.nspname
+        FROM pg_class AS c
+        LEFT JOIN pg_statistic_ext AS s ON s.stxrelid = c.oid
+        JOIN pg_namespace AS n ON n.oid IN (c.relnamespace, s.stxnamespace)
+        WHERE c.oid = ANY ($1) AND NOT has_schema_privilege(n.oid, 'CREATE')
+        ORDER BY n.nspname
+    )SQL",
+                                         {leaves});
+    if (!schemas.empty())
+        pg::raise(pg::sqlcode::kInsufficientPrivilege,
+                  "permission denied for schema " + pg::quote_identifier(schemas.rows.front().text(0)),
+                  "The rebuilt partition and its statistics objects have to be moved into the schemas of the "
+                  "old ones.",
+                  "Grant CREATE on the schema.");
+}
+
+// DETACH and ATTACH ask for the owner of both tables.
+void check_rights(const catalog::Leaf &leaf) {
+    catalog::check_owner("table", leaf.parent);
+    catalog::check_owner("partition", leaf.name, leaf.owner);
+}
+
+void finish_shadow(const SwapRequest &request, const catalog::Leaf &leaf) {
+    const std::vector<Oid> proofs = request.proofs();
+    shadow::carry_after_load(request.job, leaf, request.shadow, proofs);
+    // After a change of the partition it is built again; another difference would come back with each build.
+    std::string known = request.definition_digest;
+    if (catalog::matches_definition_digest(request.live, request.shadow, proofs, known))
+        check_same_as_live(leaf, request.shadow, proofs);
+}
+
+// The parent comes before the partitions: a session that reads or writes through the parent
+// waits there, once, and holds no lock of those that follow. The tables above the parent are
+// only read, but locked first, in the order in which the server's commands lock a tree.
+std::vector<locks::TableLock> tables_to_lock(const catalog::Leaf &leaf, Oid shadow) {
+    std::vector<locks::TableLock> locks = locks::share_ancestors(leaf.parent);
+    locks.push_back({leaf.parent, locks::LockMode::access_exclusive});
+    locks.push_back({leaf.oid, locks::LockMode::access_exclusive});
+    if (const auto sibling = shadow::default_sibling(leaf))
+        locks.push_back({*sibling, locks::LockMode::access_exclusive});
+    locks.push_back({shadow, locks::LockMode::access_exclusive});
+    return locks;
+}
+
+// The server plans the parent's key and the constraints of both tables.
+void execute_on_tree(const std::string &statement) {
+    const pg::CallersPath path;
+    pg::execute(statement);
+}
+
+// Event triggers, which the commands call, could change the partition within the exchange. The
+// comparison is left out where there are none: it would hold readers up for some milliseconds.
+bool has_event_triggers() {
+    return !pg::query("SELECT FROM pg_event_trigger WHERE evtenabled <> 'D' LIMIT 1", {}).empty();
+}
+
+// Both tables have the same name, and so have their indexes, in two schemas: nothing has to be
+// renamed. The bounds constraint of the shadow implies the partition constraint, and a proof on
+// the DEFAULT sibling says that it has no row of the partition, so that ATTACH does not scan.
+Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
+    const std::string parent = catalog::relation_entry(leaf.parent).qualified();
+    const std::string live = leaf.qualified();
+    const std::string shadow = pg::quote_qualified(shadow::new_schema(request.job), leaf.name);
+    const shadow::SwapExtras extras = shadow::swap_extras(request.job, leaf);
+    const bool watched = has_event_triggers();
+    const std::vector<std::string> before =
+        watched ? definition_of(leaf.oid, request.proofs()) : std::vector<std::string>();
+    // The old rows of a DEFAULT keep no proof: a proof that is still needed is made anew.
+    for (const Oid proof : request.proofs())
+        shadow::drop_proof(proof);
+    execute_on_tree(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, live));
+    for (const auto &statement : extras.before_move)
+        pg::execute(statement);
+    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", live, shadow::old_schema(request.job)));
+    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", shadow, pg::quote_identifier(leaf.schema)));
+    {
+        // ATTACH compares the expressions of indexes; before 17 it finds their functions by this path.
+        const pg::CallersPath path;
+        const pg::KnownIndexes known({leaf.parent, request.shadow});
+        execute_on_tree(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
+    }
+    pg::execute(fmt::format("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", live, shadow::kBoundsConstraint));
+    for (const auto &statement : extras.after_attach)
+        pg::execute(statement);
+    shadow::drop_proof(request.proof);
+    if (watched)
+        check_definition(leaf, request.shadow, before);
+    return leaf.oid;
+}
+
+// With a lock on the leaf alone a writer through the parent would wait with ROW EXCLUSIVE on the
+// parent, which DETACH needs exclusively. The mode is EXCLUSIVE because a weaker one lets SELECT
+// FOR UPDATE in, whose statement may go on to write and would then wait with the locks that it
+// has. EXCLUSIVE conflicts with itself, as it must: two builds that keep writers out of one
+// parent could never swap beside each other.
+std::vector<locks::TableLock> locks_against_writers(const catalog::Leaf &leaf) {
+    std::vector<locks::TableLock> locks = locks::share_ancestors(leaf.parent);
+    locks.push_back({leaf.parent, locks::LockMode::exclusive});
+    locks.push_back({leaf.oid, locks::LockMode::exclusive});
+    return locks;
+}
+
+// Proves that a large DEFAULT sibling holds no row of the partition. Adding the proof takes
+// ACCESS EXCLUSIVE on the DEFAULT for a moment, bounded by lock_timeout; validating it takes
+// SHARE UPDATE EXCLUSIVE for a scan.
+Preparation prepare(SwapRequest &request, const catalog::Leaf &leaf, std::vector<locks::TableLock> &locks) {
+    const auto sibling = shadow::default_sibling(leaf);
+    const shadow::Proof proof = shadow::proof_state(leaf, request.proof);
+    if (!sibling || proof == shadow::Proof::not_needed || proof == shadow::Proof::valid)
+        return Preparation::complete;
+    catalog::check_owner("table", *sibling);
+    if (proof == shadow::Proof::added) {
+        locks = {{*sibling, locks::LockMode::share_update_exclusive}};
+        if (!locks::lock_politely(locks, request.lock_timeout))
+            return Preparation::locks_not_granted;
+        shadow::validate_proof(request.proof);
+        return Preparation::again;
+    }
+    locks = shadow::locks_for_proof(leaf.parent, *sibling);
+    request.proof = shadow::add_proof(request.job, request.ordinal, leaf, request.lock_timeout);
+    return request.proof == kNoOid ? Preparation::locks_not_granted : Preparation::again;
+}
+
+bool prepared(const SwapRequest &request, const catalog::Leaf &leaf) {
+    const shadow::Proof proof = shadow::proof_state(leaf, request.proof);
+    return proof == shadow::Proof::not_needed || proof == shadow::Proof::valid;
+}
+
+// Each command of the exchange raises by itself.
+void check(const SwapRequest &, const catalog::Leaf &) {}
+
+} // namespace
+
+const SwapMethod kAttach{
+    .name = "attach",
+    .recommendation = nullptr,
+    .refusals = attach_refusals,
+    .warnings = warnings,
+    .check_privileges = check_privileges,
+    .check_rights = check_rights,
+    .create_shadow = shadow::create_attach_shadow,
+    .finish_shadow = finish_shadow,
+    .prepares_early = true,
+    .prepare = prepare,
+    .prepared = prepared,
+    .check = check,
+    .locks_parent = true,
+    .tables_to_lock = tables_to_lock,
+    .exchange = exchange,
+    .locks_against_writers = locks_against_writers,
+    .blocks_writers_at_last = false,
+};
+
+} // namespace partbackfill::swap

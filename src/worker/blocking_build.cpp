@@ -1,0 +1,194 @@
+#include "partbackfill/worker/blocking_build.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/pg/latch.hpp"
+#include "partbackfill/pg/pinned_settings.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/throttle/activity.hpp"
+#include "partbackfill/worker/build.hpp"
+#include "partbackfill/worker/failure.hpp"
+#include "partbackfill/worker/injection_points.hpp"
+#include "partbackfill/worker/live_partition.hpp"
+#include "partbackfill/worker/log.hpp"
+#include "partbackfill/worker/steps.hpp"
+#include "partbackfill/worker/swap.hpp"
+#include "partbackfill/worker/validation.hpp"
+
+namespace partbackfill::worker {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Tries of a swap while writers wait, and the pause between them.
+constexpr int kMostTries = 5;
+constexpr job::Milliseconds kBetweenTries{100};
+// How long a moment without readers in the way is awaited before writers are kept out.
+constexpr job::Milliseconds kMoment{1000};
+
+// The steps within the one transaction. Each swap is tried in a subtransaction: its rollback gives back
+// the locks of the swap, and keeps those that keep writers out.
+class BlockingSteps : public Steps {
+public:
+    BlockingSteps(const job::Job &job, job::Partition &partition, throttle::Throttler &throttler)
+        : job_(job), partition_(partition), throttler_(throttler) {}
+
+    StepResult build() override {
+        report_ = worker::build(job_, partition_, throttler_, Speed::full);
+        return {};
+    }
+
+    StepResult validate() override {
+        throttle::show_phase(partition_, throttle::Phase::swapping);
+        return validate_in_blocking_build(job_, partition_);
+    }
+
+    StepResult swap() override {
+        try {
+            pg::Subtransaction subtransaction;
+            {
+                const locks::BoundedWaits bounded(job_.lock_timeout); // for the row of the partition
+                swap_ = exchange(job_, partition_, job::Milliseconds(0));
+            }
+            if (swap_.outcome == swap::SwapOutcome::swapped)
+                subtransaction.commit();
+        } catch (const pg::Error &error) {
+            if (!locks::is_contention(error))
+                throw;
+            return {StepOutcome::locks_not_granted};
+        }
+        if (swap_.outcome == swap::SwapOutcome::locks_not_granted) {
+            const pg::PinnedSettings pinned;
+            holders_ = locks::lock_holders(swap_.locks);
+            deadlock_ = locks::holders_wait_for_us(swap_.locks);
+        }
+        return result_of(swap_);
+    }
+
+    bool tries_again(const StepResult &result) override {
+        if (result.outcome != StepOutcome::locks_not_granted || deadlock_ || ++tries_ == kMostTries)
+            return false;
+        pg::sleep(kBetweenTries, pg::Wait::backoff);
+        return true;
+    }
+
+    const std::string &report() const noexcept { return report_; }
+    const swap::SwapResult &last_swap() const noexcept { return swap_; }
+    // The sessions that kept the last swap from its locks, and whether one of them waits for this
+    // process: it has read what it now wants to write.
+    const std::string &holders() const noexcept { return holders_; }
+    bool is_deadlock() const noexcept { return deadlock_; }
+
+private:
+    const job::Job &job_;
+    job::Partition &partition_;
+    throttle::Throttler &throttler_;
+    std::string report_;
+    swap::SwapResult swap_;
+    std::string holders_ = locks::kFreeLock;
+    bool deadlock_ = false;
+    int tries_ = 0;
+};
+
+// Locks writers out; not for a build that, as things are, could not be swapped, because a reader
+// stays. `locks` are those that were asked for.
+StepOutcome lock_out_writers(const job::Job &job, const job::Partition &partition,
+                             std::vector<locks::TableLock> &locks) {
+    const pg::PinnedSettings pinned;
+    const auto leaf = find_live(job, partition);
+    if (!leaf)
+        return StepOutcome::partition_gone;
+    locks = method_of(job).tables_to_lock(*leaf, partition.shadow);
+    if (!locks::wait_for_moment(locks, job.lock_timeout, kMoment))
+        return StepOutcome::locks_not_granted;
+    locks = method_of(job).locks_against_writers(*leaf);
+    if (!locks::lock_politely(locks, job.lock_timeout))
+        return StepOutcome::locks_not_granted;
+    return find_live(job, partition) ? StepOutcome::done : StepOutcome::partition_gone;
+}
+
+// What follows once the transaction was rolled back because sessions stayed in the way of the swap. A
+// session that waited for the build itself goes on now, and the partition is tried for as long as for
+// any lock; other sessions may stay for ever.
+StepResult after_blocked_swap(const job::Job &job, job::Partition &partition, const BlockingSteps &steps) {
+    if (partition.rebuilds < kMostRebuilds) {
+        rebuild(job, partition, "its swap did not get its locks while it held writers");
+        return {StepOutcome::settled};
+    }
+    if (steps.is_deadlock())
+        return {StepOutcome::locks_not_granted, steps.last_swap().locks, steps.last_swap().lock_wait,
+                steps.holders() + ", which waits for this build"};
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kLockNotAvailable;
+    error.message = fmt::format("could not lock partition \"{}\"", partition.name);
+    error.detail = fmt::format("The swap waited for a {} in build {} of this partition, which held writers.",
+                               steps.holders(), partition.rebuilds + 1);
+    error.hint = fmt::format("Start the job again when no transaction keeps the table locked for longer than "
+                             "lock_timeout ({} ms), or with a longer one.",
+                             job.lock_timeout.count());
+    fail_for_good(job, partition, error, ShadowAfter::dropped);
+    return {StepOutcome::settled};
+}
+
+StepResult run_in_one_transaction(const job::Job &job, job::Partition &partition,
+                                  throttle::Throttler &throttler) {
+    const auto asked = Clock::now();
+    BlockingSteps steps(job, partition, throttler);
+    StepResult result;
+    {
+        pg::Transaction transaction;
+        // A synchronous standby that hangs must not keep writers out.
+        pg::execute("SET LOCAL synchronous_commit = local");
+        std::vector<locks::TableLock> locks;
+        const StepOutcome locked = lock_out_writers(job, partition, locks);
+        if (locked == StepOutcome::locks_not_granted)
+            return {locked, locks, Clock::now() - asked};
+        if (locked == StepOutcome::partition_gone) {
+            skip(job, partition);
+            transaction.commit();
+            return {StepOutcome::settled};
+        }
+        result = build_to_swap(steps, job, partition);
+        if (result.is_done()) {
+            injection_point(InjectionPoint::swapping, partition);
+            transaction.commit();
+        }
+    }
+    if (result.is_done()) {
+        log_line(job.id, steps.report());
+        finish_swap(job, partition, steps.last_swap());
+        return result;
+    }
+    partition.state = core::PartitionState::running; // nothing of this was committed
+    return result.outcome == StepOutcome::locks_not_granted ? after_blocked_swap(job, partition, steps)
+                                                            : result;
+}
+
+StepResult try_once(const job::Job &job, job::Partition &partition, throttle::Throttler &throttler) {
+    try {
+        return run_in_one_transaction(job, partition, throttler);
+    } catch (const pg::Error &error) {
+        if (partition.state == core::PartitionState::done)
+            throw;
+        partition.state = core::PartitionState::running; // nothing of this was committed
+        return contended_build(job, partition, throttler, error);
+    }
+}
+
+} // namespace
+
+StepResult build_blocking_writers(const job::Job &job, job::Partition &partition,
+                                  throttle::Throttler &throttler) {
+    StepResult result{StepOutcome::not_prepared};
+    while (result.outcome == StepOutcome::not_prepared) {
+        // Writers do not wait for what can be validated before the rows are there.
+        result = validate(job, partition);
+        if (result.is_done())
+            result = try_once(job, partition, throttler);
+    }
+    return result;
+}
+
+} // namespace partbackfill::worker

@@ -1,0 +1,36 @@
+#include "partbackfill/worker/current_job.hpp"
+
+#include "partbackfill/job/job_table.hpp"
+#include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/rights.hpp"
+#include "partbackfill/pg/transaction.hpp"
+
+namespace partbackfill::worker {
+
+std::optional<job::Job> read_job(std::int64_t id) {
+    pg::Transaction transaction;
+    std::optional<job::Job> job;
+    if (pg::extension_installed()) {
+        const pg::AsExtensionOwner owner;
+        job = job::JobTable(owner).find(id);
+    }
+    transaction.commit();
+    return job;
+}
+
+bool has_work(std::int64_t id) {
+    pg::Transaction transaction;
+    bool found = false;
+    {
+        const pg::AsExtensionOwner owner;
+        found = job::JobTable(owner).claimable_partitions(id, 1) > 0;
+    }
+    transaction.commit();
+    return found;
+}
+
+bool is_own(const job::Job &job) {
+    return job.owner == pg::current_role();
+}
+
+} // namespace partbackfill::worker

@@ -1,0 +1,195 @@
+#include "partbackfill/worker/outcomes.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/job/partition_table.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/shadow/job_schemas.hpp"
+#include "partbackfill/worker/drop.hpp"
+#include "partbackfill/worker/failure.hpp"
+#include "partbackfill/worker/live_partition.hpp"
+#include "partbackfill/worker/log.hpp"
+#include "partbackfill/worker/pauses.hpp"
+#include "partbackfill/worker/shrinking.hpp"
+
+namespace partbackfill::worker {
+
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+// How often a partition is built again because its definition was changed; changes of a
+// definition do not go on for long.
+constexpr int kMostRedefinitions = 10;
+
+constexpr const char *kPartitionGone = "the partition was dropped, detached or given other bounds";
+
+pg::ErrorFields could_not_lock(const job::Job &job, const job::Partition &partition, Seconds tried_for,
+                               const std::string &reason) {
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kLockNotAvailable;
+    error.message = fmt::format("could not lock partition \"{}\"", partition.name);
+    error.detail = fmt::format("{} tries in {:.1f} s did not get the lock within {} ms.",
+                               partition.swap_attempts, tried_for.count(), job.lock_timeout.count());
+    if (!reason.empty())
+        error.detail += fmt::format(" Its last build was given up: {}.", reason);
+    error.hint =
+        partition.state == core::PartitionState::ready
+            ? fmt::format(
+                  "What was built is kept: backfill_retry({0}) swaps it, backfill_cancel({0}) drops it.",
+                  job.id)
+            : "See who holds locks on the table in pg_locks, or start the job again with a longer "
+              "swap_patience.";
+    return error;
+}
+
+// Tries the partition again later, or marks it as failed after swap_patience.
+void defer(const job::Job &job, job::Partition &partition, const StepResult &result) {
+    pg::Transaction transaction;
+    Seconds tried_for{0};
+    std::string holders;
+    {
+        const pg::PinnedSettings pinned;
+        holders = locks::lock_holders(result.locks);
+        if (holders == locks::kFreeLock && !result.reason.empty())
+            holders = result.reason;
+    }
+    {
+        const pg::AsExtensionOwner owner;
+        tried_for = job::PartitionTable(owner).defer_swap(partition, result.lock_wait.count(),
+                                                          swap_pause(partition.swap_attempts), holders);
+        if (partition.state == core::PartitionState::running && tried_for < Seconds(job.swap_patience))
+            job::PartitionTable(owner).defer_build(partition);
+    }
+    transaction.commit();
+    if (tried_for >= Seconds(job.swap_patience))
+        fail_for_good(job, partition, could_not_lock(job, partition, tried_for, result.reason),
+                      ShadowAfter::kept);
+}
+
+void give_up(const job::Job &job, job::Partition &partition, const std::string &message,
+             const std::string &detail, const std::string &hint) {
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kObjectInUse;
+    error.message = message;
+    error.detail = detail;
+    error.hint = hint;
+    fail_for_good(job, partition, error, ShadowAfter::dropped);
+}
+
+void rebuild_after_writes(const job::Job &job, job::Partition &partition) {
+    // A blocking build can be written to by its own transaction only, which might never end.
+    const bool blocks = method_of(job).blocks_writers_at_last;
+    const int most = blocks ? kMostRedefinitions : kMostRebuilds;
+    if (partition.rebuilds < most)
+        rebuild(job, partition, "it was written to meanwhile");
+    else
+        give_up(job, partition,
+                fmt::format("partition \"{}\" was modified during every build", partition.name),
+                fmt::format("It was written to during each of {} builds.", partition.rebuilds + 1),
+                blocks ? "A function or an event trigger that the build calls writes to the partition."
+                       : "Start the job again with on_write => 'block', or with swap => 'storage'.");
+}
+
+void rebuild_after_shadow_change(const job::Job &job, job::Partition &partition) {
+    if (partition.rebuilds < kMostRebuilds || blocks_writers(job, partition))
+        rebuild(job, partition, "what was built for it was changed");
+    else
+        give_up(job, partition,
+                fmt::format("the shadow of partition \"{}\" was changed after every build", partition.name),
+                fmt::format("Its shadow in schema {} was changed after each of {} builds.",
+                            shadow::new_schema(job.id), partition.rebuilds + 1),
+                "Leave the job's tables alone; a foreign key with a referential action changes them, too.");
+}
+
+void rebuild_after_ddl(const job::Job &job, job::Partition &partition) {
+    if (partition.rebuilds < kMostRedefinitions)
+        rebuild(job, partition, "the definition of the partition or of its parent was changed meanwhile");
+    else
+        give_up(
+            job, partition,
+            fmt::format("the definition of partition \"{}\" was changed during every build", partition.name),
+            fmt::format("It was changed, or its parent's, after each of {} builds began.",
+                        partition.rebuilds + 1),
+            "Start the job again when no session changes the table.");
+}
+
+void skip_now(const job::Job &job, job::Partition &partition) {
+    pg::Transaction transaction;
+    {
+        const pg::PinnedSettings pinned;
+        skip(job, partition);
+    }
+    transaction.commit();
+}
+
+} // namespace
+
+bool blocks_writers(const job::Job &job, const job::Partition &partition) {
+    return job.on_write == job::OnWrite::block ||
+           (job.on_write == job::OnWrite::rebuild && method_of(job).blocks_writers_at_last &&
+            partition.rebuilds >= kMostRebuilds);
+}
+
+void settle(const job::Job &job, job::Partition &partition, const StepResult &result) {
+    switch (result.outcome) {
+    case StepOutcome::done:
+    case StepOutcome::settled:
+    case StepOutcome::not_prepared: // the sequence validates once more
+        return;
+    case StepOutcome::partition_gone:
+        return skip_now(job, partition);
+    case StepOutcome::locks_not_granted:
+        return defer(job, partition, result);
+    case StepOutcome::would_shrink:
+        return fail_for_good(job, partition, shrink_error(job, partition), ShadowAfter::kept);
+    case StepOutcome::rows_written:
+        return rebuild_after_writes(job, partition);
+    case StepOutcome::shadow_changed:
+        return rebuild_after_shadow_change(job, partition);
+    case StepOutcome::definition_changed:
+        return rebuild_after_ddl(job, partition);
+    }
+}
+
+void skip(const job::Job &job, job::Partition &partition) {
+    // A shadow that cannot be dropped now is dropped at the end of the job.
+    const bool dropped = partition.shadow != kNoOid && drop_politely(job, partition.shadow);
+    const pg::AsExtensionOwner owner;
+    if (dropped)
+        job::PartitionTable(owner).forget_shadow(partition);
+    job::PartitionTable(owner).skip(partition, kPartitionGone);
+    log_line(job.id, fmt::format("skipped partition {}: {}", partition.name, kPartitionGone));
+}
+
+void rebuild(const job::Job &job, job::Partition &partition, const std::string &reason) {
+    pg::Transaction transaction;
+    const bool dropped = drop_politely(job, partition.shadow); // or the next attempt drops it
+    {
+        const pg::AsExtensionOwner owner;
+        if (dropped)
+            job::PartitionTable(owner).forget_shadow(partition);
+        job::PartitionTable(owner).rebuild(partition, reason);
+    }
+    transaction.commit();
+    log_line(job.id, fmt::format("rebuilds partition {}: {}", partition.name, reason));
+}
+
+void announce(const job::Partition &partition) {
+    try {
+        pg::Transaction transaction;
+        pg::execute("SET LOCAL synchronous_commit = off"); // a listener does not depend on it
+        {
+            const pg::AsExtensionOwner owner;
+            job::PartitionTable(owner).announce(partition);
+        }
+        transaction.commit();
+    } catch (const pg::Error &error) {
+        if (error.code() == pg::sqlcode::kQueryCanceled)
+            throw;
+        log_error(partition.job, error.fields());
+    }
+}
+
+} // namespace partbackfill::worker

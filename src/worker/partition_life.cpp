@@ -1,0 +1,125 @@
+#include "partbackfill/worker/partition_life.hpp"
+
+#include <new>
+
+#include "partbackfill/job/claimed_row.hpp"
+#include "partbackfill/pg/latch.hpp"
+#include "partbackfill/throttle/activity.hpp"
+#include "partbackfill/worker/blocking_build.hpp"
+#include "partbackfill/worker/build.hpp"
+#include "partbackfill/worker/capture.hpp"
+#include "partbackfill/worker/claim.hpp"
+#include "partbackfill/worker/claim_lock.hpp"
+#include "partbackfill/worker/cleanup.hpp"
+#include "partbackfill/worker/creation.hpp"
+#include "partbackfill/worker/current_job.hpp"
+#include "partbackfill/worker/failure.hpp"
+#include "partbackfill/worker/injection_points.hpp"
+#include "partbackfill/worker/outcomes.hpp"
+#include "partbackfill/worker/pauses.hpp"
+#include "partbackfill/worker/session.hpp"
+#include "partbackfill/worker/steps.hpp"
+#include "partbackfill/worker/swap.hpp"
+#include "partbackfill/worker/validation.hpp"
+
+namespace partbackfill::worker {
+
+namespace {
+
+using job::Job;
+using job::Partition;
+
+// The steps in transactions of their own.
+class SeparateSteps : public Steps {
+public:
+    SeparateSteps(const Job &job, Partition &partition, throttle::Throttler &throttler)
+        : job_(job), partition_(partition), throttler_(throttler) {}
+
+    StepResult build() override {
+        return partition_.state == core::PartitionState::running
+                   ? build_partition(job_, partition_, throttler_)
+                   : StepResult{};
+    }
+    StepResult validate() override { return worker::validate(job_, partition_); }
+    StepResult swap() override { return swap_partition(job_, partition_); }
+    bool tries_again(const StepResult &result) override {
+        return result.outcome == StepOutcome::not_prepared;
+    }
+
+private:
+    const Job &job_;
+    Partition &partition_;
+    throttle::Throttler &throttler_;
+};
+
+StepResult begin(const Job &job, Partition &partition, throttle::Throttler &throttler) {
+    throttle::show_phase(partition, throttle::Phase::creating);
+    throttler.wait_before_build(partition);
+    StepResult result = capture_writes(job, partition);
+    if (result.is_done())
+        result = create_shadow(job, partition);
+    return result;
+}
+
+// From where the partition stands to its swap, or to what keeps it from that.
+void advance(const Job &job, Partition &partition, throttle::Throttler &throttler) {
+    const bool is_new = partition.state == core::PartitionState::running;
+    StepResult result;
+    if (is_new)
+        result = begin(job, partition, throttler);
+    if (result.is_done() && is_new && blocks_writers(job, partition))
+        result = build_blocking_writers(job, partition, throttler);
+    else if (result.is_done()) {
+        SeparateSteps steps(job, partition, throttler);
+        result = build_to_swap(steps, job, partition);
+    }
+    settle(job, partition, result);
+    if (result.is_done())
+        tidy_partition(job, partition);
+}
+
+void advance_from_claim(const Job &job, Partition &partition, bool orphaned, throttle::Throttler &throttler) {
+    if (orphaned && !recover_orphan(job, partition))
+        return;
+    injection_point(InjectionPoint::claimed, partition);
+    renew_session(job.id);
+    if (partition.state == core::PartitionState::ready)
+        check_not_emptied(partition);
+    advance(job, partition, throttler);
+    if (partition.state == core::PartitionState::skipped)
+        announce(partition);
+}
+
+// Whether the cancel that ended a step was for the job, not for the statement only.
+bool job_was_stopped(const Job &job) {
+    pg::forget_cancel();
+    const auto now = read_job(job.id);
+    return !now || now->state != core::JobState::running;
+}
+
+} // namespace
+
+void work_on(const Job &job, Partition &partition, bool orphaned, throttle::Throttler &throttler) {
+    const ClaimLock lock(job.id, partition.ordinal);
+    try {
+        advance_from_claim(job, partition, orphaned, throttler);
+    } catch (const job::LostClaim &) {
+        give_back_if_paused(partition);
+        throw;
+    } catch (const pg::Error &error) {
+        if (error.code() == pg::sqlcode::kQueryCanceled && job_was_stopped(job)) {
+            give_back_if_paused(partition);
+            return;
+        }
+        if (partition.state == core::PartitionState::done)
+            throw; // it is swapped, only tidying has failed
+        fail_attempt(job, partition, error.fields(), retry_pause(partition.attempts));
+    } catch (const std::bad_alloc &) {
+        pg::ErrorFields error;
+        error.code = pg::sqlcode::kOutOfMemory;
+        error.message = "out of memory";
+        fail_attempt(job, partition, error, retry_pause(partition.attempts));
+    }
+}
+
+} // namespace partbackfill::worker

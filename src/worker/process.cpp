@@ -1,0 +1,20 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "tcop/tcopprot.h"
+}
+
+#include "partbackfill/worker/process.hpp"
+
+namespace partbackfill::worker {
+
+void connect_process(Oid database, Oid role, std::uint32_t flags) {
+    pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    pqsignal(SIGTERM, die);
+    BackgroundWorkerUnblockSignals();
+    BackgroundWorkerInitializeConnectionByOid(database, role, flags);
+}
+
+} // namespace partbackfill::worker

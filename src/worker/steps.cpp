@@ -1,0 +1,23 @@
+#include "partbackfill/worker/steps.hpp"
+
+#include "partbackfill/worker/shrinking.hpp"
+
+namespace partbackfill::worker {
+
+StepResult build_to_swap(Steps &steps, const job::Job &job, const job::Partition &partition) {
+    StepResult result = steps.build();
+    if (!result.is_done())
+        return result;
+    if (would_shrink(job, partition))
+        return {StepOutcome::would_shrink};
+    // A step that judges what was built before readers see it, such as an audit, goes here: a method
+    // of Steps, an outcome that settle() knows, a Phase and an InjectionPoint.
+    do {
+        result = steps.validate();
+        if (result.is_done())
+            result = steps.swap();
+    } while (steps.tries_again(result));
+    return result;
+}
+
+} // namespace partbackfill::worker

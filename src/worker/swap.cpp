@@ -1,0 +1,158 @@
+#include "partbackfill/worker/swap.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/catalog/counters.hpp"
+#include "partbackfill/catalog/definition_digest.hpp"
+#include "partbackfill/job/partition_table.hpp"
+#include "partbackfill/job/write_table.hpp"
+#include "partbackfill/pg/query.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/throttle/activity.hpp"
+#include "partbackfill/worker/injection_points.hpp"
+#include "partbackfill/worker/live_partition.hpp"
+#include "partbackfill/worker/log.hpp"
+#include "partbackfill/writes/write_capture.hpp"
+
+namespace partbackfill::worker {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+} // namespace
+
+swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partition) {
+    swap::SwapRequest request;
+    request.job = job.id;
+    request.ordinal = partition.ordinal;
+    request.target = job.target;
+    request.live = partition.live;
+    request.shadow = partition.shadow;
+    request.proof = partition.proof;
+    request.bound = partition.bound;
+    request.constraint = partition.constraint.value_or("true");
+    request.proofs = [&partition] { return proofs_on(partition.live); };
+    request.definition_digest = partition.definition_digest;
+    request.lock_timeout = job.lock_timeout;
+    if (job.on_write == job::OnWrite::rebuild)
+        request.lacks_writes = [&partition] {
+            const writes::WriteBaseline now =
+                writes::write_baseline(partition.job, partition.live, pg::Read::newest);
+            const pg::AsExtensionOwner owner;
+            return job::WriteTable(owner).lacks_writes(partition, now);
+        };
+    request.shadow_unchanged = [&partition] {
+        const std::string now = catalog::shadow_digest(partition.shadow);
+        bool shadow_unchanged = false;
+        {
+            const pg::AsExtensionOwner owner;
+            shadow_unchanged = job::WriteTable(owner).shadow_unchanged(partition, now);
+        }
+        injection_point(InjectionPoint::recheck, partition);
+        return shadow_unchanged;
+    };
+    return request;
+}
+
+swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment) {
+    const pg::PinnedSettings pinned;
+    const pg::KeepPlans keep;
+    {
+        const pg::AsExtensionOwner owner;
+        job::PartitionTable(owner).lock_for_swap(partition);
+    }
+    swap::SwapRequest request = swap_request(job, partition);
+    request.moment = moment;
+    swap::SwapResult result = swap::swap(method_of(job), request);
+    if (result.outcome == swap::SwapOutcome::swapped) {
+        const pg::AsExtensionOwner owner;
+        job::PartitionTable(owner).swapped(partition, result.old_table, Seconds(result.lock_wait).count());
+    }
+    return result;
+}
+
+StepResult result_of(const swap::SwapResult &swap) {
+    switch (swap.outcome) {
+    case swap::SwapOutcome::swapped:
+        return {};
+    case swap::SwapOutcome::locks_not_granted:
+        return {StepOutcome::locks_not_granted, swap.locks, swap.lock_wait};
+    case swap::SwapOutcome::not_prepared:
+        return {StepOutcome::not_prepared};
+    case swap::SwapOutcome::rows_written:
+        return {StepOutcome::rows_written};
+    case swap::SwapOutcome::shadow_changed:
+        return {StepOutcome::shadow_changed};
+    case swap::SwapOutcome::definition_changed:
+        return {StepOutcome::definition_changed};
+    case swap::SwapOutcome::partition_gone:
+        return {StepOutcome::partition_gone};
+    }
+    return {};
+}
+
+void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap) {
+    const Seconds locked_for = Clock::now() - swap.locked_at;
+    injection_point(InjectionPoint::swapped, partition);
+    pg::Transaction transaction;
+    job::BuildFigures figures;
+    {
+        const pg::AsExtensionOwner owner;
+        figures = job::PartitionTable(owner).record_locked_for(partition, locked_for.count());
+    }
+    catalog::carry_counters(partition.live, partition.shadow, swap.old_table);
+    transaction.commit();
+    log_line(job.id,
+             fmt::format("swapped partition {}: {} rows in {:.2f} s, {:.1f} MB of WAL; waited {:.1f} ms for "
+                         "locks, held them for {:.1f} ms",
+                         partition.name, figures.rows, figures.seconds.count(),
+                         static_cast<double>(figures.wal_bytes) / 1048576.0,
+                         Seconds(swap.lock_wait).count() * 1000, locked_for.count() * 1000));
+}
+
+StepResult swap_partition(const job::Job &job, job::Partition &partition) {
+    throttle::show_phase(partition, throttle::Phase::swapping);
+    swap::SwapResult swap;
+    {
+        pg::Transaction transaction;
+        // A synchronous standby that hangs must not keep readers out.
+        pg::execute("SET LOCAL synchronous_commit = local");
+        swap = exchange(job, partition, job.lock_timeout);
+        if (swap.outcome == swap::SwapOutcome::partition_gone) {
+            {
+                const pg::PinnedSettings pinned;
+                skip(job, partition);
+            }
+            transaction.commit();
+            return {StepOutcome::settled};
+        }
+        if (swap.outcome != swap::SwapOutcome::swapped)
+            return result_of(swap);
+        injection_point(InjectionPoint::swapping, partition);
+        transaction.commit();
+    }
+    finish_swap(job, partition, swap);
+    return {};
+}
+
+void check_not_emptied(const job::Partition &partition) {
+    pg::Transaction transaction;
+    bool emptied = false;
+    {
+        const pg::PinnedSettings pinned;
+        emptied = partition.rows > 0 && !pg::query(R"SQL(
+            SELECT FROM pg_class AS c WHERE c.oid = $1 AND c.relpersistence = 'u' AND pg_relation_size(c.oid) = 0
+        )SQL",
+                                                   {partition.shadow})
+                                             .empty();
+    }
+    transaction.commit();
+    if (emptied)
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("the rebuilt rows of unlogged partition \"{}\" were lost in a crash",
+                              partition.name));
+}
+
+} // namespace partbackfill::worker

@@ -1,0 +1,134 @@
+// The trigger function of the write capture: the first write of each transaction to a
+// captured partition leaves a row in backfill_write, for each role and each kind of write.
+//
+// All of this file is in C's way: the server calls the function and jumps out of it. The
+// function runs in the sessions of writers, so it takes no lock but ROW EXCLUSIVE on
+// backfill_write, asks for no privilege, runs no SQL and reads nothing that SERIALIZABLE would
+// have to remember.
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "commands/trigger.h"
+#include "nodes/execnodes.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/xid8.h"
+
+PG_FUNCTION_INFO_V1(partbackfill_guard);
+PGDLLEXPORT Datum partbackfill_guard(PG_FUNCTION_ARGS);
+}
+
+namespace {
+
+// The key of a row of backfill_write: several jobs may capture one table's writes.
+struct MarkKey {
+    int64 job;
+    Oid table;
+    uint32 unused; // the key is compared as bytes
+};
+
+// A mark that this transaction has made already. The row was inserted in a subtransaction;
+// when that rolls back, the row is gone, and the entry is removed.
+struct Marked {
+    MarkKey key; // must be first
+    SubTransactionId marked_in;
+};
+
+HTAB *marked = nullptr; // of Marked; in TopTransactionContext, made by the first mark
+bool registered = false;
+
+void at_end(XactEvent event, void *) {
+    if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+        marked = nullptr;
+}
+
+void at_subtransaction_end(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
+    if (marked == nullptr || (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB))
+        return;
+    HASH_SEQ_STATUS scan;
+    hash_seq_init(&scan, marked);
+    for (void *entry; (entry = hash_seq_search(&scan)) != nullptr;) {
+        auto *mark = static_cast<Marked *>(entry);
+        if (mark->marked_in != own)
+            continue;
+        if (event == SUBXACT_EVENT_COMMIT_SUB)
+            mark->marked_in = parent;
+        else
+            hash_search(marked, &mark->key, HASH_REMOVE, nullptr);
+    }
+}
+
+bool is_marked(const MarkKey &key) {
+    return marked != nullptr && hash_search(marked, &key, HASH_FIND, nullptr) != nullptr;
+}
+
+void remember(const MarkKey &key) {
+    if (!registered) {
+        RegisterXactCallback(at_end, nullptr);
+        RegisterSubXactCallback(at_subtransaction_end, nullptr);
+        registered = true;
+    }
+    if (marked == nullptr) {
+        HASHCTL control{};
+        control.keysize = sizeof(MarkKey);
+        control.entrysize = sizeof(Marked);
+        control.hcxt = TopTransactionContext;
+        marked = hash_create("partbackfill marks", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+    }
+    auto *mark = static_cast<Marked *>(hash_search(marked, &key, HASH_ENTER, nullptr));
+    mark->marked_in = GetCurrentSubTransactionId();
+}
+
+// The functions of an index that another owner of the table has made would be called as the
+// writer.
+void refuse_expressions(CatalogIndexState indexes) {
+    for (int i = 0; i < indexes->ri_NumIndices; i++)
+        if (indexes->ri_IndexRelationInfo[i]->ii_Expressions != NIL)
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("table \"backfill_write\" has an index on expressions"),
+                            errhint("Drop the index.")));
+}
+
+// Inserts the row (job, partition, xid). The lock on the table stays to the end of the
+// transaction, as that of any INSERT.
+void insert_mark(Oid schema, const MarkKey &key) {
+    const Oid oid = get_relname_relid("backfill_write", schema);
+    if (!OidIsValid(oid))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table \"backfill_write\" does not exist"),
+                        errhint("Cancel the backfill, and install the extension anew.")));
+    Relation table = table_open(oid, RowExclusiveLock);
+    Datum values[3] = {Int64GetDatum(key.job), ObjectIdGetDatum(key.table),
+                       FullTransactionIdGetDatum(GetTopFullTransactionId())};
+    bool nulls[3] = {false, false, false};
+    HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, nulls);
+    CatalogIndexState indexes = CatalogOpenIndexes(table);
+    refuse_expressions(indexes);
+    CatalogTupleInsertWithInfo(table, tuple, indexes); // works for every table
+    CatalogCloseIndexes(indexes);
+    heap_freetuple(tuple);
+    table_close(table, NoLock);
+}
+
+} // namespace
+
+// Fires AFTER each row and each TRUNCATE, always. The one argument is the job.
+Datum partbackfill_guard(PG_FUNCTION_ARGS) {
+    if (!CALLED_AS_TRIGGER(fcinfo))
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("backfill_guard must be called as a trigger")));
+    const auto *data = reinterpret_cast<TriggerData *>(fcinfo->context);
+    const Trigger *trigger = data->tg_trigger;
+    if (!trigger->tgisinternal || trigger->tgnargs != 1)
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("backfill_guard must be called by a trigger of a backfill")));
+    const MarkKey key{pg_strtoint64(trigger->tgargs[0]), RelationGetRelid(data->tg_relation), 0};
+    if (is_marked(key))
+        return PointerGetDatum(nullptr);
+    insert_mark(get_func_namespace(fcinfo->flinfo->fn_oid), key);
+    remember(key);
+    return PointerGetDatum(nullptr);
+}
