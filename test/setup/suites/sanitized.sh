@@ -11,7 +11,7 @@ source "$checkout/test/setup/scratch.sh"
 trap 'signal_children TERM' EXIT
 trap 'exit 143' TERM INT HUP
 
-export SANITIZE=1 BACKFILL_FAULT_ROUNDS=${BACKFILL_FAULT_ROUNDS:-6}
+export SANITIZE=1 TAP_LANES=1 BACKFILL_FAULT_ROUNDS=${BACKFILL_FAULT_ROUNDS:-6}
 
 # start_check NAME SUITES
 start_check() {
