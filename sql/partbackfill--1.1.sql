@@ -83,7 +83,7 @@ CREATE TABLE @extschema@.backfill_job (
     CHECK (min_free_disk_bytes > 0::bigint),
     CHECK (min_free_disk_ratio > 0::float8 AND min_free_disk_ratio <= 1::float8),
     CHECK (min_free_disk_bytes IS NULL OR min_free_disk_ratio IS NULL),
-    CHECK (on_write IN ('rebuild', 'block', 'ignore')),
+    CHECK (on_write IN ('rebuild', 'catch_up', 'block', 'ignore')),
     CHECK (max_attempts > 0),
     CHECK (on_error IN ('continue', 'stop')),
     CHECK (swap IN ('attach', 'storage')),
@@ -110,6 +110,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.max_replica_lag IS 'the workers wait 
 COMMENT ON COLUMN @extschema@.backfill_job.throttle_query IS 'the workers wait while this query returns true or a number above 0';
 COMMENT ON COLUMN @extschema@.backfill_job.min_free_disk_bytes IS 'the workers wait rather than leave fewer bytes of a volume free; NULL where the limit is a ratio, or there is none';
 COMMENT ON COLUMN @extschema@.backfill_job.min_free_disk_ratio IS 'the workers wait rather than leave less of a volume free, as a part of the whole; NULL where the limit is a size, or there is none';
+COMMENT ON COLUMN @extschema@.backfill_job.on_write IS 'what happens when a partition is written to while it is rebuilt: rebuild, catch_up, block or ignore';
 COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
 COMMENT ON COLUMN @extschema@.backfill_job.skip_triggers IS 'whether the new rows may do without the partitions'' BEFORE ROW INSERT triggers';
 COMMENT ON COLUMN @extschema@.backfill_job.allow_shrink IS 'whether a partition may be swapped that has lost most of its rows';
@@ -148,6 +149,7 @@ CREATE TABLE @extschema@.backfill_control (
     shadow_oid      oid,
     built           boolean NOT NULL DEFAULT false,
     orphaned        integer NOT NULL DEFAULT 0,
+    settling        boolean NOT NULL DEFAULT false,
     suspect         boolean NOT NULL DEFAULT false,
     old_oid         oid,
     rows            bigint,
@@ -184,6 +186,7 @@ COMMENT ON COLUMN @extschema@.backfill_control.throttled_time IS 'how long the b
 COMMENT ON COLUMN @extschema@.backfill_control.stalled_time IS 'the part of the job''s time in which no work could be done, for want of a standby, throttle_query or the disk';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the shadow, a table that is built beside the partition';
 COMMENT ON COLUMN @extschema@.backfill_control.built IS 'whether the shadow is complete: only the swap is left to do';
+COMMENT ON COLUMN @extschema@.backfill_control.settling IS 'a swap has begun that changes rows of the shadow in place: a worker that died in it has left a shadow that must be built anew';
 COMMENT ON COLUMN @extschema@.backfill_control.orphaned IS 'how often a worker died that had claimed the partition when it was ready';
 COMMENT ON COLUMN @extschema@.backfill_control.suspect IS 'whether the worker of the last build died, perhaps of it: the partition is then built while no other one is';
 COMMENT ON COLUMN @extschema@.backfill_control.rows_before IS 'rows of the live partition when the shadow has fewer than half as many: the swap then needs allow_shrink';
@@ -337,7 +340,7 @@ COMMENT ON FUNCTION @extschema@.backfill_forget IS 'remove a job that has ended,
 
 CREATE FUNCTION @extschema@.backfill_live(
     OUT job bigint, OUT ordinal integer, OUT worker_pid integer, OUT phase text, OUT fraction float8,
-    OUT rows bigint, OUT throttled interval, OUT stalled interval, OUT waiting_on text
+    OUT rows bigint, OUT throttled interval, OUT stalled interval, OUT waiting_on text, OUT keys_behind bigint
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_live';
 COMMENT ON FUNCTION @extschema@.backfill_live IS 'internal: what the workers of the caller''s jobs are doing now, for the views';
@@ -459,7 +462,9 @@ CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
            c.locked_for,
            c.sqlstate,
            -- An error may quote what the owner of the job may read and the owner of the table may not.
-           CASE WHEN c.error IS NOT NULL AND me.is_owner THEN c.error END AS error
+           CASE WHEN c.error IS NOT NULL AND me.is_owner THEN c.error END AS error,
+           j.swap,
+           live.keys_behind
     FROM @extschema@.backfill_control AS c
     JOIN @extschema@.backfill_job AS j ON j.job = c.job
     CROSS JOIN LATERAL (SELECT @extschema@.backfill_may_act_as(j.owner) AS is_owner) AS me

@@ -9,6 +9,7 @@
 
 #include "partbackfill/catalog/disk.hpp"
 #include "partbackfill/catalog/rights.hpp"
+#include "partbackfill/checks/row_keys.hpp"
 #include "partbackfill/checks/row_triggers.hpp"
 #include "partbackfill/checks/warnings.hpp"
 #include "partbackfill/core/quantity.hpp"
@@ -50,9 +51,11 @@ struct Verdict {
     std::vector<std::string> hazards;
 };
 
-std::map<Oid, Verdict> verdicts(const catalog::Target &target) {
+using Verdicts = std::map<Oid, Verdict>;
+
+Verdicts verdicts(const catalog::Target &target) {
     const pg::PinnedSettings pinned;
-    std::map<Oid, Verdict> found;
+    Verdicts found;
     const auto &methods = swap::swap_methods();
     for (const swap::SwapMethod *method : methods)
         for (const swap::Hazard &hazard : method->refusals(target.selected_oids())) {
@@ -63,6 +66,31 @@ std::map<Oid, Verdict> verdicts(const catalog::Target &target) {
     for (const swap::Hazard &hazard : checks::warnings(target))
         found[hazard.leaf].hazards.push_back(hazard.text);
     return found;
+}
+
+void add_refusals_of_source(const catalog::Target &target, const load::Source &source, Verdicts &found) {
+    if (!source.own_rows) {
+        const pg::PinnedSettings pinned;
+        for (const swap::Hazard &trigger : checks::row_triggers(target.selected_oids())) {
+            found[trigger.leaf].refused = true;
+            found[trigger.leaf].hazards.push_back("refused without skip_triggers, for trigger " +
+                                                  pg::quote_identifier(trigger.text));
+        }
+    }
+    for (const catalog::Leaf *leaf : load::leaves_without_rows(source, target)) {
+        found[leaf->oid].refused = true;
+        found[leaf->oid].hazards.emplace_back(
+            "refused, source gives no rows where $1 or $2 is NULL, as the partition has no such bound");
+    }
+}
+
+// What is said of on_write => 'catch_up', by leaf.
+std::map<Oid, std::vector<std::string>> catch_up_texts(const catalog::Target &target,
+                                                       const std::optional<load::Source> &source) {
+    std::map<Oid, std::vector<std::string>> texts;
+    for (swap::Hazard &hazard : checks::catch_up_hazards(target, source ? &*source : nullptr))
+        texts[hazard.leaf].push_back(std::move(hazard.text));
+    return texts;
 }
 
 // Whether the disk has room for what the job will write: a second copy of each partition, and
@@ -150,20 +178,9 @@ std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &te
     if (text)
         source = load::check_source(*text, target);
     auto found = verdicts(target);
-    if (source && !source->own_rows) {
-        const pg::PinnedSettings pinned;
-        for (const swap::Hazard &trigger : checks::row_triggers(target.selected_oids())) {
-            found[trigger.leaf].refused = true;
-            found[trigger.leaf].hazards.push_back("refused without skip_triggers, for trigger " +
-                                                  pg::quote_identifier(trigger.text));
-        }
-    }
     if (source)
-        for (const catalog::Leaf *leaf : load::leaves_without_rows(*source, target)) {
-            found[leaf->oid].refused = true;
-            found[leaf->oid].hazards.emplace_back(
-                "refused, source gives no rows where $1 or $2 is NULL, as the partition has no such bound");
-        }
+        add_refusals_of_source(target, *source, found);
+    auto catch_up = catch_up_texts(target, source);
 
     std::vector<pg::TextRow> rows;
     int ordinal = 0;
@@ -181,6 +198,8 @@ std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &te
                     "source is computed whole for each partition: its bounds do not reach into it");
             if (selected)
                 forecast.add(leaf, verdict.hazards);
+            for (std::string &text : catch_up[leaf.oid])
+                verdict.hazards.push_back(std::move(text));
             const char *action = !selected ? "skip" : verdict.refused ? "refuse" : "rebuild";
             rows.push_back({selected ? std::optional(std::to_string(++ordinal)) : std::nullopt,
                             std::to_string(leaf.oid), leaf.range_start, leaf.range_end, action,

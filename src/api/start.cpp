@@ -2,11 +2,13 @@
 #include "partbackfill/pg/server.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
 #include "partbackfill/checks/preconditions.hpp"
 #include "partbackfill/checks/refusals.hpp"
+#include "partbackfill/checks/row_keys.hpp"
 #include "partbackfill/checks/row_triggers.hpp"
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/job/new_job.hpp"
@@ -158,13 +160,16 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     checks::check_may_start(oid);
     const catalog::Target target = catalog::inspect(oid, selection);
     check_may_log_in();
+    std::set<std::string> row_key_columns;
     {
         const pg::PinnedSettings pinned;
         checks::check_preconditions(target, swap::swap_method(options.swap));
         if (options.on_write == job::OnWrite::ignore)
             checks::check_can_ignore_writes(target.selected_oids());
+        if (options.on_write == job::OnWrite::catch_up)
+            row_key_columns = checks::check_can_catch_up(target);
     }
-    const load::Source source = load::check_source(text, target);
+    const load::Source source = load::check_source(text, target, row_key_columns);
     if (!source.own_rows && !options.skip_triggers) {
         const pg::PinnedSettings pinned;
         checks::check_row_triggers(target.selected_oids());
@@ -176,5 +181,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     check_size(settings);
     const job::Job job = insert_job(target, source, selection, options, std::move(settings));
     worker::register_workers(job, job.workers, 0);
+    if (options.on_write == job::OnWrite::catch_up)
+        checks::notice_doubt(target, source, row_key_columns);
     PG_RETURN_INT64(job.id);
 }

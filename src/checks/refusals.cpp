@@ -1,6 +1,7 @@
 #include "partbackfill/checks/refusals.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -27,30 +28,37 @@ std::string way_out(const std::vector<Oid> &leaves, const swap::SwapMethod &meth
               fmt::format("It {}.", reason.text), way_out({leaf.oid}, method) + leave_out);
 }
 
-// The first reason of each leaf, a line each.
 [[noreturn]] void refuse(const catalog::Target &target, const std::vector<swap::Hazard> &reasons,
                          const swap::SwapMethod &method) {
-    constexpr size_t kMostLines = 10;
-    std::vector<Oid> refused;
-    std::vector<std::string> lines;
-    for (const catalog::Leaf &leaf : target.leaves) {
-        const auto reason = std::find_if(reasons.begin(), reasons.end(),
-                                         [&](const swap::Hazard &h) { return h.leaf == leaf.oid; });
-        if (reason == reasons.end())
-            continue;
-        refused.push_back(leaf.oid);
-        if (refused.size() <= kMostLines)
-            lines.push_back(fmt::format("Partition \"{}\" {}.", leaf.name, reason->text));
-    }
-    if (refused.size() > kMostLines)
-        lines.push_back(fmt::format("And {} more.", refused.size() - kMostLines));
+    const FirstReasons first = first_reasons(target, reasons);
     pg::raise(pg::sqlcode::kFeatureNotSupported,
-              fmt::format("cannot rebuild {} partitions of \"{}\"", refused.size(), target.name),
-              fmt::format("{}", fmt::join(lines, "\n")),
-              way_out(refused, method) + " To leave partitions out, name the others in partitions.");
+              fmt::format("cannot rebuild {} partitions of \"{}\"", first.leaves.size(), target.name),
+              first.lines,
+              way_out(first.leaves, method) + " To leave partitions out, name the others in partitions.");
 }
 
 } // namespace
+
+FirstReasons first_reasons(const catalog::Target &target, const std::vector<swap::Hazard> &reasons) {
+    constexpr size_t kMostLines = 10;
+    std::map<Oid, const swap::Hazard *> of_leaf;
+    for (const swap::Hazard &reason : reasons)
+        of_leaf.try_emplace(reason.leaf, &reason);
+    FirstReasons first;
+    std::vector<std::string> lines;
+    for (const catalog::Leaf &leaf : target.leaves) {
+        const auto reason = of_leaf.find(leaf.oid);
+        if (reason == of_leaf.end())
+            continue;
+        first.leaves.push_back(leaf.oid);
+        if (lines.size() < kMostLines)
+            lines.push_back(fmt::format("Partition \"{}\" {}.", leaf.name, reason->second->text));
+    }
+    if (first.leaves.size() > kMostLines)
+        lines.push_back(fmt::format("And {} more.", first.leaves.size() - kMostLines));
+    first.lines = fmt::format("{}", fmt::join(lines, "\n"));
+    return first;
+}
 
 void check_refusals(const catalog::Target &target, const swap::SwapMethod &method) {
     const auto found = method.refusals(target.selected_oids());

@@ -91,6 +91,16 @@ std::string format_bytes(double bytes) {
     return rounded(bytes, kUnits.at(unit));
 }
 
+std::string format_count(std::int64_t count) {
+    std::string digits = fmt::format("{}", count);
+    const size_t first = digits.starts_with('-') ? 1 : 0;
+    for (size_t place = digits.size(); place > first + 3;) {
+        place -= 3;
+        digits.insert(place, 1, ',');
+    }
+    return digits;
+}
+
 std::string format_seconds(std::chrono::duration<double> seconds) {
     return rounded(seconds.count(), "s");
 }

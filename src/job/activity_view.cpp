@@ -8,23 +8,19 @@ namespace partbackfill::job {
 
 namespace {
 
-constexpr std::array kColumns{"job",  "ordinal",   "worker_pid", "phase",     "fraction",
-                              "rows", "throttled", "stalled",    "waiting_on"};
+constexpr std::array kColumns{"job",  "ordinal",   "worker_pid", "phase",      "fraction",
+                              "rows", "throttled", "stalled",    "waiting_on", "keys_behind"};
 
-} // namespace
-
-// A worker's phase stands in its line in pg_stat_activity, and its progress in the server's own
-// progress views. The lock that a worker waits for comes from the lock manager, since a waiting worker
-// cannot report it. Loading counts for 70 of 100, the indexes for 25. Within an attempt no figure
-// falls: the worker's line takes over a figure before the progress view loses it. Partitions that
-// are built are in the result too, since the calling statement may still see them running.
-std::vector<ActivityRow> ActivityView::activity() const {
-    const pg::Result result = run(R"SQL(
+// Loading counts for 70 of 100, the indexes for 25. Within an attempt no figure falls: the worker's line
+// takes over a figure before the progress view loses it. Partitions that are built are in the result too,
+// since the calling statement may still see them running.
+constexpr const char *kActivity = R"SQL(
         SELECT j.owner::bigint, j.target_oid::bigint, c.job, c.ordinal,
                CASE WHEN c.state = 'running' OR line.phase IS NOT NULL THEN a.pid END AS worker_pid, line.phase,
                CASE
                    WHEN c.state = 'done' THEN 1
                    WHEN c.state = 'ready' OR line.phase = 'swapping' THEN 0.99
+                   WHEN line.phase = 'catching up' THEN 0.98
                    WHEN line.phase = 'analyzing' THEN 0.97
                    -- Before the load a DEFAULT sibling is validated.
                    WHEN line.phase = 'validating' AND line.rows IS NOT NULL THEN 0.95
@@ -39,7 +35,8 @@ std::vector<ActivityRow> ActivityView::activity() const {
                COALESCE(line.waiting_on, CASE WHEN a.wait_event_type = 'Lock' AND line.phase IS NOT NULL THEN (
                    SELECT 'lock (held by '
                           || string_agg(CASE b.pid WHEN 0 THEN 'a prepared transaction' ELSE b.pid::text END, ', ') || ')'
-                   FROM unnest(pg_blocking_pids(a.pid)) AS b (pid)) END) AS waiting_on
+                   FROM unnest(pg_blocking_pids(a.pid)) AS b (pid)) END) AS waiting_on,
+               line.keys_behind
         FROM (SELECT c.*
               FROM {s}.backfill_job AS j
               JOIN {s}.backfill_control AS c ON c.job = j.job AND c.state IN ('running', 'ready')
@@ -55,11 +52,12 @@ std::vector<ActivityRow> ActivityView::activity() const {
                                        AND a.datname = current_database()
         LEFT JOIN LATERAL (
             SELECT m[1] AS phase, m[3]::float8 AS part, m[4]::float8 AS parts, m[6]::bigint AS rows,
-                   make_interval(secs => m[8]::float8) AS throttled,
-                   make_interval(secs => m[10]::float8) AS stalled, m[12] AS waiting_on
+                   m[8]::bigint AS keys_behind, make_interval(secs => m[10]::float8) AS throttled,
+                   make_interval(secs => m[12]::float8) AS stalled, m[14] AS waiting_on
             FROM format('backfill job %s partition %s %s: ', c.job, c.ordinal, c.partition) AS prefix
             CROSS JOIN LATERAL regexp_match(substr(a.query, length(prefix) + 1),
-                '^([a-z]+)( ([0-9]+)/([0-9]+))?(; ([0-9]+) rows)?(; throttled ([0-9.]+) s)?(; stalled ([0-9.]+) s)?(; waiting on (.*))?$') AS m
+                '^([a-z]+(?: up)?)( ([0-9]+)/([0-9]+))?(; ([0-9]+) rows)?(; ([0-9]+) keys behind)?'
+                '(; throttled ([0-9.]+) s)?(; stalled ([0-9.]+) s)?(; waiting on (.*))?$') AS m
             WHERE starts_with(a.query, prefix)
         ) AS line ON true
         LEFT JOIN pg_stat_progress_copy AS copy ON copy.pid = a.pid
@@ -69,7 +67,15 @@ std::vector<ActivityRow> ActivityView::activity() const {
             FROM pg_stat_progress_create_index AS p WHERE p.pid = a.pid
         ) AS index ON true
         WHERE c.state NOT IN ('pending', 'failed', 'skipped', 'canceled') AND (c.state <> 'running' OR a.pid IS NOT NULL)
-    )SQL");
+    )SQL";
+
+} // namespace
+
+// A worker's phase stands in its line in pg_stat_activity, and its progress in the server's own
+// progress views. The lock that a worker waits for comes from the lock manager, since a waiting worker
+// cannot report it.
+std::vector<ActivityRow> ActivityView::activity() const {
+    const pg::Result result = run(kActivity);
     std::vector<ActivityRow> rows;
     for (const pg::Row &row : result.rows) {
         rows.push_back({row.oid("owner"), row.oid("target_oid"), {}});

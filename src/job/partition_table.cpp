@@ -38,10 +38,20 @@ void PartitionTable::record_proof(Partition &partition, Oid proof) const {
     partition.proof = proof;
 }
 
+void PartitionTable::record_rows(Partition &partition, std::int64_t rows) const {
+    change(partition, "rows = $4", {rows});
+    partition.rows = rows;
+}
+
+void PartitionTable::record_settling(const Partition &partition, bool settling) const {
+    change(partition, "settling = $4", {settling});
+}
+
 void PartitionTable::built(Partition &partition, const BuildFigures &figures) const {
     move(
         partition, core::PartitionEvent::built,
-        ", built = true, suspect = false, orphaned = 0, swap_since = NULL, rows = $6, wal_bytes = $7, "
+        ", built = true, suspect = false, settling = false, orphaned = 0, swap_since = NULL, rows = $6, "
+        "wal_bytes = $7, "
         "build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
         " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9),"
         " stalled_time = COALESCE(stalled_time, '0') + make_interval(secs => $10), rows_before = $11::bigint",
@@ -67,7 +77,8 @@ void PartitionTable::lock_for_swap(const Partition &partition) const {
 
 void PartitionTable::swapped(Partition &partition, Oid old_table, double lock_wait_seconds) const {
     move(partition, core::PartitionEvent::swapped,
-         ", old_oid = $6, shadow_oid = NULL, built = false, proof_oid = NULL, swap_attempts = swap_attempts "
+         ", old_oid = $6, shadow_oid = NULL, built = false, settling = false, proof_oid = NULL, "
+         "swap_attempts = swap_attempts "
          "+ 1, swap_since = NULL,"
          " lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $7), worker_pid = NULL, waiting_on = "
          "NULL,"

@@ -1,23 +1,16 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
-#include "access/detoast.h"
 #include "access/heapam.h"
 #include "access/hio.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "commands/progress.h"
 #include "executor/executor.h"
-#include "executor/nodeModifyTable.h"
-#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
-#include "parser/parse_coerce.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_proc.h"
 #include "catalog/storage.h"
-#include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "storage/bufmgr.h"
 #include "utils/backend_progress.h"
 #include "utils/lsyscache.h"
@@ -27,6 +20,7 @@ extern "C" {
 #include <chrono>
 
 #include "partbackfill/load/heap_receiver.hpp"
+#include "partbackfill/load/row_assignment.hpp"
 #include "partbackfill/pg/counters.hpp"
 #include "partbackfill/pg/parallel.hpp"
 #include "partbackfill/pg/relation_files.hpp"
@@ -49,18 +43,9 @@ struct HeapReceiver {
     MemoryContext memory;
     MemoryContext flush_memory; // reset after each multi-insert
     Relation table;
-    EState *estate;
-    ResultRelInfo *result;
+    RowAssignment assignment;
     BulkInsertState bulk;
     CommandId command;
-    AttrNumber *targets;
-    int count;
-    ProjectionInfo *coercion;       // nullptr when no type differs
-    FmgrInfo *outputs;              // of the source's columns, for errors
-    const TupleTableSlot *describe; // the row that an error now would be about
-    bool describing;
-    bool has_generated;
-    bool has_constraints;
     bool spares_cache;
     TupleTableSlot *slots[kMaxRows];
     int buffered;
@@ -134,101 +119,11 @@ void flush(HeapReceiver *self) {
     CHECK_FOR_INTERRUPTS();
 }
 
-// The source's i-th column, converted as INSERT converts it. Sets `converts` when the types
-// differ.
-Expr *assignment(const HeapReceiver *self, TupleDesc source, int i, bool *converts) {
-    const Form_pg_attribute from = TupleDescAttr(source, i);
-    const Form_pg_attribute to = TupleDescAttr(RelationGetDescr(self->table), self->targets[i] - 1);
-    Var *value = makeVar(OUTER_VAR, static_cast<AttrNumber>(i + 1), from->atttypid, from->atttypmod,
-                         from->attcollation, 0);
-    Node *coerced =
-        coerce_to_target_type(nullptr, reinterpret_cast<Node *>(value), from->atttypid, to->atttypid,
-                              to->atttypmod, COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
-    if (coerced == nullptr)
-        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                        errmsg("column \"%s\" is of type %s but the source gives %s", NameStr(to->attname),
-                               format_type_be(to->atttypid), format_type_be(from->atttypid))));
-    if (coerced != reinterpret_cast<Node *>(value))
-        *converts = true;
-    return expression_planner(reinterpret_cast<Expr *>(coerced));
-}
-
-// Adds the row to an error that a cast or a generated column raises: the server
-// shows the row for constraints only. Long values are cut.
-void add_row_to_error(void *argument) {
-    auto *self = static_cast<HeapReceiver *>(argument);
-    if (self->describing || self->describe == nullptr)
-        return; // an error in an output function must not ask for the row again
-    self->describing = true;
-    StringInfoData names;
-    StringInfoData values;
-    initStringInfo(&names);
-    initStringInfo(&values);
-    for (int i = 0; i < self->count; i++) {
-        const char *separator = i > 0 ? ", " : "";
-        constexpr int kLongest = 64;
-        appendStringInfo(&names, "%s%s", separator,
-                         NameStr(TupleDescAttr(self->describe->tts_tupleDescriptor, i)->attname));
-        if (self->describe->tts_isnull[i]) {
-            appendStringInfo(&values, "%snull", separator);
-            continue;
-        }
-        // The text of a very long value could not even be allocated: that would be the error.
-        constexpr Size kTooLong = 1024 * 1024;
-        const Datum datum = self->describe->tts_values[i];
-        if (TupleDescAttr(self->describe->tts_tupleDescriptor, i)->attlen == -1 &&
-            toast_raw_datum_size(datum) > kTooLong) {
-            appendStringInfo(&values, "%s...", separator);
-            continue;
-        }
-        char *value = OutputFunctionCall(&self->outputs[i], datum);
-        const int length = static_cast<int>(strlen(value));
-        const int shown = length > kLongest ? pg_mbcliplen(value, length, kLongest) : length;
-        appendStringInfo(&values, "%s%.*s%s", separator, shown, value, shown < length ? "..." : "");
-    }
-    errcontext("source row (%s)=(%s)", names.data, values.data);
-    self->describing = false;
-}
-
-FmgrInfo *output_functions(TupleDesc source) {
-    auto *outputs = static_cast<FmgrInfo *>(palloc0(sizeof(FmgrInfo) * static_cast<Size>(source->natts + 1)));
-    for (int i = 0; i < source->natts; i++) {
-        Oid output = InvalidOid;
-        bool varlena = false;
-        getTypeOutputInfo(TupleDescAttr(source, i)->atttypid, &output, &varlena);
-        fmgr_info(output, &outputs[i]);
-    }
-    return outputs;
-}
-
 void startup(DestReceiver *receiver, int, TupleDesc source) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
     const MemoryContext before = MemoryContextSwitchTo(self->memory);
-    if (source->natts != self->count)
-        elog(ERROR, "the source gives %d columns, not %d", source->natts, self->count);
-    self->outputs = output_functions(source);
-    List *targets = NIL;
-    bool converts = false;
-    for (int i = 0; i < source->natts; i++)
-        targets = lappend(targets, makeTargetEntry(assignment(self, source, i, &converts),
-                                                   static_cast<AttrNumber>(i + 1), nullptr, false));
-    if (converts) {
-        TupleTableSlot *slot = MakeSingleTupleTableSlot(ExecTypeFromTL(targets), &TTSOpsVirtual);
-        self->coercion =
-            ExecBuildProjectionInfo(targets, CreateExprContext(self->estate), slot, nullptr, nullptr);
-    }
+    row_assignment_start(&self->assignment, source);
     MemoryContextSwitchTo(before);
-}
-
-TupleTableSlot *coerced(HeapReceiver *self, TupleTableSlot *source) {
-    if (self->coercion == nullptr)
-        return source;
-    ExprContext *context = self->coercion->pi_exprContext;
-    ResetExprContext(context);
-    context->ecxt_outertuple = source;
-    TupleTableSlot *projected = ExecProject(self->coercion);
-    slot_getallattrs(projected);
-    return projected;
 }
 
 TupleTableSlot *next_slot(HeapReceiver *self) {
@@ -250,32 +145,8 @@ Size size_of(TupleTableSlot *row) {
 
 bool receive(TupleTableSlot *source, DestReceiver *receiver) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
-    slot_getallattrs(source);
-    ErrorContextCallback context{error_context_stack, add_row_to_error, self};
-    error_context_stack = &context;
-    self->describe = source;
-    TupleTableSlot *from = coerced(self, source);
     TupleTableSlot *row = next_slot(self);
-    const int width = RelationGetDescr(self->table)->natts;
-    memset(row->tts_isnull, true, static_cast<Size>(width) * sizeof(bool));
-    for (int i = 0; i < self->count; i++) {
-        const int target = self->targets[i] - 1;
-        row->tts_values[target] = from->tts_values[i];
-        row->tts_isnull[target] = from->tts_isnull[i];
-    }
-    ExecStoreVirtualTuple(row);
-    row->tts_tableOid = RelationGetRelid(self->table);
-
-    const MemoryContext before = MemoryContextSwitchTo(GetPerTupleMemoryContext(self->estate));
-    if (self->has_generated)
-        ExecComputeStoredGenerated(self->result, self->estate, row, CMD_INSERT);
-    self->describe = nullptr;
-    error_context_stack = context.previous;
-    if (self->has_constraints)
-        ExecConstraints(self->result, row, self->estate);
-    ExecMaterializeSlot(row);
-    MemoryContextSwitchTo(before);
-    ResetPerTupleExprContext(self->estate);
+    row_assign(&self->assignment, source, row);
 
     self->buffered++;
     self->buffered_bytes += size_of(row);
@@ -318,24 +189,16 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
     self->flush_memory = AllocSetContextCreate(CurrentMemoryContext, "partbackfill flush", kMaxBytes + 1,
                                                kMaxBytes + 1, ALLOCSET_DEFAULT_MAXSIZE);
     self->table = table;
-    self->estate = CreateExecutorState();
-    self->result = makeNode(ResultRelInfo);
-    InitResultRelInfo(self->result, table, 0, nullptr, 0);
+    row_assignment_init(&self->assignment, table, targets, count);
     self->bulk = GetBulkInsertState();
     FreeAccessStrategy(self->bulk->strategy);
     self->bulk->strategy = nullptr;
     self->command = GetCurrentCommandId(true);
-    self->targets = static_cast<AttrNumber *>(palloc(sizeof(AttrNumber) * static_cast<Size>(count + 1)));
-    memcpy(self->targets, targets, sizeof(AttrNumber) * static_cast<Size>(count));
-    self->count = count;
     self->is_heap = table->rd_rel->relam == HEAP_TABLE_AM_OID;
     self->options = self->is_heap ? kHeapInsertOptions : kInsertOptions;
     self->delay_point_after = 1;
     self->rows_per_delay_point = kMaxRows;
     self->last_delay_point = std::chrono::steady_clock::now();
-    const TupleConstr *constraints = RelationGetDescr(table)->constr;
-    self->has_generated = constraints != nullptr && constraints->has_generated_stored;
-    self->has_constraints = constraints != nullptr;
     return &self->base;
 }
 
@@ -355,19 +218,15 @@ uint64 heap_receiver_finish(DestReceiver *receiver) {
     FreeBulkInsertState(self->bulk);
     for (int i = 0; i < kMaxRows && self->slots[i] != nullptr; i++)
         ExecDropSingleTupleTableSlot(self->slots[i]);
-    if (self->coercion != nullptr)
-        ExecDropSingleTupleTableSlot(self->coercion->pi_state.resultslot);
-    FreeExecutorState(self->estate);
+    row_assignment_end(&self->assignment);
     return self->rows;
 }
 
 bool heap_receiver_needs_serial_plan(DestReceiver *receiver, TupleDesc source) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
     const TupleDesc desc = RelationGetDescr(self->table);
-    List *expressions = NIL;
     bool converts = false;
-    for (int i = 0; i < source->natts; i++)
-        expressions = lappend(expressions, assignment(self, source, i, &converts));
+    List *expressions = row_conversions(&self->assignment, source, &converts);
     if (desc->constr != nullptr) {
         for (int i = 0; i < desc->constr->num_check; i++)
             expressions = lappend(expressions, stringToNode(desc->constr->check[i].ccbin));

@@ -96,6 +96,38 @@ LoadQuery load_query(const std::string &source_text, Oid source_relation,
     return query;
 }
 
+KeyQueries key_queries(const std::string &source_text, Oid source_relation,
+                       const std::optional<catalog::RangeKey> &key, const catalog::Leaf &leaf,
+                       const std::string &constraint, const catalog::RowKey &row_key) {
+    KeyQueries queries;
+    queries.columns = assigned_columns(leaf.oid);
+    const std::string columns = column_list(queries.columns);
+    const bool own = reads_own_rows(source_relation, leaf.oid);
+    const std::string from = own ? fmt::format("ONLY {} AS source", leaf.qualified())
+                                 : typed_from_clause(source_text, source_relation, key, leaf.oid);
+    const std::string condition = own ? "true" : constraint;
+    std::string keys;
+    std::string equal;
+    for (size_t i = 0; i < row_key.columns.size(); i++) {
+        const catalog::KeyColumn &column = row_key.columns[i];
+        const std::string collate =
+            column.collation_name.empty() ? "" : fmt::format(" COLLATE {}", column.collation_name);
+        keys += fmt::format("{}{}.k{}{} AS k{}", i > 0 ? ", " : "", kKeys, i + 1, collate, i + 1);
+        equal += fmt::format("{}source.{} {} keys.k{}{}", i > 0 ? " AND " : "",
+                             pg::quote_identifier(column.name), column.equality, i + 1, collate);
+    }
+    const std::string distinct = fmt::format("(SELECT DISTINCT {} FROM {}) AS keys", keys, kKeys);
+    // OFFSET 0 keeps the planner from taking the subquery apart: only within it does a key reach what a
+    // source groups or combines, which would be computed for all keys otherwise.
+    queries.each = fmt::format("SELECT {0} FROM {1} CROSS JOIN LATERAL "
+                               "(SELECT {0} FROM {2} WHERE ({3}) AND {4} OFFSET 0) AS source",
+                               columns, distinct, from, condition, equal);
+    queries.joined =
+        fmt::format("SELECT {0} FROM (SELECT {0} FROM {1} WHERE ({2})) AS source JOIN {3} ON {4}", columns,
+                    from, condition, distinct, equal);
+    return queries;
+}
+
 bool reads_own_rows(Oid source_relation, Oid leaf) {
     return source_relation != kNoOid && pg::query_row(R"SQL(
                SELECT $1 OPERATOR(pg_catalog.=) $2

@@ -18,6 +18,7 @@ extern "C" {
 #include <fmt/format.h>
 
 #include "partbackfill/catalog/relation.hpp"
+#include "partbackfill/load/custom_plan.hpp"
 #include "partbackfill/load/heap_receiver.hpp"
 #include "partbackfill/load/parallel_index_build.hpp"
 #include "partbackfill/load/source.hpp"
@@ -65,29 +66,6 @@ void set_new_files(Oid table) {
     CommandCounterIncrement();
 }
 
-ParamListInfo param_list(const pg::Params &params) {
-    ParamListInfo list = makeParamList(static_cast<int>(params.size()));
-    for (size_t i = 0; i < params.size(); i++) {
-        list->params[i].ptype = pg::type_oid(params[i]);
-        list->params[i].isnull = params[i].null();
-        list->params[i].value = params[i].null() ? 0 : pg::to_datum(params[i]);
-        list->params[i].pflags = PARAM_FLAG_CONST;
-    }
-    return list;
-}
-
-SPIPlanPtr prepare(const char *sql, const pg::Params &params, bool parallel) {
-    auto *types = static_cast<Oid *>(palloc(sizeof(Oid) * (params.size() + 1)));
-    for (size_t i = 0; i < params.size(); i++)
-        types[i] = pg::type_oid(params[i]);
-    // The bounds must reach the planner as constants, to prune and to use an index.
-    const int options = CURSOR_OPT_CUSTOM_PLAN | (parallel ? CURSOR_OPT_PARALLEL_OK : 0);
-    SPIPlanPtr plan = SPI_prepare_cursor(sql, static_cast<int>(params.size()), types, options);
-    if (plan == nullptr)
-        elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
-    return plan;
-}
-
 TupleDesc result_of(SPIPlanPtr plan) {
     List *sources = SPI_plan_get_plan_sources(plan);
     return static_cast<CachedPlanSource *>(linitial(sources))->resultDesc;
@@ -128,11 +106,11 @@ uint64 load_rows(const LoadRequest &request) {
     // What the rows are, and so how they are converted, is known once the query
     // is parsed; whether that may run beside a parallel plan decides how it is
     // planned.
-    SPIPlanPtr plan = prepare(request.query.sql.c_str(), request.params, false);
+    SPIPlanPtr plan = prepare_custom(request.query.sql.c_str(), request.params, false);
     if (!request.serial && !heap_receiver_needs_serial_plan(receiver, result_of(plan)))
-        plan = prepare(request.query.sql.c_str(), request.params, true);
+        plan = prepare_custom(request.query.sql.c_str(), request.params, true);
     SPIExecuteOptions options{};
-    options.params = param_list(request.params);
+    options.params = pg::param_list(request.params);
     options.read_only = true;
     options.dest = receiver;
     start_progress(request.shadow);
@@ -178,7 +156,8 @@ void check_query(const LoadRequest &request) {
     std::optional<catalog::RangeKey> key;
     if (!request.params.empty())
         key = catalog::RangeKey{pg::type_oid(request.params.front())};
-    check_columns(parse_query(request.query.sql, key).columns, request.shadow, request.key_columns);
+    check_columns(parse_query(request.query.sql, key).columns, request.shadow, request.key_columns,
+                  request.row_key_columns);
 }
 
 std::uint64_t load(const LoadRequest &request) {
@@ -192,8 +171,21 @@ std::uint64_t load(const LoadRequest &request) {
         const pg::CallersPath path;
         rows = pg::guard([&] { return load_rows(request); });
     }
-    undecoded.end();
+    if (!request.stays_undecoded)
+        undecoded.end();
     return rows;
+}
+
+void decode_again(const std::vector<Oid> &tables) {
+    const pg::PinnedSettings pinned;
+    const pg::AsExtensionOwner as_owner;
+    // Either TOAST table may be at either table by now.
+    pg::execute(R"SQL(
+        UPDATE pg_class SET relrewrite = 0
+        WHERE relrewrite <> 0
+          AND (oid = ANY ($1) OR oid IN (SELECT c.reltoastrelid FROM pg_class AS c WHERE c.oid = ANY ($1)))
+    )SQL",
+                {tables});
 }
 
 void build_indexes(Oid shadow, bool in_parallel, const std::function<void(int, int)> &before) {

@@ -118,7 +118,8 @@ namespace {
 
 // Checks the source, of which the relation or the columns' positions are known, and adds
 // what a build has to know of it.
-void check_against(const catalog::Target &target, const std::vector<int> &positions, Source &source) {
+void check_against(const catalog::Target &target, const std::set<std::string> &row_key_columns,
+                   const std::vector<int> &positions, Source &source) {
     check_names(parse_all_of(from_clause(source.text, source.relation), target.key, positions).columns,
                 target);
     const std::string from = typed_from_clause(source.text, source.relation, target.key, target.oid);
@@ -127,18 +128,23 @@ void check_against(const catalog::Target &target, const std::vector<int> &positi
     if (parsed.locks_rows)
         pg::raise(pg::sqlcode::kInvalidParameter, "source must be a query that only reads",
                   "The source locks rows with FOR UPDATE or FOR SHARE.");
-    check_columns(parsed.columns, target.oid, target.key_columns);
+    check_columns(parsed.columns, target.oid, target.key_columns, row_key_columns);
+    source.columns = parsed.columns;
     source.uses_start = parsed.uses_start;
     source.uses_end = parsed.uses_end;
     source.own_rows = is_part_of(target, source.relation);
-    source.reads_target =
-        !source.own_rows && std::any_of(parsed.relations.begin(), parsed.relations.end(),
-                                        [&](Oid relation) { return is_part_of(target, relation); });
+    const auto are_of_target = [&](const std::vector<Oid> &relations) {
+        return !source.own_rows && std::any_of(relations.begin(), relations.end(),
+                                               [&](Oid relation) { return is_part_of(target, relation); });
+    };
+    source.reads_target = are_of_target(parsed.relations);
+    source.combines_target = are_of_target(parsed.combined);
 }
 
 } // namespace
 
-Source check_source(const std::string &text, const catalog::Target &target) {
+Source check_source(const std::string &text, const catalog::Target &target,
+                    const std::set<std::string> &row_key_columns) {
     check_settings();
     const AllRows all_rows;
     Source source;
@@ -146,11 +152,12 @@ Source check_source(const std::string &text, const catalog::Target &target) {
     source.relation = named_relation(text);
     if (source.relation != kNoOid) {
         check_readable_kind(source.relation);
-        check_against(target, {}, source);
+        check_against(target, row_key_columns, {}, source);
         return source;
     }
     const std::string query = single_select(text);
-    showing_position_in(query, [&] { check_against(target, column_positions(query, target.key), source); });
+    showing_position_in(
+        query, [&] { check_against(target, row_key_columns, column_positions(query, target.key), source); });
     return source;
 }
 

@@ -18,6 +18,10 @@ extern "C" {
 #include "utils/rel.h"
 }
 
+#include <fmt/format.h>
+
+#include "partbackfill/catalog/column_origin.hpp"
+#include "partbackfill/catalog/combined_rows.hpp"
 #include "partbackfill/catalog/query_walk.hpp"
 #include "partbackfill/load/error_position.hpp"
 #include "partbackfill/load/statement.hpp"
@@ -36,6 +40,7 @@ struct RawColumn {
     int32 typmod;
     Oid collation;
     int location; // in bytes, -1 is none
+    const char *origin;
 };
 
 struct RawParsed {
@@ -44,15 +49,19 @@ struct RawParsed {
     int relation_count;
     Oid *relations;
     catalog::QueryTraits traits;
+    List *combined; // OIDs
 };
 
-// Locations of the query's expressions in the statement, in the order of its columns.
-void add_locations(const Query *query, RawParsed *parsed) {
+// Locations of the query's expressions in the statement, and their origins, in the order of its columns.
+void add_expressions(const Query *query, RawParsed *parsed) {
     int column = 0;
     for (int i = 0; i < list_length(query->targetList) && column < parsed->count; i++) {
         const auto *entry = static_cast<TargetEntry *>(list_nth(query->targetList, i));
-        if (!entry->resjunk)
-            parsed->columns[column++].location = exprLocation(reinterpret_cast<Node *>(entry->expr));
+        if (entry->resjunk)
+            continue;
+        parsed->columns[column].location = exprLocation(reinterpret_cast<Node *>(entry->expr));
+        parsed->columns[column].origin = catalog::column_origin(query, column + 1);
+        column++;
     }
 }
 
@@ -64,17 +73,22 @@ void copy_plan_source(CachedPlanSource *source, MemoryContext keep, RawParsed *p
         static_cast<RawColumn *>(palloc0(sizeof(RawColumn) * static_cast<Size>(parsed->count + 1)));
     for (int i = 0; i < parsed->count; i++) {
         const Form_pg_attribute attribute = TupleDescAttr(desc, i);
-        parsed->columns[i] = {pstrdup(NameStr(attribute->attname)), attribute->atttypid, attribute->atttypmod,
-                              attribute->attcollation, -1};
+        parsed->columns[i] = {pstrdup(NameStr(attribute->attname)),
+                              attribute->atttypid,
+                              attribute->atttypmod,
+                              attribute->attcollation,
+                              -1,
+                              nullptr};
     }
     if (list_length(source->query_list) == 1)
-        add_locations(static_cast<Query *>(linitial(source->query_list)), parsed);
+        add_expressions(static_cast<Query *>(linitial(source->query_list)), parsed);
     parsed->relation_count = list_length(source->relationOids);
     parsed->relations =
         static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(parsed->relation_count + 1)));
     for (int i = 0; i < parsed->relation_count; i++)
         parsed->relations[i] = list_nth_oid(source->relationOids, i);
     parsed->traits = catalog::query_traits(source->query_list, source->relationOids);
+    parsed->combined = catalog::combined_relations(source->query_list);
     MemoryContextSwitchTo(before);
 }
 
@@ -133,8 +147,11 @@ ParsedQuery parse_query(const std::string &sql, const std::optional<catalog::Ran
     ParsedQuery parsed;
     for (int i = 0; i < raw.count; i++)
         parsed.columns.push_back({raw.columns[i].name, raw.columns[i].type, raw.columns[i].typmod,
-                                  raw.columns[i].collation, character_at(sql, raw.columns[i].location)});
+                                  raw.columns[i].collation, character_at(sql, raw.columns[i].location),
+                                  raw.columns[i].origin != nullptr ? raw.columns[i].origin : ""});
     parsed.relations.assign(raw.relations, raw.relations + raw.relation_count);
+    for (int i = 0; i < list_length(raw.combined); i++)
+        parsed.combined.push_back(list_nth_oid(raw.combined, i));
     parsed.locks_rows = raw.traits.locks_rows;
     parsed.uses_start = raw.traits.uses_parameter[0];
     parsed.uses_end = raw.traits.uses_parameter[1];
@@ -243,33 +260,47 @@ TableColumn table_column(Oid table, const char *name) {
     return column;
 }
 
-void check_key_column(const ResultColumn &source, const TableColumn &wanted) {
+bool has_type_of(const TableColumn &wanted, const ResultColumn &source) {
+    return source.type == wanted.type && (wanted.typmod == -1 || source.typmod == wanted.typmod);
+}
+
+// What an error says of a key, and of a value that is converted to its type.
+struct KeyWords {
+    const char *key;
+    const char *consequence;
+};
+constexpr KeyWords kPartitionKey{"partition key",
+                                 "could belong to another partition than the one that reads it"};
+constexpr KeyWords kRowKey{"row key", "could be the key of another row than the one that is asked for"};
+
+void check_key_column(const ResultColumn &source, const TableColumn &wanted, const KeyWords &words) {
     const std::string column_type = type_text(wanted.type, wanted.typmod);
-    const bool same_type =
-        source.type == wanted.type && (wanted.typmod == -1 || source.typmod == wanted.typmod);
-    if (!same_type)
+    if (!has_type_of(wanted, source))
         raise_at(
             source.position, pg::sqlcode::kDatatypeMismatch,
-            "column \"" + source.name + "\" of the source must have the type of the partition key",
-            "The source gives " + type_text(source.type, source.typmod) + ", the key is " + column_type +
-                ": a value that is converted could belong to another partition than the one that reads it.",
+            fmt::format("column \"{}\" of the source must have the type of the {}", source.name, words.key),
+            fmt::format("The source gives {}, the key is {}: a value that is converted {}.",
+                        type_text(source.type, source.typmod), column_type, words.consequence),
             "Cast it in the source: " + source.name + "::" + column_type + ".");
     if (source.collation != wanted.collation)
         raise_at(source.position, pg::sqlcode::kDatatypeMismatch,
-                 "column \"" + source.name + "\" of the source must have the collation of the partition key",
+                 fmt::format("column \"{}\" of the source must have the collation of the {}", source.name,
+                             words.key),
                  "", "Use COLLATE in the source.");
 }
 
 } // namespace
 
 void check_columns(const std::vector<ResultColumn> &columns, Oid table,
-                   const std::set<std::string> &key_columns) {
+                   const std::set<std::string> &key_columns, const std::set<std::string> &row_key_columns) {
     for (const ResultColumn &column : columns) {
         const TableColumn wanted = pg::guard([&] { return table_column(table, column.name.c_str()); });
         if (!wanted.found)
             continue; // the caller of this function checks the names
         if (key_columns.contains(column.name))
-            check_key_column(column, wanted);
+            check_key_column(column, wanted, kPartitionKey);
+        if (row_key_columns.contains(column.name))
+            check_key_column(column, wanted, kRowKey);
         const bool assignable = pg::guard([&] {
             Node *value =
                 reinterpret_cast<Node *>(makeVar(1, 1, column.type, column.typmod, column.collation, 0));
@@ -282,6 +313,23 @@ void check_columns(const std::vector<ResultColumn> &columns, Oid table,
                          " but the source gives " + type_text(column.type, column.typmod),
                      "", "Cast it in the source.");
     }
+}
+
+std::map<std::string, std::string> inexact_columns(const std::vector<ResultColumn> &columns, Oid table,
+                                                   const std::set<std::string> &names) {
+    std::map<std::string, std::string> found;
+    for (const ResultColumn &column : columns) {
+        if (!names.contains(column.name))
+            continue;
+        const TableColumn wanted = pg::guard([&] { return table_column(table, column.name.c_str()); });
+        if (!has_type_of(wanted, column))
+            found.emplace(column.name,
+                          fmt::format("is {} in the source, not {}", type_text(column.type, column.typmod),
+                                      type_text(wanted.type, wanted.typmod)));
+        else if (column.collation != wanted.collation)
+            found.emplace(column.name, "has another collation in the source");
+    }
+    return found;
 }
 
 } // namespace partbackfill::load

@@ -29,6 +29,8 @@ const char *name(Phase phase) {
         return "analyzing";
     case Phase::validating:
         return "validating";
+    case Phase::catching_up:
+        return "catching up";
     case Phase::swapping:
         return "swapping";
     }
@@ -43,8 +45,9 @@ struct Parts {
     std::int64_t rows; // less than 0: not known
     double throttled;
     double stalled;
+    std::int64_t keys_behind; // less than 0: not known
 };
-Parts parts{0, 0, "", -1, 0, 0};
+Parts parts{0, 0, "", -1, 0, 0, -1};
 
 void set_phase(const std::string &text) {
     text.copy(parts.phase, sizeof(parts.phase) - 1);
@@ -63,6 +66,8 @@ void show(BackendState state, const std::string &waiting_on) {
     std::string text = parts.phase;
     if (parts.rows >= 0)
         text += fmt::format("; {} rows", parts.rows);
+    if (parts.keys_behind >= 0)
+        text += fmt::format("; {} keys behind", parts.keys_behind);
     if (parts.throttled > 0)
         text += fmt::format("; throttled {:.1f} s", parts.throttled);
     if (parts.stalled > 0)
@@ -81,7 +86,8 @@ void show_running(const std::string &waiting_on = "") {
 
 void show_phase(const job::Partition &partition, Phase phase, int part, int parts_of_phase) {
     if (partition.job != parts.job || partition.ordinal != parts.ordinal || phase == Phase::creating)
-        parts = {partition.job, partition.ordinal, "", -1, 0, 0};
+        parts = {partition.job, partition.ordinal, "", -1, 0, 0, -1};
+    parts.keys_behind = -1;
     std::string text = fmt::format("backfill job {} partition {} {}: {}", partition.job, partition.ordinal,
                                    partition.name, name(phase));
     if (parts_of_phase > 0)
@@ -99,6 +105,11 @@ void show_rows_of_load() {
     show_running();
 }
 
+void show_keys_behind(std::int64_t keys) {
+    parts.keys_behind = keys;
+    show_running();
+}
+
 void show_waiting(const Waited &waited, const std::string &waiting_on) {
     parts.throttled = waited.throttled.count();
     parts.stalled = waited.stalled.count();
@@ -110,7 +121,7 @@ void show_injection_point(const char *point) {
 }
 
 void show_idle(std::int64_t job, const std::string &waiting_on) {
-    parts = {job, 0, "", -1, 0, 0};
+    parts = {job, 0, "", -1, 0, 0, -1};
     set_phase(fmt::format("backfill job {}", job));
     show(STATE_IDLE, waiting_on);
 }

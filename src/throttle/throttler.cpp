@@ -106,6 +106,26 @@ void Throttler::pay_debt() {
     sleep_off_debt();
 }
 
+void Throttler::pay_between_batches() {
+    account_elapsed();
+    for (;;) {
+        if (Clock::now() - checked_at_ >= kCheckInterval) {
+            pg::Transaction transaction;
+            check_conditions();
+            transaction.commit();
+        }
+        if (!stalled_by_.empty())
+            sleep_stalled();
+        else if (current_debt() >= kShortestSleep) {
+            reason_ = reason();
+            show_waiting(waited_, reason_);
+            sleep_throttled(std::min(current_debt(), kCheckInterval));
+        } else
+            break;
+    }
+    accounted_until_ = Clock::now();
+}
+
 void Throttler::obey_conditions() {
     account_elapsed();
     if (Clock::now() - checked_at_ >= kCheckInterval)

@@ -15,6 +15,7 @@
 #include "partbackfill/worker/steps.hpp"
 #include "partbackfill/worker/swap.hpp"
 #include "partbackfill/worker/validation.hpp"
+#include "partbackfill/worker/writer_locks.hpp"
 
 namespace partbackfill::worker {
 
@@ -40,6 +41,8 @@ public:
         return {};
     }
 
+    StepResult catch_up() override { return {}; }
+
     StepResult validate() override {
         throttle::show_phase(partition_, throttle::Phase::swapping);
         return validate_in_blocking_build(job_, partition_);
@@ -50,7 +53,7 @@ public:
             pg::Subtransaction subtransaction;
             {
                 const locks::BoundedWaits bounded(job_.lock_timeout); // for the row of the partition
-                swap_ = exchange(job_, partition_, job::Milliseconds(0));
+                swap_ = exchange(job_, partition_, job::Milliseconds(0), job_.lock_timeout);
             }
             if (swap_.outcome == swap::SwapOutcome::swapped)
                 subtransaction.commit();
@@ -92,23 +95,6 @@ private:
     int tries_ = 0;
 };
 
-// Locks writers out; not for a build that, as things are, could not be swapped, because a reader
-// stays. `locks` are those that were asked for.
-StepOutcome lock_out_writers(const job::Job &job, const job::Partition &partition,
-                             std::vector<locks::TableLock> &locks) {
-    const pg::PinnedSettings pinned;
-    const auto leaf = find_live(job, partition);
-    if (!leaf)
-        return StepOutcome::partition_gone;
-    locks = method_of(job).tables_to_lock(*leaf, partition.shadow);
-    if (!locks::wait_for_moment(locks, job.lock_timeout, kMoment))
-        return StepOutcome::locks_not_granted;
-    locks = method_of(job).locks_against_writers(*leaf);
-    if (!locks::lock_politely(locks, job.lock_timeout))
-        return StepOutcome::locks_not_granted;
-    return find_live(job, partition) ? StepOutcome::done : StepOutcome::partition_gone;
-}
-
 // What follows once the transaction was rolled back because sessions stayed in the way of the swap. A
 // session that waited for the build itself goes on now, and the partition is tried for as long as for
 // any lock; other sessions may stay for ever.
@@ -142,7 +128,10 @@ StepResult run_in_one_transaction(const job::Job &job, job::Partition &partition
         // A synchronous standby that hangs must not keep writers out.
         pg::execute("SET LOCAL synchronous_commit = local");
         std::vector<locks::TableLock> locks;
-        const StepOutcome locked = lock_out_writers(job, partition, locks);
+        // Not for a build that, as things are, could not be swapped, because a reader stays.
+        StepOutcome locked = await_swap_locks(job, partition, kMoment, locks);
+        if (locked == StepOutcome::done)
+            locked = lock_out_writers(job, partition, job.lock_timeout, locks);
         if (locked == StepOutcome::locks_not_granted)
             return {locked, locks, Clock::now() - asked};
         if (locked == StepOutcome::partition_gone) {

@@ -7,10 +7,8 @@
 
 #include "partbackfill/catalog/definition_digest.hpp"
 #include "partbackfill/job/claimed_row.hpp"
-#include "partbackfill/job/job_table.hpp"
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/job/write_table.hpp"
-#include "partbackfill/load/error_position.hpp"
 #include "partbackfill/load/loader.hpp"
 #include "partbackfill/load/source.hpp"
 #include "partbackfill/load/statement.hpp"
@@ -21,6 +19,7 @@
 #include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/live_partition.hpp"
+#include "partbackfill/worker/load_request.hpp"
 #include "partbackfill/worker/log.hpp"
 #include "partbackfill/worker/shrinking.hpp"
 #include "partbackfill/worker/swap.hpp"
@@ -59,7 +58,7 @@ writes::WriteBaseline baseline_of(const job::Job &job, const job::Partition &par
     const pg::PinnedSettings pinned;
     writes::WriteBaseline baseline =
         writes::write_baseline(job.id, partition.live, pg::Read::active_snapshot);
-    if (job.on_write == job::OnWrite::rebuild && !baseline.captured)
+    if (job::notices_writes(job.on_write) && !baseline.captured)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                   fmt::format("writes to partition \"{}\" are not noticed", partition.name),
                   "A trigger that watches it was disabled or dropped.");
@@ -85,56 +84,6 @@ void record_built_shadow(const job::Partition &partition) {
     const pg::PinnedSettings pinned;
     writes::create_write_capture(partition.job, partition.shadow);
     record_shadow_digest(partition);
-}
-
-std::string source_of(const job::Job &job) {
-    const pg::AsExtensionOwner owner;
-    return job::JobTable(owner).source(job.id);
-}
-
-// The partition's row has no column for a position: it becomes a sentence of the detail.
-pg::ErrorFields with_position_in_detail(pg::ErrorFields error, const std::string &source) {
-    if (error.internal_position > 0 && error.internal_query == source)
-        error.detail += fmt::format("{}The error is at character {} of the source.",
-                                    error.detail.empty() ? "" : " ", error.internal_position);
-    return error;
-}
-
-load::LoadRequest load_request(const job::Job &job, const job::Partition &partition,
-                               const catalog::Leaf &leaf, const std::string &source) {
-    load::LoadRequest request;
-    request.shadow = partition.shadow;
-    std::optional<catalog::RangeKey> key;
-    if (job.key_type != kNoOid)
-        key = catalog::RangeKey{job.key_type};
-    request.query =
-        load::load_query(source, job.source_oid, key, leaf, partition.constraint.value_or("true"));
-    if (job.key_type != kNoOid)
-        request.params = {pg::Param::typed(job.key_type, partition.range_start),
-                          pg::Param::typed(job.key_type, partition.range_end)};
-    request.key_columns = job.key_columns;
-    return request;
-}
-
-// A lock on what the source reads is waited for no longer than other locks. While writers wait for
-// the build, the session that has the lock could come to wait for the partition, and be canceled
-// by the server's deadlock detector; and a worker that stands in a queue obeys no setting.
-load::LoadRequest bounded_load_request(const job::Job &job, const job::Partition &partition,
-                                       const catalog::Leaf &leaf) {
-    const std::string source = source_of(job);
-    const locks::BoundedWaits bounded(job.lock_timeout);
-    try {
-        return load::showing_position_in(source, [&] {
-            load::LoadRequest request = load_request(job, partition, leaf, source);
-            load::check_query(request);
-            return request;
-        });
-    } catch (const pg::Error &error) {
-        if (error.code() != pg::sqlcode::kLockNotAvailable)
-            throw pg::Error(with_position_in_detail(error.fields(), source));
-        pg::raise(error.code(),
-                  fmt::format("no lock within {} ms on what the source reads", job.lock_timeout.count()));
-    }
 }
 
 // The tables that functions and views lock in the middle of a build are not known beforehand: the
@@ -190,6 +139,7 @@ private:
     // The source is parsed as the user meant it.
     load::LoadRequest throttled_request() {
         load::LoadRequest request = bounded_load_request(job_, partition_, live());
+        request.stays_undecoded = job_.on_write == job::OnWrite::catch_up;
         throttler_.set_shadow(partition_.shadow);
         throttler_.exclude_elapsed();
         helped_ = throttler_.helper_gate().is_open();

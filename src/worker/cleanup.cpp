@@ -12,6 +12,7 @@
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/shadow/default_sibling.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
+#include "partbackfill/shadow/key_log.hpp"
 #include "partbackfill/shadow/own_tables.hpp"
 #include "partbackfill/worker/drop.hpp"
 #include "partbackfill/worker/injection_points.hpp"
@@ -29,6 +30,8 @@ void tidy_partition(const job::Job &job, const job::Partition &partition) {
         }
         transaction.commit();
     }
+    if (job.on_write == job::OnWrite::catch_up)
+        drop_log(job, partition.live); // or the end of the job does
     if (job.keep_old)
         return;
     pg::Transaction transaction;
@@ -118,13 +121,25 @@ void drop_captures(const job::Job &job, const std::vector<Oid> &tables) {
     }
 }
 
+// Of partitions whose write capture is gone.
+void drop_logs(const job::Job &job, const std::vector<Oid> &tables) {
+    for (const Oid table : tables) {
+        const Oid log = drop_log(job, table);
+        if (log == kNoOid)
+            continue;
+        pg::Transaction transaction;
+        raise_blocked(log, {{log, locks::LockMode::access_exclusive}});
+    }
+}
+
 // The leftovers that the catalogs still have, recorded or not, and no retry can use.
 struct Existing {
     std::vector<Oid> captured;
+    std::vector<Oid> logged; // have a key log
     std::vector<Oid> shadows;
     std::vector<Oid> proofs;
     bool all = true; // nothing is kept for a retry
-    bool empty() const { return captured.empty() && shadows.empty() && proofs.empty(); }
+    bool empty() const { return captured.empty() && logged.empty() && shadows.empty() && proofs.empty(); }
 };
 
 Existing find_existing(const job::Job &job, const job::Leftovers &left) {
@@ -141,6 +156,9 @@ Existing find_existing(const job::Job &job, const job::Leftovers &left) {
         if (!is_in(left.kept, table) &&
             !is_in(existing.shadows, table)) // a write capture goes with its shadow
             existing.captured.push_back(table);
+    for (const Oid table : shadow::logged_tables(job.id))
+        if (!is_in(left.kept, table))
+            existing.logged.push_back(table);
     existing.proofs = shadow::proofs_left(left.proofs);
     return existing;
 }
@@ -165,6 +183,7 @@ std::string tidy_up(const job::Job &job) {
     const Existing found = find_existing(job);
     Tidying tidying;
     tidying.attempt([&] { drop_captures(job, found.captured); });
+    tidying.attempt([&] { drop_logs(job, found.logged); });
     tidying.attempt([&] { drop_proofs(job, found.proofs); });
     for (const Oid table : found.shadows)
         tidying.attempt([&] { drop_table(job, table); });

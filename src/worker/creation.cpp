@@ -2,6 +2,7 @@
 
 #include "partbackfill/catalog/definition_digest.hpp"
 #include "partbackfill/checks/refusals.hpp"
+#include "partbackfill/checks/row_keys.hpp"
 #include "partbackfill/checks/row_triggers.hpp"
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/load/loader.hpp"
@@ -49,6 +50,8 @@ StepOutcome try_create(const job::Job &job, job::Partition &partition,
     checks::check_can_be_carried(*found, method_of(job));
     if (job.on_write == job::OnWrite::ignore)
         checks::check_can_ignore_writes({found->oid});
+    if (job.on_write == job::OnWrite::catch_up)
+        checks::check_can_catch_up(*found);
     if (!job.skip_triggers && !load::reads_own_rows(job.source_oid, found->oid))
         checks::check_row_triggers({found->oid});
     shadow::ensure_schemas(job.id, *found);

@@ -6,6 +6,7 @@
 #include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/shadow/foreign_keys.hpp"
+#include "partbackfill/shadow/key_log.hpp"
 #include "partbackfill/shadow/own_tables.hpp"
 #include "partbackfill/writes/write_capture.hpp"
 
@@ -61,6 +62,21 @@ bool drop_capture(const job::Job &job, Oid table) {
     }
     transaction.commit();
     return true;
+}
+
+Oid drop_log(const job::Job &job, Oid partition) {
+    pg::Transaction transaction;
+    {
+        const pg::PinnedSettings pinned;
+        const Oid log = shadow::key_log_of(job.id, partition);
+        if (log == kNoOid)
+            return kNoOid;
+        if (!locks::lock_politely({{log, locks::LockMode::access_exclusive}}, tidying_limit(job, partition)))
+            return log;
+        shadow::drop_key_log(job.id, partition);
+    }
+    transaction.commit();
+    return kNoOid;
 }
 
 } // namespace partbackfill::worker

@@ -26,8 +26,10 @@ void record_failure(const job::Job &job, job::Partition &partition, core::Partit
                                  partition.attempts, job.max_attempts, error.message));
     if (keep)
         return;
-    if (event == core::PartitionEvent::fail)
+    if (event == core::PartitionEvent::fail) {
         drop_capture(job, partition.live); // or the end of the job does
+        drop_log(job, partition.live);
+    }
     if (partition.shadow == kNoOid)
         return;
     pg::Transaction transaction;

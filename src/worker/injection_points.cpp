@@ -27,10 +27,16 @@ const char *name(InjectionPoint point) {
         return "built";
     case InjectionPoint::ready:
         return "ready";
+    case InjectionPoint::catching_up:
+        return "catching_up";
+    case InjectionPoint::converged:
+        return "converged";
     case InjectionPoint::validating:
         return "validating";
     case InjectionPoint::recheck:
         return "recheck";
+    case InjectionPoint::caught_up:
+        return "caught_up";
     case InjectionPoint::swapping:
         return "swapping";
     case InjectionPoint::swapped:

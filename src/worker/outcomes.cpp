@@ -78,7 +78,21 @@ void give_up(const job::Job &job, job::Partition &partition, const std::string &
     fail_for_good(job, partition, error, ShadowAfter::dropped);
 }
 
+// Rows of which the write capture logs no keys cannot be caught up with.
+void rebuild_after_truncation(const job::Job &job, job::Partition &partition) {
+    if (partition.rebuilds < kMostRedefinitions)
+        rebuild(job, partition, "it was truncated, or its write capture disabled, meanwhile");
+    else
+        give_up(job, partition,
+                fmt::format("partition \"{}\" was truncated during every build", partition.name),
+                fmt::format("It was truncated, or its write capture disabled, during each of {} builds.",
+                            partition.rebuilds + 1),
+                "Start the job again when no session truncates the partition, or with on_write => 'block'.");
+}
+
 void rebuild_after_writes(const job::Job &job, job::Partition &partition) {
+    if (job.on_write == job::OnWrite::catch_up)
+        return rebuild_after_truncation(job, partition);
     // A blocking build can be written to by its own transaction only, which might never end.
     const bool blocks = method_of(job).blocks_writers_at_last;
     const int most = blocks ? kMostRedefinitions : kMostRebuilds;
@@ -90,6 +104,20 @@ void rebuild_after_writes(const job::Job &job, job::Partition &partition) {
                 fmt::format("It was written to during each of {} builds.", partition.rebuilds + 1),
                 blocks ? "A function or an event trigger that the build calls writes to the partition."
                        : "Start the job again with on_write => 'block', or with swap => 'storage'.");
+}
+
+pg::ErrorFields could_not_catch_up(const job::Job &job, const job::Partition &partition,
+                                   const std::string &reason) {
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kLockNotAvailable;
+    error.message = fmt::format("could not catch up with the writers of partition \"{}\"", partition.name);
+    error.detail = fmt::format("It was {} for longer than swap_patience.", reason);
+    error.hint =
+        fmt::format("What was built is kept: backfill_retry({0}) goes on when less is written, "
+                    "backfill_cancel({0}) drops it. A longer lock_timeout lets a swap hold writers for "
+                    "more keys.",
+                    job.id);
+    return error;
 }
 
 void rebuild_after_shadow_change(const job::Job &job, job::Partition &partition) {
@@ -146,6 +174,9 @@ void settle(const job::Job &job, job::Partition &partition, const StepResult &re
         return fail_for_good(job, partition, shrink_error(job, partition), ShadowAfter::kept);
     case StepOutcome::rows_written:
         return rebuild_after_writes(job, partition);
+    case StepOutcome::keys_left:
+        return fail_for_good(job, partition, could_not_catch_up(job, partition, result.reason),
+                             ShadowAfter::kept);
     case StepOutcome::shadow_changed:
         return rebuild_after_shadow_change(job, partition);
     case StepOutcome::definition_changed:

@@ -8,6 +8,7 @@
 #include "partbackfill/worker/blocking_build.hpp"
 #include "partbackfill/worker/build.hpp"
 #include "partbackfill/worker/capture.hpp"
+#include "partbackfill/worker/catch_up.hpp"
 #include "partbackfill/worker/claim.hpp"
 #include "partbackfill/worker/claim_lock.hpp"
 #include "partbackfill/worker/cleanup.hpp"
@@ -33,7 +34,10 @@ using job::Partition;
 class SeparateSteps : public Steps {
 public:
     SeparateSteps(const Job &job, Partition &partition, throttle::Throttler &throttler)
-        : job_(job), partition_(partition), throttler_(throttler) {}
+        : job_(job), partition_(partition), throttler_(throttler) {
+        if (job.on_write == job::OnWrite::catch_up)
+            catch_up_.emplace(job_, partition_, throttler_);
+    }
 
     StepResult build() override {
         return partition_.state == core::PartitionState::running
@@ -41,15 +45,21 @@ public:
                    : StepResult{};
     }
     StepResult validate() override { return worker::validate(job_, partition_); }
-    StepResult swap() override { return swap_partition(job_, partition_); }
+    StepResult catch_up() override { return catch_up_ ? catch_up_->run() : StepResult{}; }
+    StepResult swap() override { return swap_partition(job_, partition_, catch_up_ ? &*catch_up_ : nullptr); }
     bool tries_again(const StepResult &result) override {
-        return result.outcome == StepOutcome::not_prepared;
+        if (result.outcome != StepOutcome::keys_left || catch_up_->is_outrun())
+            return result.outcome == StepOutcome::not_prepared;
+        pg::sleep(swap_pause(tries_++), pg::Wait::backoff); // writers are not held again at once
+        return true;
     }
 
 private:
     const Job &job_;
     Partition &partition_;
     throttle::Throttler &throttler_;
+    std::optional<CatchUp> catch_up_;
+    int tries_ = 0;
 };
 
 StepResult begin(const Job &job, Partition &partition, throttle::Throttler &throttler) {
@@ -83,6 +93,8 @@ void advance_from_claim(const Job &job, Partition &partition, bool orphaned, thr
         return;
     injection_point(InjectionPoint::claimed, partition);
     renew_session(job.id);
+    if (partition.state == core::PartitionState::ready && partition.settling)
+        return rebuild(job, partition, "its worker ended in the midst of its swap");
     if (partition.state == core::PartitionState::ready)
         check_not_emptied(partition);
     advance(job, partition, throttler);

@@ -13,7 +13,9 @@ StepResult build_to_swap(Steps &steps, const job::Job &job, const job::Partition
     // A step that judges what was built before readers see it, such as an audit, goes here: a method
     // of Steps, an outcome that settle() knows, a Phase and an InjectionPoint.
     do {
-        result = steps.validate();
+        result = steps.catch_up();
+        if (result.is_done())
+            result = steps.validate();
         if (result.is_done())
             result = steps.swap();
     } while (steps.tries_again(result));

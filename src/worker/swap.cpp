@@ -1,17 +1,21 @@
 #include "partbackfill/worker/swap.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "partbackfill/catalog/counters.hpp"
 #include "partbackfill/catalog/definition_digest.hpp"
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/job/write_table.hpp"
+#include "partbackfill/load/loader.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/live_partition.hpp"
 #include "partbackfill/worker/log.hpp"
+#include "partbackfill/worker/writer_locks.hpp"
 #include "partbackfill/writes/write_capture.hpp"
 
 namespace partbackfill::worker {
@@ -20,6 +24,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
+
+// Of writers, where lock_timeout allows none.
+constexpr job::Milliseconds kShortestHold{20};
 
 } // namespace
 
@@ -36,7 +43,7 @@ swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partit
     request.proofs = [&partition] { return proofs_on(partition.live); };
     request.definition_digest = partition.definition_digest;
     request.lock_timeout = job.lock_timeout;
-    if (job.on_write == job::OnWrite::rebuild)
+    if (job::notices_writes(job.on_write))
         request.lacks_writes = [&partition] {
             const writes::WriteBaseline now =
                 writes::write_baseline(partition.job, partition.live, pg::Read::newest);
@@ -56,7 +63,8 @@ swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partit
     return request;
 }
 
-swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment) {
+swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment,
+                          job::Milliseconds limit) {
     const pg::PinnedSettings pinned;
     const pg::KeepPlans keep;
     {
@@ -65,6 +73,7 @@ swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::M
     }
     swap::SwapRequest request = swap_request(job, partition);
     request.moment = moment;
+    request.lock_timeout = limit;
     swap::SwapResult result = swap::swap(method_of(job), request);
     if (result.outcome == swap::SwapOutcome::swapped) {
         const pg::AsExtensionOwner owner;
@@ -112,29 +121,109 @@ void finish_swap(const job::Job &job, job::Partition &partition, const swap::Swa
                          Seconds(swap.lock_wait).count() * 1000, locked_for.count() * 1000));
 }
 
-StepResult swap_partition(const job::Job &job, job::Partition &partition) {
-    throttle::show_phase(partition, throttle::Phase::swapping);
-    swap::SwapResult swap;
+namespace {
+
+void record_settling(const job::Partition &partition, bool settling) {
+    pg::Transaction transaction;
+    pg::execute("SET LOCAL synchronous_commit = local");
     {
-        pg::Transaction transaction;
-        // A synchronous standby that hangs must not keep readers out.
-        pg::execute("SET LOCAL synchronous_commit = local");
-        swap = exchange(job, partition, job.lock_timeout);
-        if (swap.outcome == swap::SwapOutcome::partition_gone) {
-            {
-                const pg::PinnedSettings pinned;
-                skip(job, partition);
-            }
-            transaction.commit();
-            return {StepOutcome::settled};
-        }
-        if (swap.outcome != swap::SwapOutcome::swapped)
-            return result_of(swap);
-        injection_point(InjectionPoint::swapping, partition);
-        transaction.commit();
+        const pg::AsExtensionOwner owner;
+        job::PartitionTable(owner).record_settling(partition, settling);
     }
-    finish_swap(job, partition, swap);
+    transaction.commit();
+}
+
+// How long writers are held, by a swap that refreshes the last rows first: a writer waits from the
+// moment at which the worker enters the queue.
+struct Hold {
+    Clock::time_point until;
+    job::Milliseconds left() const {
+        return std::max(std::chrono::floor<job::Milliseconds>(until - Clock::now()), job::Milliseconds(0));
+    }
+};
+
+// Keeps writers out and refreshes the last rows, within the transaction of the swap.
+StepResult catch_up_last(const job::Job &job, const job::Partition &partition, CatchUp &catch_up,
+                         Hold &hold) {
+    {
+        const pg::PinnedSettings pinned;
+        const pg::AsExtensionOwner owner;
+        job::PartitionTable(owner).lock_for_swap(partition); // before any table
+    }
+    const auto asked = Clock::now();
+    std::vector<locks::TableLock> locks;
+    if (const StepOutcome out = await_swap_locks(job, partition, job.lock_timeout, locks);
+        out != StepOutcome::done)
+        return {out, locks, Clock::now() - asked};
+    const job::Milliseconds whole = std::max(job.lock_timeout, kShortestHold);
+    hold.until = Clock::now() + whole;
+    if (const StepOutcome out = lock_out_writers(job, partition, job.lock_timeout / 2, locks);
+        out != StepOutcome::done)
+        return {out, locks, Clock::now() - asked};
+    if (!catch_up.finish(hold.until - whole / 4))
+        return {StepOutcome::keys_left, {}, {}, catch_up.distance()};
+    injection_point(InjectionPoint::caught_up, partition);
     return {};
+}
+
+// The transaction of the swap; done when it has committed.
+StepResult try_swap(const job::Job &job, job::Partition &partition, CatchUp *catch_up, swap::SwapResult &swap,
+                    bool &settles) {
+    pg::Transaction transaction;
+    // A synchronous standby that hangs must not keep readers out.
+    pg::execute("SET LOCAL synchronous_commit = local");
+    Hold hold{};
+    StepResult result;
+    if (catch_up != nullptr)
+        result = catch_up_last(job, partition, *catch_up, hold);
+    if (result.is_done()) {
+        swap = exchange(job, partition, catch_up != nullptr ? job::Milliseconds(0) : job.lock_timeout,
+                        catch_up != nullptr ? hold.left() : job.lock_timeout);
+        result = result_of(swap);
+    }
+    if (result.outcome == StepOutcome::partition_gone) {
+        {
+            const pg::PinnedSettings pinned;
+            skip(job, partition);
+        }
+        transaction.commit();
+        return {StepOutcome::settled};
+    }
+    if (!result.is_done())
+        return result;
+    if (catch_up != nullptr) {
+        settles = true;
+        load::decode_again({partition.live, partition.shadow});
+        catch_up->settle(swap.old_table == partition.shadow ? partition.live : partition.shadow);
+    }
+    injection_point(InjectionPoint::swapping, partition);
+    transaction.commit();
+    return {};
+}
+
+} // namespace
+
+StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchUp *catch_up) {
+    throttle::show_phase(partition, throttle::Phase::swapping);
+    if (catch_up != nullptr)
+        record_settling(partition, true);
+    swap::SwapResult swap;
+    StepResult result;
+    bool settles = false;
+    try {
+        result = try_swap(job, partition, catch_up, swap, settles);
+    } catch (const job::LostClaim &) {
+        throw;
+    } catch (...) {
+        if (catch_up != nullptr && !settles)
+            record_settling(partition, false);
+        throw;
+    }
+    if (result.is_done())
+        finish_swap(job, partition, swap);
+    else if (catch_up != nullptr && result.outcome != StepOutcome::settled)
+        record_settling(partition, false);
+    return result;
 }
 
 void check_not_emptied(const job::Partition &partition) {

@@ -7,6 +7,7 @@ extern "C" {
 }
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "partbackfill/catalog/catalog_drop.hpp"
 #include "partbackfill/pg/extension.hpp"
@@ -34,13 +35,13 @@ Oid trigger_function() {
         .oid(0);
 }
 
-void create_trigger(Oid table, Oid function, const char *name, const char *argument, bool row, int events) {
+void create_trigger(Oid table, Oid function, const char *name, List *arguments, bool row, int events) {
     auto *statement = makeNode(CreateTrigStmt);
     statement->trigname = pstrdup(name);
     statement->row = row;
     statement->timing = TRIGGER_TYPE_AFTER;
     statement->events = static_cast<int16>(events);
-    statement->args = list_make1(makeString(pstrdup(argument)));
+    statement->args = arguments;
     const bool is_internal = true;
     const bool in_partition = false;
     CreateTriggerFiringOn(statement, nullptr, table, InvalidOid, InvalidOid, InvalidOid, function, InvalidOid,
@@ -56,6 +57,10 @@ std::vector<Oid> triggers_of(std::int64_t job, Oid partition) {
     )SQL",
                      {partition, name_prefix(job)})
         .oids();
+}
+
+std::string column_numbers(const KeyLog &log) {
+    return fmt::format("{}", fmt::join(log.columns, " "));
 }
 
 } // namespace
@@ -78,18 +83,38 @@ WriteBaseline write_baseline(std::int64_t job, Oid partition, pg::Read read) {
     return {row.text(0), row.text(1), row.boolean(2)};
 }
 
-void create_write_capture(std::int64_t job, Oid partition) {
+void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log) {
     drop_write_capture(job, partition);
     const Oid function = trigger_function();
     const std::string prefix = name_prefix(job);
     const std::string row = prefix + "row";
     const std::string truncate = prefix + "truncate";
-    const std::string argument = std::to_string(job);
+    const std::string number = std::to_string(job);
+    const std::string table = log != nullptr ? std::to_string(log->table) : "";
+    const std::string columns = log != nullptr ? column_numbers(*log) : "";
     pg::guard([&] {
-        create_trigger(partition, function, row.c_str(), argument.c_str(), true,
+        List *arguments = list_make1(makeString(pstrdup(number.c_str())));
+        List *row_arguments = list_copy(arguments);
+        if (log != nullptr) {
+            row_arguments = lappend(row_arguments, makeString(pstrdup(table.c_str())));
+            row_arguments = lappend(row_arguments, makeString(pstrdup(columns.c_str())));
+        }
+        create_trigger(partition, function, row.c_str(), row_arguments, true,
                        TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
-        create_trigger(partition, function, truncate.c_str(), argument.c_str(), false, TRIGGER_TYPE_TRUNCATE);
+        create_trigger(partition, function, truncate.c_str(), arguments, false, TRIGGER_TYPE_TRUNCATE);
     });
+}
+
+bool logs_keys(std::int64_t job, Oid partition, const KeyLog &log) {
+    // Arguments stand in tgargs with a zero byte after each.
+    return !pg::query(R"SQL(
+        SELECT FROM pg_trigger AS t
+        WHERE t.tgrelid = $1 AND t.tgisinternal AND starts_with(t.tgname::text, $2) AND t.tgnargs = 3
+          AND encode(t.tgargs, 'escape') = $3
+    )SQL",
+                      {partition, name_prefix(job),
+                       fmt::format("{}\\000{}\\000{}\\000", job, log.table, column_numbers(log))})
+                .empty();
 }
 
 bool has_write_capture(std::int64_t job, Oid partition) {

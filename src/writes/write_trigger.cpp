@@ -1,18 +1,23 @@
-// The trigger function of the write capture: the first write of each transaction to a
-// captured partition leaves a row in backfill_write, for each role and each kind of write.
+// The trigger function of the write capture, for each role and each kind of write: the first
+// write of each transaction to a captured partition leaves a row in backfill_write; where the
+// partition has a key log, each written row leaves its key there instead.
 //
 // All of this file is in C's way: the server calls the function and jumps out of it. The
 // function runs in the sessions of writers, so it takes no lock but ROW EXCLUSIVE on
-// backfill_write, asks for no privilege, runs no SQL and reads nothing that SERIALIZABLE would
-// have to remember.
+// backfill_write or the key log, asks for no privilege, runs no SQL and reads nothing that
+// SERIALIZABLE would have to remember.
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "commands/trigger.h"
+#include "catalog/index.h"
+#include "executor/tuptable.h"
 #include "nodes/execnodes.h"
+#include "utils/datum.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -113,18 +118,113 @@ void insert_mark(Oid schema, const MarkKey &key) {
     table_close(table, NoLock);
 }
 
+// What a trigger's arguments say of the key log; kept for the rows of a statement.
+struct KeyWriter {
+    Oid log;
+    int count;
+    AttrNumber columns[INDEX_MAX_KEYS]; // of the partition, in the order of the log's
+};
+
+KeyWriter *key_writer(FunctionCallInfo fcinfo, const Trigger *trigger) {
+    if (fcinfo->flinfo->fn_extra == nullptr) {
+        auto *writer =
+            static_cast<KeyWriter *>(MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(KeyWriter)));
+        writer->log = static_cast<Oid>(pg_strtoint64(trigger->tgargs[1]));
+        const char *rest = trigger->tgargs[2];
+        while (*rest != '\0' && writer->count < INDEX_MAX_KEYS) {
+            char *end = nullptr;
+            writer->columns[writer->count++] = static_cast<AttrNumber>(strtol(rest, &end, 10));
+            rest = *end == ' ' ? end + 1 : end;
+        }
+        fcinfo->flinfo->fn_extra = writer;
+    }
+    return static_cast<KeyWriter *>(fcinfo->flinfo->fn_extra);
+}
+
+// Whether the log still takes keys of the table as it is now: it is marked as the log of this
+// table, and each column has the type that it had.
+bool fits(Relation log, Relation table, const KeyWriter *writer) {
+    const TupleDesc from = RelationGetDescr(table);
+    const TupleDesc to = RelationGetDescr(log);
+    if (log->rd_rel->relrewrite != RelationGetRelid(table) || to->natts != writer->count + 1)
+        return false;
+    for (int i = 0; i < writer->count; i++) {
+        if (writer->columns[i] < 1 || writer->columns[i] > from->natts)
+            return false;
+        const Form_pg_attribute column = TupleDescAttr(from, writer->columns[i] - 1);
+        if (column->attisdropped || column->atttypid != TupleDescAttr(to, i + 1)->atttypid)
+            return false;
+    }
+    return true;
+}
+
+// The log's row: the writer's transaction and the key of the row in the slot. False when a column
+// of the key is NULL.
+bool form_entry(const KeyWriter *writer, TupleTableSlot *row, Datum *values, bool *nulls) {
+    values[0] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+    nulls[0] = false;
+    for (int i = 0; i < writer->count; i++) {
+        values[i + 1] = slot_getattr(row, writer->columns[i], &nulls[i + 1]);
+        if (nulls[i + 1])
+            return false;
+    }
+    return true;
+}
+
+void insert_key(Relation log, Datum *values, bool *nulls) {
+    HeapTuple entry = heap_form_tuple(RelationGetDescr(log), values, nulls);
+    heap_insert(log, entry, GetCurrentCommandId(true), 0, nullptr);
+    heap_freetuple(entry);
+}
+
+bool same_key(Relation log, int count, const Datum *a, const Datum *b) {
+    const TupleDesc desc = RelationGetDescr(log);
+    for (int i = 1; i <= count; i++) {
+        const Form_pg_attribute column = TupleDescAttr(desc, i);
+        if (!datum_image_eq(a[i], b[i], column->attbyval, column->attlen))
+            return false;
+    }
+    return true;
+}
+
+// Logs the keys of the row before and after the write. False when the log does not take them.
+bool log_keys(const TriggerData *data, const KeyWriter *writer) {
+    Relation log = try_table_open(writer->log, RowExclusiveLock);
+    if (log == nullptr)
+        return false;
+    Datum before[INDEX_MAX_KEYS + 1];
+    Datum after[INDEX_MAX_KEYS + 1];
+    bool nulls[INDEX_MAX_KEYS + 1];
+    bool logged =
+        fits(log, data->tg_relation, writer) && form_entry(writer, data->tg_trigslot, before, nulls);
+    if (logged) {
+        insert_key(log, before, nulls);
+        if (TRIGGER_FIRED_BY_UPDATE(data->tg_event)) {
+            logged = form_entry(writer, data->tg_newslot, after, nulls);
+            if (logged && !same_key(log, writer->count, before, after))
+                insert_key(log, after, nulls);
+        }
+    }
+    table_close(log, NoLock);
+    return logged;
+}
+
 } // namespace
 
-// Fires AFTER each row and each TRUNCATE, always. The one argument is the job.
+// Fires AFTER each row and each TRUNCATE, always. The arguments are the job and, for rows of a
+// partition that has a key log, the OID of the log and the numbers of the key's columns.
 Datum partbackfill_guard(PG_FUNCTION_ARGS) {
     if (!CALLED_AS_TRIGGER(fcinfo))
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("backfill_guard must be called as a trigger")));
     const auto *data = reinterpret_cast<TriggerData *>(fcinfo->context);
     const Trigger *trigger = data->tg_trigger;
-    if (!trigger->tgisinternal || trigger->tgnargs != 1)
+    if (!trigger->tgisinternal || (trigger->tgnargs != 1 && trigger->tgnargs != 3))
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("backfill_guard must be called by a trigger of a backfill")));
+    if (trigger->tgnargs == 3 && TRIGGER_FIRED_FOR_ROW(data->tg_event) &&
+        log_keys(data, key_writer(fcinfo, trigger)))
+        return PointerGetDatum(nullptr);
     const MarkKey key{pg_strtoint64(trigger->tgargs[0]), RelationGetRelid(data->tg_relation), 0};
     if (is_marked(key))
         return PointerGetDatum(nullptr);

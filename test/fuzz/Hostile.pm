@@ -103,7 +103,7 @@ sub text {
         min_free_disk => [ [ '0', '1kB' ], \@sizes ],
         range_start => [ [qw(0 10 15)], \@bounds ],
         range_end => [ [qw(20 30)], \@bounds ],
-        on_write => [ [qw(rebuild block ignore)], ['Rebuild'] ],
+        on_write => [ [qw(rebuild catch_up block ignore)], ['Rebuild'] ],
         on_error => [ [qw(continue stop)], ['STOP'] ],
         swap => [ [qw(attach storage)], ['attach '] ]);
     my ($good, $all) = @{ $known{$name} // [ [''], [@sources] ] };

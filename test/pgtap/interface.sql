@@ -31,7 +31,7 @@ SELECT columns_are('backfill_status', ARRAY ['job', 'target', 'source', 'owner',
     'started_at', 'finished_at', 'error']);
 SELECT columns_are('backfill_progress', ARRAY ['job', 'ordinal', 'partition', 'range_start', 'range_end', 'state', 'phase',
     'percent', 'rows', 'rows_estimate', 'wal_bytes', 'attempts', 'rebuilds', 'swap_attempts', 'waiting_on', 'worker_pid',
-    'started_at', 'finished_at', 'build_time', 'throttled_time', 'lock_wait', 'locked_for', 'sqlstate', 'error']);
+    'started_at', 'finished_at', 'build_time', 'throttled_time', 'lock_wait', 'locked_for', 'sqlstate', 'error', 'swap', 'keys_behind']);
 SELECT has_pk('backfill_job');
 SELECT has_pk('backfill_control');
 SELECT has_pk('backfill_write');

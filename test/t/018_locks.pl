@@ -28,6 +28,11 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE TABLE keys_sibling PARTITION OF keys_above FOR VALUES FROM (100) TO (200);
     INSERT INTO keys_above SELECT k, 1, 'x' FROM generate_series(0, 199) AS k;
     CREATE TABLE keys_raw AS TABLE keys_above;
+
+    CREATE TABLE hot (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);
+    CREATE TABLE hot_live PARTITION OF hot FOR VALUES FROM (0) TO (100);
+    CREATE TABLE hot_sibling PARTITION OF hot FOR VALUES FROM (100) TO (200);
+    CREATE TABLE hot_raw AS SELECT k, 'x' AS v FROM generate_series(0, 199) AS k;
 SQL
 
 # The strongest lock that the worker has on each table of the schema public.
@@ -57,13 +62,25 @@ sub release {
     return;
 }
 
-# A job with those arguments has these locks when its worker stands at that injection point.
-sub check_step {
-    my ($arguments, $step, $locks) = @_;
-    my $title = "$arguments, at $step";
+sub stop_at {
+    my ($step) = @_;
     $node->safe_psql('postgres',
         "LOAD 'partbackfill'; ALTER SYSTEM SET partbackfill.injection_point = '$step stop'; SELECT pg_reload_conf()");
+    return;
+}
+
+# A job with those arguments has these locks when its worker stands at that injection point. The write is made while the
+# partition is built.
+sub check_step {
+    my ($arguments, $step, $locks, $write) = @_;
+    my $title = "$arguments, at $step";
+    stop_at($write ? 'built' : $step);
     my $job = start_job($node, "$arguments, delay => '0', keep_old => false");
+    if ($write) {
+        await_worker($node, $job, "query LIKE '%injection point built'");
+        $node->safe_psql('postgres', $write);
+        stop_at($step);
+    }
     my $pid = await_worker($node, $job, "query LIKE '%injection point $step'");
     is(locks_of($pid), $locks, $title);
     release($title, $job);
@@ -93,5 +110,16 @@ check_step($storage, 'validating', 'referred ShareRowExclusiveLock');
 check_step($storage, 'swapping', 'keys_live AccessExclusiveLock, referred ShareRowExclusiveLock');
 check_step($storage, 'tidying', '');
 check_step("$storage, on_write => 'block'", 'loading', 'keys_live ExclusiveLock, keys_raw AccessShareLock');
+
+# The parent's readers pass at each of these.
+for my $case ([ 'attach', 'hot ExclusiveLock, hot_live ExclusiveLock' ], [ 'storage', 'hot_live ExclusiveLock' ]) {
+    my ($method, $without_writers) = @$case;
+    my $hot = "'hot', 'hot_raw', partitions => '{hot_live}', swap => '$method', on_write => 'catch_up'";
+    my $write = 'UPDATE hot SET v = v WHERE k = 1';
+    check_step($hot, 'captured', 'hot_live ShareRowExclusiveLock');
+    check_step($hot, 'catching_up', 'hot_raw AccessShareLock', $write);
+    check_step($hot, 'converged', '', $write);
+    check_step($hot, 'caught_up', $without_writers);
+}
 
 done_testing();

@@ -36,6 +36,13 @@ TEST(Quantity, RoomIsASizeOrAShare) {
     EXPECT_FALSE(parse_disk_reserve("many"));
 }
 
+TEST(Quantity, WritesCounts) {
+    EXPECT_EQ(format_count(0), "0");
+    EXPECT_EQ(format_count(999), "999");
+    EXPECT_EQ(format_count(1000), "1,000");
+    EXPECT_EQ(format_count(-12345678), "-12,345,678");
+}
+
 TEST(Quantity, FiguresForPeople) {
     EXPECT_EQ(format_bytes(0), "0 B");
     EXPECT_EQ(format_bytes(1023.9), "1 kB");

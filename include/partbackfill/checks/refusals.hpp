@@ -2,12 +2,21 @@
 // needs a PinnedSettings scope, and takes no lock.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "partbackfill/catalog/partitions.hpp"
+#include "partbackfill/swap/hazard.hpp"
 #include "partbackfill/swap/method.hpp"
 
 namespace partbackfill::checks {
+
+// The first reason of each leaf that has one, for an error.
+struct FirstReasons {
+    std::vector<Oid> leaves;
+    std::string lines; // "Partition ..." for each leaf, or for the first ones
+};
+FirstReasons first_reasons(const catalog::Target &target, const std::vector<swap::Hazard> &reasons);
 
 // Raises the first reason for which the method cannot rebuild a selected leaf; for several
 // leaves the first reason of each.

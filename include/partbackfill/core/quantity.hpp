@@ -27,6 +27,8 @@ std::optional<DiskReserve> parse_disk_reserve(std::string_view text);
 
 // Writes "512 B", "1.5 MB", "12 MB": one decimal below ten.
 std::string format_bytes(double bytes);
+// Writes "12,000": a number of things, with a comma between thousands.
+std::string format_count(std::int64_t count);
 // Writes "0.4 s", "12 s".
 std::string format_seconds(std::chrono::duration<double> seconds);
 

@@ -15,10 +15,16 @@ using Milliseconds = std::chrono::milliseconds;
 
 // What happens when a partition is written to while it is rebuilt.
 enum class OnWrite {
-    rebuild, // the write is noticed, and the partition built again
-    block,   // writers wait from the build's snapshot to the swap
-    ignore,  // the writes are lost with the old partition
+    rebuild,  // the write is noticed, and the partition built again
+    catch_up, // the keys of the written rows are noted, and those rows computed again before the swap
+    block,    // writers wait from the build's snapshot to the swap
+    ignore,   // the writes are lost with the old partition
 };
+
+// Whether a write capture notices writes to a partition while it is rebuilt.
+constexpr bool notices_writes(OnWrite on_write) noexcept {
+    return on_write == OnWrite::rebuild || on_write == OnWrite::catch_up;
+}
 
 // Options that a worker reads again every second, in the middle of a build too.
 struct ThrottleSettings {

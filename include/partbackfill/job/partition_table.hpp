@@ -22,6 +22,10 @@ public:
     void record_shadow(Partition &partition, Oid shadow, const std::string &constraint,
                        const std::string &definition_digest, const std::string &shadow_digest) const;
     void forget_shadow(Partition &partition) const;
+    // Records that the shadow has rows now, where its build found none.
+    void record_rows(Partition &partition, std::int64_t rows) const;
+    // Before a swap that settles rows of the shadow, and after one that has not come to that.
+    void record_settling(const Partition &partition, bool settling) const;
     void built(Partition &partition, const BuildFigures &figures) const;
     // Makes the partition pending again after a build that did not get a lock that it needs; the
     // attempt does not count.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "partbackfill/catalog/partitions.hpp"
+#include "partbackfill/catalog/row_key.hpp"
 #include "partbackfill/pg/query.hpp"
 
 namespace partbackfill::load {
@@ -30,6 +31,20 @@ struct LoadQuery {
 LoadQuery load_query(const std::string &source_text, Oid source_relation,
                      const std::optional<catalog::RangeKey> &key, const catalog::Leaf &leaf,
                      const std::string &constraint);
+
+// What gives the source's rows of the keys that stand in a table kKeys with the columns k1, k2, ...
+// (any of them more than once): the rows that load_query gives whose keys are equal, as the row key's
+// index has it. One asks for each key by itself, the other for all of them at once; which is the
+// quicker depends on whether the source can be asked by key.
+struct KeyQueries {
+    std::string each;
+    std::string joined;
+    std::vector<std::string> columns;
+};
+inline constexpr const char *kKeys = "partbackfill_keys";
+KeyQueries key_queries(const std::string &source_text, Oid source_relation,
+                       const std::optional<catalog::RangeKey> &key, const catalog::Leaf &leaf,
+                       const std::string &constraint, const catalog::RowKey &row_key);
 
 // Whether that relation, as a source, is the leaf itself or a table above it.
 bool reads_own_rows(Oid source_relation, Oid leaf);

@@ -14,12 +14,14 @@ namespace partbackfill::load {
 struct LoadRequest {
     Oid shadow = kNoOid;
     LoadQuery query;
-    pg::Params params;                 // $1 and $2 of the source
-    std::set<std::string> key_columns; // must come out with the keys' types
-    std::function<void()> delay_point; // called after each bit of work, in the middle of the query
-    int rows_per_delay_point = 1;      // at most; after a row that takes long there is always one
-    bool serial = false;               // not by parallel workers, beside which less is legal
-    bool reads_ahead = false;          // by one parallel worker when the server would take none
+    pg::Params params;                     // $1 and $2 of the source
+    std::set<std::string> key_columns;     // must come out with the keys' types
+    std::set<std::string> row_key_columns; // those of the row key, too
+    std::function<void()> delay_point;     // called after each bit of work, in the middle of the query
+    int rows_per_delay_point = 1;          // at most; after a row that takes long there is always one
+    bool serial = false;                   // not by parallel workers, beside which less is legal
+    bool stays_undecoded = false;          // decoding passes over the shadow also after the load
+    bool reads_ahead = false;              // by one parallel worker when the server would take none
 };
 
 // Takes ACCESS EXCLUSIVE on the shadow to the end of the transaction, as load() does: only
@@ -46,6 +48,10 @@ void check_query(const LoadRequest &request);
 // shown as a COPY in pg_stat_progress_copy, until end_progress().
 // ACCESS EXCLUSIVE on the shadow, which no other session knows.
 std::uint64_t load(const LoadRequest &request);
+
+// Has logical decoding see again what is written to these tables and their TOAST tables, within the
+// transaction that makes one of them live.
+void decode_again(const std::vector<Oid> &tables);
 
 // Builds every index of the shadow in bulk, constraints checked; calls
 // `before(k, n)` before the k-th of n, or once before those that are built in

@@ -1,7 +1,9 @@
 // Statements of the user's: parsed, with the columns of their results, and checked.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,12 +16,14 @@ struct ResultColumn {
     Oid type = kNoOid;
     int typmod = -1;
     Oid collation = kNoOid;
-    int position = 0; // of its expression in the statement, in characters from 1; 0: none
+    int position = 0;     // of its expression in the statement, in characters from 1; 0: none
+    std::string origin{}; // the name of the relation's column that it is; empty: it is computed
 };
 
 struct ParsedQuery {
     std::vector<ResultColumn> columns;
     std::vector<Oid> relations; // every relation it reads, through views too
+    std::vector<Oid> combined;  // those of which it combines rows
     bool locks_rows = false;    // SELECT ... FOR UPDATE and the like, anywhere
     bool uses_start = false;    // $1
     bool uses_end = false;      // $2
@@ -46,8 +50,15 @@ std::string single_select(const std::string &text, const char *what = "source");
 std::string type_text(Oid type, int typmod);
 
 // Raises unless each column of the source can be assigned to the table's column of that
-// name, and a column of a partition key without any conversion.
+// name, and a column of a partition key or of the row key, by which rows are asked for, without any
+// conversion.
 void check_columns(const std::vector<ResultColumn> &columns, Oid table,
-                   const std::set<std::string> &key_columns);
+                   const std::set<std::string> &key_columns,
+                   const std::set<std::string> &row_key_columns = {});
+
+// The named columns that the source does not give exactly as the table has them, each with what is the
+// matter: "is numeric in the source, not integer".
+std::map<std::string, std::string> inexact_columns(const std::vector<ResultColumn> &columns, Oid table,
+                                                   const std::set<std::string> &names);
 
 } // namespace partbackfill::load

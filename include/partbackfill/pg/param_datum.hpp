@@ -4,6 +4,10 @@
 
 #include "partbackfill/pg/server.hpp"
 
+extern "C" {
+#include "nodes/params.h"
+}
+
 #include "partbackfill/pg/query.hpp"
 
 namespace partbackfill::pg {
@@ -13,5 +17,8 @@ Oid type_oid(const Param &param);
 
 // The parameter's value, in the current memory context; not to be called for NULL.
 Datum to_datum(const Param &param);
+
+// Parameters of a plan, constant for the planner, in the current memory context.
+ParamListInfo param_list(const Params &params);
 
 } // namespace partbackfill::pg

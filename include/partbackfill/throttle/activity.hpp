@@ -2,11 +2,12 @@
 //
 // The text is made of parts that change at different times, and the views parse it
 // (job::ActivityView):
-//   backfill job 7 partition 3 public.events_2024_02: indexing 2/3; 1200 rows; throttled 3.2 s;
-//   stalled 1.0 s; waiting on WAL 12 MB/s > 8 MB/s
+//   backfill job 7 partition 3 public.events_2024_02: indexing 2/3; 1200 rows; 15 keys behind;
+//   throttled 3.2 s; stalled 1.0 s; waiting on WAL 12 MB/s > 8 MB/s
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 #include "partbackfill/job/job.hpp"
@@ -14,16 +15,19 @@
 namespace partbackfill::throttle {
 
 // Phases of a running partition, by their names in backfill_progress.
-enum class Phase { creating, loading, indexing, analyzing, validating, swapping };
+enum class Phase { creating, loading, indexing, analyzing, validating, catching_up, swapping };
 
-// Shows the phase; in a phase of several parts, also which of them. Clears waiting_on; when the
-// partition is another one, or is created anew, the rows and times too.
+// Shows the phase; in a phase of several parts, also which of them. Clears waiting_on and the keys
+// behind; when the partition is another one, or is created anew, the rows and times too.
 void show_phase(const job::Partition &partition, Phase phase, int part = 0, int parts_of_phase = 0);
 // Adds the number of rows loaded, for the phases to come too.
 void show_rows(std::int64_t rows);
 // Adds the number of rows that the server's progress view shows of the load in hand, before
 // the view loses it.
 void show_rows_of_load();
+// Adds the number of keys that were written to the live partition and are not caught up with in the
+// shadow, for this phase.
+void show_keys_behind(std::int64_t keys);
 
 // How long a partition has waited.
 struct Waited {

@@ -41,6 +41,8 @@ public:
         waited_.locked = time;
         exclude_elapsed();
     }
+    // Between the batches of a partition that catches up, in no transaction: as pay_debt().
+    void pay_between_batches();
     // The build is over: accounts for its last bit of work, which may leave a debt.
     void account_build() { account_elapsed(); }
     // Between two partitions, in no transaction: the time still to be slept by the settings as

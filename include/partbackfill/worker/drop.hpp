@@ -20,5 +20,9 @@ bool drop_politely(const job::Job &job, Oid table);
 // Drops the write capture of a table, in a transaction of its own; false when the lock was not
 // granted. SHARE ROW EXCLUSIVE for a moment, waited for no longer than tidying_limit().
 bool drop_capture(const job::Job &job, Oid table);
+// Drops the key log of a partition, in a transaction of its own in which nothing else is locked: a dump
+// may be reading it. Returns the log when the lock was not granted, and kNoOid when it is gone. ACCESS
+// EXCLUSIVE on the log, waited for no longer than tidying_limit().
+Oid drop_log(const job::Job &job, Oid partition);
 
 } // namespace partbackfill::worker

@@ -18,6 +18,7 @@ enum class StepOutcome {
     not_prepared,       // what the swap needs has to be validated first, once more
     would_shrink,       // the partition would lose most of its rows
     rows_written,       // rows were written that the shadow lacks
+    keys_left,          // rows were written whose keys could not be caught up with in time
     shadow_changed,     // the shadow is not as it was built
     definition_changed, // the definition of the partition is not the one that the shadow has
 };

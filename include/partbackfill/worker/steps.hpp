@@ -12,10 +12,12 @@ namespace partbackfill::worker {
 class Steps {
 public:
     virtual ~Steps() = default;
-    virtual StepResult build() = 0; // nothing to do for a partition that is built
+    virtual StepResult build() = 0;    // nothing to do for a partition that is built
+    virtual StepResult catch_up() = 0; // with what was written since; nothing to do while writers wait
     virtual StepResult validate() = 0;
     virtual StepResult swap() = 0;
-    // Whether validate() and swap() are to be tried once more, now that one reported `result`. May pause.
+    // Whether catch_up(), validate() and swap() are to be tried once more, now that one reported `result`.
+    // May pause.
     virtual bool tries_again(const StepResult &result) = 0;
 
     Steps(const Steps &) = delete;

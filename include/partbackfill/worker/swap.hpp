@@ -3,6 +3,7 @@
 
 #include "partbackfill/job/job.hpp"
 #include "partbackfill/swap/swap.hpp"
+#include "partbackfill/worker/catch_up.hpp"
 #include "partbackfill/worker/outcomes.hpp"
 
 namespace partbackfill::worker {
@@ -10,11 +11,15 @@ namespace partbackfill::worker {
 // Swaps in a transaction of its own. ACCESS EXCLUSIVE on what the method names, for some
 // milliseconds: attach locks the parent, the partition and a DEFAULT sibling, storage the partition.
 // Stands in their queues for no longer than lock_timeout.
-StepResult swap_partition(const job::Job &job, job::Partition &partition);
+// With a CatchUp, writers are kept out before that, for no longer than lock_timeout in all, while the
+// last rows are refreshed: EXCLUSIVE on what the method names against writers.
+StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchUp *catch_up);
 
 // The parts of that step, for a transaction of the caller's: the exchange, for whose locks a moment is
-// awaited for up to `moment`; the step's result; and what follows the commit.
-swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment);
+// awaited for up to `moment`, and which are waited for up to `limit`; the step's result; and what follows
+// the commit.
+swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment,
+                          job::Milliseconds limit);
 StepResult result_of(const swap::SwapResult &swap);
 void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap);
 

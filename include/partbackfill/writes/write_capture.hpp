@@ -7,6 +7,10 @@
 // baseline, above all its snapshot; the shadow lacks exactly the writes whose marks that
 // snapshot does not see.
 //
+// Where the partition has a key log, a table with a column for each column of its row key, each
+// written row leaves its keys, before and after the write, there; only TRUNCATE leaves a mark, and
+// a write whose key the log does not take.
+//
 // A rewrite of the table fires no trigger. A rewrite either keeps the rows (VACUUM FULL,
 // CLUSTER) or changes the definition (ALTER COLUMN ... TYPE, SET EXPRESSION, ADD COLUMN), which
 // the definition digest shows. The storage method's own exchange is kept away from other jobs:
@@ -32,10 +36,19 @@ struct WriteBaseline {
 // The baseline of now, or by the active snapshot. No lock.
 WriteBaseline write_baseline(std::int64_t job, Oid partition, pg::Read read);
 
+// A table that takes the keys of written rows.
+struct KeyLog {
+    Oid table = kNoOid;
+    std::vector<int> columns; // numbers of the key's columns in the partition
+};
+
 // Makes the write capture, in place of the remains of an earlier one. The caller holds SHARE
 // ROW EXCLUSIVE on the partition, which is granted only when each transaction that has written
 // to the partition has ended, and which makes new writers wait.
-void create_write_capture(std::int64_t job, Oid partition);
+void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log = nullptr);
+
+// Whether the write capture logs keys in just that way.
+bool logs_keys(std::int64_t job, Oid partition, const KeyLog &log);
 
 // Drops the write capture. The caller holds SHARE ROW EXCLUSIVE or more: writers wait; readers,
 // which never look at triggers, do not.

@@ -1,0 +1,50 @@
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "utils/fmgroids.h"
+#include "utils/reltrigger.h"
+}
+
+#include "partbackfill/pg/row_changes.hpp"
+
+namespace partbackfill::pg {
+
+IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(table, index, snapshot, nullptr, keys, 0);
+#else
+    return index_beginscan(table, index, snapshot, keys, 0);
+#endif
+}
+
+List *insert_index_entries(ResultRelInfo *result, TupleTableSlot *row, EState *estate) {
+    const bool is_update = false;
+    const bool no_error = false;
+#if PG_VERSION_NUM >= 160000
+    const bool only_summarizing = false;
+    return ExecInsertIndexTuples(result, row, estate, is_update, no_error, nullptr, NIL, only_summarizing);
+#else
+    return ExecInsertIndexTuples(result, row, estate, is_update, no_error, nullptr, NIL);
+#endif
+}
+
+void keep_constraint_triggers(ResultRelInfo *result) {
+    TriggerDesc *all = result->ri_TrigDesc;
+    if (all == nullptr)
+        return;
+    auto *kept = static_cast<TriggerDesc *>(palloc0(sizeof(TriggerDesc)));
+    kept->triggers = static_cast<Trigger *>(palloc(sizeof(Trigger) * static_cast<Size>(all->numtriggers)));
+    for (int i = 0; i < all->numtriggers; i++) {
+        const Trigger &trigger = all->triggers[i];
+        if (trigger.tgisinternal &&
+            (trigger.tgfoid == F_RI_FKEY_CHECK_INS || trigger.tgfoid == F_UNIQUE_KEY_RECHECK))
+            kept->triggers[kept->numtriggers++] = trigger;
+    }
+    kept->trig_insert_after_row = kept->numtriggers > 0;
+    result->ri_TrigDesc = kept->numtriggers > 0 ? kept : nullptr;
+}
+
+} // namespace partbackfill::pg
