@@ -36,18 +36,37 @@ cluster_cpu() {
     awk -v ticks="$ticks" -v second="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f", ticks / second }'
 }
 
-# measure FILE: runs a script; sets seconds, cpu (processor seconds of the cluster) and wal (in MB).
-measure() {
+# measure_command COMMAND...: runs it; sets seconds, cpu (processor seconds of the cluster) and wal (in MB).
+measure_command() {
     local lsn began ended spent
     run_child sql -c CHECKPOINT
     lsn=$(ask "SELECT pg_current_wal_insert_lsn()")
     spent=$(cluster_cpu)
     began=$(date +%s%N)
-    run_child sql -o "$scratch/answers" -f "$1" || fail "$(cat "$scratch/answers")"
+    run_child "$@" >"$scratch/answers" 2>&1 || fail "$(cat "$scratch/answers")"
     ended=$(date +%s%N)
     cpu=$(awk -v a="$(cluster_cpu)" -v b="$spent" 'BEGIN { printf "%.2f", a - b }')
     seconds=$(awk -v ns="$((ended - began))" 'BEGIN { printf "%.2f", ns / 1e9 }')
     wal=$(ask "SELECT round(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$lsn') / 1048576.0)")
+}
+
+# measure FILE: a script of psql's.
+measure() { measure_command sql -f "$1"; }
+
+# A gate holds up a build whose source has the condition gate_condition: a session of its own has the lock until the gate
+# opens. The condition is evaluated once in a statement, and costs no row anything.
+gate_condition='(SELECT pg_advisory_xact_lock_shared(1)) IS NOT NULL'
+gate_locks() { ask "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = 1 AND granted = $1"; }
+close_gate() {
+    start_child sql -o /dev/null -c "SELECT pg_advisory_lock(1), pg_sleep(86400)" 2>/dev/null
+    gate=$child
+    until [[ $(gate_locks true) == 1 ]]; do sleep 0.05; done
+}
+# await_at_gate COUNT: until so many builds stand there.
+await_at_gate() { until [[ $(gate_locks false) == "$1" ]]; do sleep 0.05; done; }
+open_gate() {
+    ask "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = 1 AND granted" >/dev/null
+    wait "$gate" || true
 }
 
 # The median of the numbers given, one a line.
