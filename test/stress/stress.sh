@@ -155,8 +155,8 @@ sql -q -o /dev/null -v still=$still -f "$here/schema.sql" -f "$here/queue.sql"
 pass=0
 say "method   on_write  jobs  swaps  rebuilds  failed   reads  writes  anomalies  lost canceled  longest read longest write (ms)  any: at most $bound"
 for method in attach storage; do
-    for on_write in rebuild block; do
-        run $method $on_write $(((seconds + 3) / 4))
+    for on_write in ${STRESS_ON_WRITE:-rebuild block catch_up}; do
+        run $method "$on_write" $(((seconds + 5) / 6))
     done
 done
 if ((bad > 0)); then exit 1; fi
