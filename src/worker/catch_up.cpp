@@ -96,13 +96,22 @@ StepOutcome CatchUp::prepare() {
     return StepOutcome::done;
 }
 
+StepResult CatchUp::prepare_once() {
+    if (request_)
+        return {};
+    try {
+        return {prepare()};
+    } catch (const pg::Error &error) {
+        if (!locks::is_contention(error))
+            throw;
+        return {StepOutcome::locks_not_granted, {}, {}, error.fields().message};
+    }
+}
+
 StepResult CatchUp::run() {
     throttle::show_phase(partition_, throttle::Phase::catching_up);
-    if (!request_) {
-        const StepOutcome prepared = prepare();
-        if (prepared != StepOutcome::done)
-            return {prepared};
-    }
+    if (StepResult prepared = prepare_once(); !prepared.is_done())
+        return prepared;
     for (;;) {
         const auto begun = Clock::now();
         StepResult result = pass();
@@ -146,7 +155,10 @@ void CatchUp::measure(std::int64_t behind) {
 }
 
 bool CatchUp::is_outrun() const {
-    return outrun_since_ && Clock::now() - *outrun_since_ >= job_.swap_patience;
+    const auto is_over = [this](const std::optional<Clock::time_point> &since) {
+        return since && Clock::now() - *since >= job_.swap_patience;
+    };
+    return is_over(outrun_since_) || is_over(unfinished_since_);
 }
 
 StepResult CatchUp::pass() {
@@ -156,7 +168,7 @@ StepResult CatchUp::pass() {
     throttle::show_keys_behind(behind);
     if (is_outrun())
         return {StepOutcome::keys_left, {}, {}, distance_};
-    if (outrun_since_)
+    if (outrun_since_ || unfinished_since_)
         throttle::show_waiting(throttler_.waited(), distance_);
     behind_ = behind;
     behind_at_ = Clock::now();
@@ -198,9 +210,9 @@ StepResult CatchUp::next_batch(load::LogPart &part, std::int64_t &keys, bool &at
         keys = refreshed.keys;
         at_end = refreshed.at_end;
         set_batch(keys, Clock::now() - asked);
+        blocks_.insert(refreshed.blocks.begin(), refreshed.blocks.end());
         shorten_log(part.from, refreshed.next);
         part = {refreshed.next, batch_, part.end};
-        blocks_.insert(refreshed.blocks.begin(), refreshed.blocks.end());
         whole_ = false;
         violations_ = 0;
         return {};
@@ -277,8 +289,9 @@ bool CatchUp::finish(Clock::time_point deadline) {
         // A violation shows itself in the next pass, which tells a fault of the source from one of time.
         if (!pg::Deadline::is_over(error) && !locks::is_contention(error) && !is_violation(error))
             throw;
-        if (!outrun_since_)
-            outrun_since_ = Clock::now();
+        if (!unfinished_since_)
+            unfinished_since_ = Clock::now();
+        distance_ = "too slow for the last keys within lock_timeout";
         return false;
     }
 }

@@ -45,6 +45,7 @@ public:
 
 private:
     StepOutcome prepare();
+    StepResult prepare_once();
     StepResult pass();
     StepResult next_batch(load::LogPart &part, std::int64_t &keys, bool &at_end);
     load::Refreshed refresh_part(const load::LogPart &part, load::Entries entries);
@@ -69,7 +70,8 @@ private:
     std::int64_t behind_ = 0;        // keys, when the last pass began
     std::int64_t done_ = 0;          // keys refreshed since then
     Clock::time_point behind_at_;
-    std::optional<Clock::time_point> outrun_since_;
+    std::optional<Clock::time_point> outrun_since_;     // no pass has become smaller since
+    std::optional<Clock::time_point> unfinished_since_; // a swap had too little time
     std::string distance_;
 };
 
