@@ -39,6 +39,18 @@ sub start {
     return $job;
 }
 
+# As start(), for a job that has too little patience for a gate.
+sub start_impatient {
+    my ($method, $options, $point) = @_;
+    set_point($node, 'built/1 stop');
+    my $job = start_job($node, "'t', 'raw', swap => '$method', on_write => 'catch_up', delay => '0', keep_old => false, $options");
+    await_point($node, $job, 'built');
+    $node->safe_psql('postgres', $write->(1, 'early') . 'DELETE FROM t WHERE k = 2; DELETE FROM raw WHERE k = 2');
+    set_point($node, "$point/1 stop");
+    await_point($node, $job, $point);
+    return $job;
+}
+
 sub check_done {
     my ($title, $job, $figures) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -134,7 +146,7 @@ for my $method (qw(attach storage)) {
         my $title = "$method: retry";
         make_table(1);
         my $writer = session($node);
-        my $job = start($method, q{lock_timeout => '200 ms', swap_patience => '500 ms'}, 'converged');
+        my $job = start_impatient($method, q{lock_timeout => '200 ms', swap_patience => '500 ms'}, 'converged');
         $writer->query_safe('BEGIN;' . $write->(31, 'in the way'));
         clear_point($node);
         is(wait_job($node, $job), 'failed', "$title: a writer that stays is in the way for longer than swap_patience");
@@ -152,7 +164,7 @@ for my $method (qw(attach storage)) {
     for my $options (q{lock_timeout => '0'}, q{swap_patience => '0'}, q{lock_timeout => '0', swap_patience => '0'}) {
         my $title = "$method: $options";
         make_table(1);
-        my $job = start($method, $options, 'converged');
+        my $job = start_impatient($method, $options, 'converged');
         $node->safe_psql('postgres', $write->(41, 'at last'));
         clear_point($node);
         my $state = wait_job($node, $job);
