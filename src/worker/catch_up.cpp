@@ -168,8 +168,6 @@ StepResult CatchUp::pass() {
     throttle::show_keys_behind(behind);
     if (is_outrun())
         return {StepOutcome::keys_left, {}, {}, distance_};
-    if (outrun_since_ || unfinished_since_)
-        throttle::show_waiting(throttler_.waited(), distance_);
     behind_ = behind;
     behind_at_ = Clock::now();
     done_ = 0;
@@ -190,6 +188,8 @@ StepResult CatchUp::pass() {
 // locked keys that its rows refer to.
 StepResult CatchUp::next_batch(load::LogPart &part, std::int64_t &keys, bool &at_end) {
     throttler_.pay_between_batches();
+    if (outrun_since_ || unfinished_since_)
+        throttle::show_waiting(throttler_.waited(), distance_);
     if (whole_)
         part = {0, kAll};
     const auto asked = Clock::now();

@@ -215,6 +215,9 @@ StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchU
     } catch (const job::LostClaim &) {
         throw;
     } catch (...) {
+        // An attempt that failed; rows that were settled already have to be built anew.
+        if (catch_up != nullptr)
+            partition.state = core::PartitionState::ready;
         if (catch_up != nullptr && !settles)
             record_settling(partition, false);
         throw;

@@ -143,6 +143,10 @@ make_tables(10 * @kinds + 100);
         my $never = fill_in(qq{BEGIN; DELETE FROM {t} WHERE k = {k}; {sync}; PREPARE TRANSACTION 'never $table'; ROLLBACK PREPARED 'never $table';}, $table, $number);
         $node->safe_psql('postgres', "SET lock_timeout = '20 s';\n$all$more$late$never");
     }
+    # Before anything is swapped; of the prepared transaction, what it will have written.
+    my $late = 10 * (@kinds + 1);
+    my $before = $node->safe_psql('postgres', "SELECT string_agg(concat_ws(chr(9), k, u, CASE k WHEN $late THEN 'PREPARED' ELSE upper(v) END, md5(w)), chr(10) ORDER BY k)"
+            . " FROM t WHERE k <> $late + 2");
     open_gate($holder, 1);
     await_partition($node, $_, 1, q{waiting_on = 'lock (held by prepared transaction "late } . ($_ == $itself ? 't' : 'r') . q{")'}) for $itself, $other;
     # It has locked the parent, which attach needs, and has read the second partition of the other table.
@@ -152,7 +156,6 @@ make_tables(10 * @kinds + 100);
     my $truth = $node->safe_psql('postgres', q{SELECT count(*) FROM t WHERE k < 10000 AND v = 'w'});
     cmp_ok($truth, '>', 10, "$title: nothing of the first has");
     $node->safe_psql('postgres', q{COMMIT PREPARED 'late t'; COMMIT PREPARED 'late r'});
-    my $before = $node->safe_psql('postgres', 'SELECT string_agg(concat_ws(chr(9), k, u, upper(v), md5(w)), chr(10) ORDER BY k) FROM t');
     for my $job ($itself, $other) {
         is(wait_job($node, $job), 'done', "$title: job $job is done");
         is(figures($node, $job), 'done 1 0, done 1 0', "$title: nothing was built again");

@@ -36,7 +36,7 @@ my @types = (
     [ 'numeric', [ 0, "'NaN'", '1e30', '1.0', '1.1', "'-Infinity'" ], '1.00' ],
     [ 'numeric(10, 3)', [ 0, "'NaN'", '1.5', '2', '3', '4.125' ], '2.000' ],
     [ 'float8', [ "'NaN'", '1e300', '0.1', q{'-0'}, "'Infinity'", "'-Infinity'" ], '0' ],
-    [ 'float4', [ "'NaN'", '1e30', '0.5', '0', "'Infinity'", "'-Infinity'" ], q{'-0'} ],
+    [ 'float4', [ "'NaN'", q{'1e30'}, q{'0.5'}, '0', "'Infinity'", "'-Infinity'" ], q{'-0'} ],
     [ 'money', [ map { "'$_'" } qw(0 1 2 3 4 -5) ] ],
     [ 'text', [ map { "'$_'" } '', 'a', 'A', ' a', q{''}, '\\' ] ],
     [ 'text COLLATE "C"', [ map { "'$_'" } '', 'a', 'A', ' a', 'B', 'b' ] ],

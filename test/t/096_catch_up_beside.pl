@@ -27,10 +27,10 @@ my $write = sub {
 
 # start($method, $options, $point): a job with writes during its build, which stands at that point of its first partition.
 sub start {
-    my ($method, $options, $point, $source) = @_;
+    my ($method, $options, $point) = @_;
     set_point($node, "$point/1 stop") if $point;
     close_gate($holder, 1);
-    my $job = start_job($node, "'t', " . ($source // '$$SELECT * FROM raw WHERE pass_gate(1)$$') . ", swap => '$method', on_write => 'catch_up', delay => '0', keep_old => false"
+    my $job = start_job($node, "'t', 'SELECT * FROM raw WHERE pass_gate(1)', swap => '$method', on_write => 'catch_up', delay => '0', keep_old => false"
             . ($options ? ", $options" : ''));
     await_at_gate($node, 1);
     $node->safe_psql('postgres', $write->(1, 'early') . 'DELETE FROM t WHERE k = 2; DELETE FROM raw WHERE k = 2');
@@ -203,9 +203,9 @@ for my $method (qw(attach storage)) {
         set_point($node, '') if !$crash;
         if ($crash) {
             $node->safe_psql('postgres', q{ALTER SYSTEM SET partbackfill.injection_point = ''});
+            $holder->quit;
             $node->stop('immediate');
             $node->start;
-            $holder->{run}->finish;
             $holder = session($node);
             is($node->safe_psql('postgres', 'SELECT count(*) FROM t'), '0', "$title: its rows are gone");
             # They are made anew by hand.
