@@ -96,14 +96,15 @@ std::string verdict_on(const catalog::KeyFinding &finding,
 }
 
 // What makes the promise of a job that catches up doubtful. A source that reads the table and gives
-// other keys than those of the rows it reads changes rows whose keys are not written.
-std::string doubt_of(const load::Source &source, const std::set<std::string> &key_columns) {
+// other keys than those of the rows it reads changes rows whose keys are not written. `table` names it.
+std::string doubt_of(const load::Source &source, const std::set<std::string> &key_columns,
+                     const std::string &table) {
     if (source.combines_target)
-        return "combines rows of the table";
+        return "combines rows of " + table;
     for (const load::ResultColumn &column : source.columns)
         if (source.reads_target && key_columns.contains(column.name) && column.origin != column.name)
-            return fmt::format("computes key column {} from rows of the table",
-                               pg::quote_identifier(column.name));
+            return fmt::format("computes key column {} from rows of {}", pg::quote_identifier(column.name),
+                               table);
     return "";
 }
 
@@ -152,7 +153,7 @@ std::vector<swap::Hazard> catch_up_hazards(const catalog::Target &target, const 
     std::string doubt;
     if (source != nullptr) {
         inexact = load::inexact_columns(source->columns, target.oid, columns_of(findings));
-        doubt = doubt_of(*source, columns_of(findings));
+        doubt = doubt_of(*source, columns_of(findings), "the table");
     }
     std::vector<swap::Hazard> hazards;
     for (const catalog::KeyFinding &finding : findings) {
@@ -167,10 +168,10 @@ std::vector<swap::Hazard> catch_up_hazards(const catalog::Target &target, const 
 
 void notice_doubt(const catalog::Target &target, const load::Source &source,
                   const std::set<std::string> &key_columns) {
-    const std::string doubt = doubt_of(source, key_columns);
+    const std::string doubt = doubt_of(source, key_columns, fmt::format("\"{}\"", target.name));
     if (!doubt.empty())
-        pg::notice(fmt::format("source {} \"{}\"", doubt.substr(0, doubt.rfind(" the table")), target.name),
-                   fmt::format("Catching up is {}.", kRightOnlyIf), "Otherwise use on_write => 'rebuild'.");
+        pg::notice("source " + doubt, fmt::format("Catching up is {}.", kRightOnlyIf),
+                   "Otherwise use on_write => 'rebuild'.");
 }
 
 } // namespace partbackfill::checks
