@@ -262,8 +262,9 @@ $node->safe_psql('postgres', q{INSERT INTO t (k, v, c, n) VALUES (300, 'new ' ||
 $old->query_safe('BEGIN; SELECT 1 FROM t_1 LIMIT 1');
 my $swapping = start_job($node, q{'t', 'corrected', swap => 'storage', delay => '0', partitions => '{t_1}', keep_old => false, lock_timeout => '10 ms'});
 await_partition($node, $swapping, 1, 'swap_attempts >= 2');
-is($node->safe_psql('postgres', "SELECT waiting_on LIKE '%' || (SELECT pid FROM pg_locks WHERE relation = 't_1'::regclass AND granted LIMIT 1) || '%' FROM backfill_progress WHERE job = $swapping"),
-    't', 'a reader is in the way, and named');
+my $reader = $old->query_safe('SELECT pg_backend_pid()');
+ok($node->poll_query_until('postgres', "SELECT waiting_on LIKE '%$reader%' FROM backfill_progress WHERE job = $swapping"),
+    'a reader is in the way, and named');
 is($node->safe_psql('postgres', q{SET statement_timeout = '5 s'; SELECT count(*) FROM t WHERE k >= 500}), '1000',
     'others read on');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND pid IN (SELECT pid FROM pg_stat_activity WHERE backend_type = 'partbackfill worker')}),

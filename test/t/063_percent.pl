@@ -1,4 +1,5 @@
 # percent and rows never fall while a partition is built, whatever it does or waits for; looked at as fast as the server can.
+# A machine may be too busy to look in the middle of a build: then the job is repeated, a few times.
 use strict;
 use warnings;
 
@@ -45,12 +46,32 @@ $node->safe_psql('postgres', <<'SQL');
     $$;
 SQL
 
+# The job was looked at often enough to know what it does in the middle.
+sub seen_in_the_middle {
+    my ($job) = @_;
+    return $node->safe_psql('postgres', <<"SQL") eq 't';
+        SELECT count(DISTINCT percent) > 5 AND bool_or(phase = 'indexing') FROM sample WHERE job = $job AND percent BETWEEN 1 AND 98
+SQL
+}
+
 sub check_monotonic {
     my ($title, $options) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    my $job = start_job($node, "'t', 't', delay => '0', keep_old => false, $options");
-    $node->safe_psql('postgres', "CALL watch($job)");
-    is(wait_job($node, $job), 'done', "$title: the job is done");
+    my $seen = 0;
+    for (my $run = 1; $run <= 10 && !$seen; $run++) {
+        my $job = start_job($node, "'t', 't', delay => '0', keep_old => false, $options");
+        $node->safe_psql('postgres', "CALL watch($job)");
+        is(wait_job($node, $job), 'done', "$title: the job is done");
+        check_nothing_fell($title, $job);
+        $seen = seen_in_the_middle($job);
+    }
+    ok($seen, "$title: it was seen in the middle of it");
+    return;
+}
+
+sub check_nothing_fell {
+    my ($title, $job) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
     is($node->safe_psql('postgres', <<"SQL"), '', "$title: nothing fell");
         SELECT format('%s: %s %s%% %s rows (%s), then %s %s%% %s rows (%s)', ordinal, was_phase, was_percent, was_rows, was_waiting,
                       phase, percent, rows, waiting_on)
@@ -60,9 +81,6 @@ sub check_monotonic {
               WINDOW one AS (PARTITION BY ordinal, attempts ORDER BY number)) AS pairs
         WHERE percent < was_percent OR rows < was_rows OR (rows IS NULL AND was_rows > 0)
         LIMIT 5
-SQL
-    is($node->safe_psql('postgres', <<"SQL"), 't', "$title: it was seen in the middle of it");
-        SELECT count(DISTINCT percent) > 5 AND bool_or(phase = 'indexing') FROM sample WHERE job = $job AND percent BETWEEN 1 AND 98
 SQL
     return;
 }

@@ -108,7 +108,8 @@ my %before = map { $_ => read_by($statement{$_}) } sort keys %statement;
 add_ended_jobs(50, 40);
 for my $name (sort keys %statement) {
     my $after = read_by($statement{$name});
-    cmp_ok($after, '<=', $before{$name}, "$name: $before{$name} rows read, $after beside 50 jobs that have ended");
+    # The job's worker may look at a row of its own meanwhile; of the ended jobs there are 50, with 2,000 rows.
+    cmp_ok($after - $before{$name}, '<', 50, "$name: $before{$name} rows read, $after beside 50 jobs that have ended");
 }
 cmp_ok($before{'backfill_status of all'}, '<=', 3 * $few, 'and no more than the partitions of the job that runs');
 cancel_job($node, $job);
