@@ -6,6 +6,7 @@
 # together with its source; they have jobs of their own.
 # Needs a running server (PGHOST, ...) with the extension installed, and the directory $scratch, which it can read.
 set -euo pipefail
+exec 2>&1 # what fails says so among the lines
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${scratch:?}"
 seconds=${STRESS_SECONDS:-20}
@@ -110,9 +111,12 @@ run() {
     side+=($!)
     rewrite "$work/side_jobs" measured "SELECT k, generation, note FROM measured_raw" "$method" "$on_write" &
     side+=($!)
-    rewrite "$work/jobs" events "SELECT id, at, value, %s AS pass, note FROM events" "$method" "$on_write" || bad=1
+    rewrite "$work/jobs" events "SELECT id, at, value, %s AS pass, note FROM events" "$method" "$on_write" ||
+        { bad=1; say "  the jobs ended early"; }
     pass=$((pass + 10000))
-    for pid in "${side[@]}"; do wait "$pid" || bad=1; done
+    for pid in "${side[@]}"; do
+        wait "$pid" || { bad=1; say "  the jobs beside it ended early"; }
+    done
     mapfile -t jobs <"$work/jobs"
     for pid in "${clients[@]}"; do wait "$pid" || true; done
     clients=()
