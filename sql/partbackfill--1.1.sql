@@ -340,7 +340,8 @@ COMMENT ON FUNCTION @extschema@.backfill_forget IS 'remove a job that has ended,
 
 CREATE FUNCTION @extschema@.backfill_live(
     OUT job bigint, OUT ordinal integer, OUT worker_pid integer, OUT phase text, OUT fraction float8,
-    OUT rows bigint, OUT throttled interval, OUT stalled interval, OUT waiting_on text, OUT keys_behind bigint
+    OUT rows bigint, OUT throttled interval, OUT stalled interval, OUT waiting_on text, OUT keys_behind bigint,
+    OUT catch_up_time interval
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_live';
 COMMENT ON FUNCTION @extschema@.backfill_live IS 'internal: what the workers of the caller''s jobs are doing now, for the views';
@@ -495,7 +496,8 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
            COALESCE(j.rows, f.rows) AS rows,
            COALESCE(j.rows_per_second, pg_catalog.round(f.rows::numeric / NULLIF(speed.seconds, 0::numeric), 0)) AS rows_per_second,
            CASE WHEN j.state = 'running' AND share.percent > 0::numeric
-                THEN pg_catalog.make_interval(secs => pg_catalog.round(speed.seconds * (100::numeric - share.percent) / share.percent)::double precision)
+                THEN pg_catalog.make_interval(secs => pg_catalog.round(speed.seconds * (100::numeric - share.percent) / share.percent)::double precision
+                                                    + f.catch_up_time)
            END AS eta,
            COALESCE(w.waiting_on, f.waiting_on) AS waiting_on,
            j.workers,
@@ -520,13 +522,16 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
                                                    ELSE 100::float8 * COALESCE(p.fraction, 0) END) AS worked,
                COALESCE(pg_catalog.sum(p.rows), 0)::bigint AS rows,
                COALESCE(pg_catalog.date_part('epoch', pg_catalog.sum(p.stalled)), 0) AS stalled,
+               -- The partitions that catch up do so side by side.
+               COALESCE(pg_catalog.date_part('epoch', pg_catalog.max(p.catch_up_time)), 0) AS catch_up_time,
                pg_catalog.string_agg(DISTINCT
                    CASE WHEN p.waiting_on IS NULL THEN NULL
                         WHEN me.is_owner THEN p.waiting_on
                         ELSE pg_catalog.regexp_replace(p.waiting_on, 'throttle_query .*', 'throttle_query')
                    END, '; ') AS waiting_on
         FROM (
-            SELECT c.state, GREATEST(c.rows_estimate, 1) AS weight, NULL::float8 AS fraction, c.rows, c.stalled_time AS stalled, c.waiting_on
+            SELECT c.state, GREATEST(c.rows_estimate, 1) AS weight, NULL::float8 AS fraction, c.rows, c.stalled_time AS stalled, c.waiting_on,
+                   NULL::interval AS catch_up_time
             FROM @extschema@.backfill_control AS c
             WHERE c.job = j.job AND j.partitions IS NULL AND c.state <> ALL (ARRAY ['running', 'ready'])
             UNION ALL
@@ -534,7 +539,7 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
             SELECT c.state, GREATEST(c.rows_estimate, 1), CASE c.state WHEN 'running' THEN live.fraction END,
                    CASE c.state WHEN 'running' THEN live.rows ELSE c.rows END,
                    COALESCE(c.stalled_time, '0') + CASE c.state WHEN 'running' THEN COALESCE(live.stalled, '0') ELSE '0' END,
-                   COALESCE(live.waiting_on, c.waiting_on)
+                   COALESCE(live.waiting_on, c.waiting_on), live.catch_up_time
             FROM @extschema@.backfill_control AS c
             LEFT JOIN @extschema@.backfill_live() AS live ON live.job = c.job AND live.ordinal = c.ordinal
             WHERE c.job = j.job AND j.partitions IS NULL AND c.state = ANY (ARRAY ['running', 'ready'])

@@ -8,8 +8,8 @@ namespace partbackfill::job {
 
 namespace {
 
-constexpr std::array kColumns{"job",  "ordinal",   "worker_pid", "phase",      "fraction",
-                              "rows", "throttled", "stalled",    "waiting_on", "keys_behind"};
+constexpr std::array kColumns{"job",       "ordinal", "worker_pid", "phase",       "fraction",     "rows",
+                              "throttled", "stalled", "waiting_on", "keys_behind", "catch_up_time"};
 
 // Loading counts for 70 of 100, the indexes for 25. Within an attempt no figure falls: the worker's line
 // takes over a figure before the progress view loses it. Partitions that are built are in the result too,
@@ -36,7 +36,7 @@ constexpr const char *kActivity = R"SQL(
                    SELECT 'lock (held by '
                           || string_agg(CASE b.pid WHEN 0 THEN 'a prepared transaction' ELSE b.pid::text END, ', ') || ')'
                    FROM unnest(pg_blocking_pids(a.pid)) AS b (pid)) END) AS waiting_on,
-               line.keys_behind
+               line.keys_behind, line.catch_up_time
         FROM (SELECT c.*
               FROM {s}.backfill_job AS j
               JOIN {s}.backfill_control AS c ON c.job = j.job AND c.state IN ('running', 'ready')
@@ -52,11 +52,12 @@ constexpr const char *kActivity = R"SQL(
                                        AND a.datname = current_database()
         LEFT JOIN LATERAL (
             SELECT m[1] AS phase, m[3]::float8 AS part, m[4]::float8 AS parts, m[6]::bigint AS rows,
-                   m[8]::bigint AS keys_behind, make_interval(secs => m[10]::float8) AS throttled,
-                   make_interval(secs => m[12]::float8) AS stalled, m[14] AS waiting_on
+                   m[8]::bigint AS keys_behind, make_interval(secs => m[9]::float8) AS catch_up_time,
+                   make_interval(secs => m[11]::float8) AS throttled, make_interval(secs => m[13]::float8) AS stalled,
+                   m[15] AS waiting_on
             FROM format('backfill job %s partition %s %s: ', c.job, c.ordinal, c.partition) AS prefix
             CROSS JOIN LATERAL regexp_match(substr(a.query, length(prefix) + 1),
-                '^([a-z]+(?: up)?)( ([0-9]+)/([0-9]+))?(; ([0-9]+) rows)?(; ([0-9]+) keys behind)?'
+                '^([a-z]+(?: up)?)( ([0-9]+)/([0-9]+))?(; ([0-9]+) rows)?(; ([0-9]+) keys behind(?: [(]([0-9]+) s[)])?)?'
                 '(; throttled ([0-9.]+) s)?(; stalled ([0-9.]+) s)?(; waiting on (.*))?$') AS m
             WHERE starts_with(a.query, prefix)
         ) AS line ON true

@@ -46,8 +46,9 @@ struct Parts {
     double throttled;
     double stalled;
     std::int64_t keys_behind; // less than 0: not known
+    double catch_up_time;     // less than 0: not known
 };
-Parts parts{0, 0, "", -1, 0, 0, -1};
+Parts parts{0, 0, "", -1, 0, 0, -1, -1};
 
 void set_phase(const std::string &text) {
     text.copy(parts.phase, sizeof(parts.phase) - 1);
@@ -68,6 +69,8 @@ void show(BackendState state, const std::string &waiting_on) {
         text += fmt::format("; {} rows", parts.rows);
     if (parts.keys_behind >= 0)
         text += fmt::format("; {} keys behind", parts.keys_behind);
+    if (parts.keys_behind >= 0 && parts.catch_up_time >= 0)
+        text += fmt::format(" ({:.0f} s)", parts.catch_up_time);
     if (parts.throttled > 0)
         text += fmt::format("; throttled {:.1f} s", parts.throttled);
     if (parts.stalled > 0)
@@ -86,7 +89,7 @@ void show_running(const std::string &waiting_on = "") {
 
 void show_phase(const job::Partition &partition, Phase phase, int part, int parts_of_phase) {
     if (partition.job != parts.job || partition.ordinal != parts.ordinal || phase == Phase::creating)
-        parts = {partition.job, partition.ordinal, "", -1, 0, 0, -1};
+        parts = {partition.job, partition.ordinal, "", -1, 0, 0, -1, -1};
     parts.keys_behind = -1;
     std::string text = fmt::format("backfill job {} partition {} {}: {}", partition.job, partition.ordinal,
                                    partition.name, name(phase));
@@ -105,8 +108,9 @@ void show_rows_of_load() {
     show_running();
 }
 
-void show_keys_behind(std::int64_t keys) {
+void show_keys_behind(std::int64_t keys, std::optional<std::chrono::duration<double>> time_left) {
     parts.keys_behind = keys;
+    parts.catch_up_time = time_left ? time_left->count() : -1;
     show_running();
 }
 
@@ -121,7 +125,7 @@ void show_injection_point(const char *point) {
 }
 
 void show_idle(std::int64_t job, const std::string &waiting_on) {
-    parts = {job, 0, "", -1, 0, 0, -1};
+    parts = {job, 0, "", -1, 0, 0, -1, -1};
     set_phase(fmt::format("backfill job {}", job));
     show(STATE_IDLE, waiting_on);
 }

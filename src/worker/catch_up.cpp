@@ -26,8 +26,6 @@ namespace partbackfill::worker {
 
 namespace {
 
-using Seconds = std::chrono::duration<double>;
-
 // Entries of the log that one transaction takes, at first, at least and at most. As many as take this
 // long: what a batch locks, and its snapshot, are given up then.
 constexpr std::int64_t kFirstBatch = 1000;
@@ -38,8 +36,6 @@ constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
 // Constraints that rows of one snapshot violate, before that is taken for the source's fault: a row
 // that a new row refers to may be gone since the snapshot was taken.
 constexpr int kMostViolations = 3;
-// A pass that is not at least this much smaller than the last one does not catch up.
-constexpr double kShrinks = 0.9;
 
 // Of rows that are written in several parts: the row that is in the way may be in another part.
 bool is_violation(const pg::Error &error) {
@@ -58,8 +54,7 @@ bool definition_changed(const job::Partition &partition) {
 } // namespace
 
 CatchUp::CatchUp(const job::Job &job, job::Partition &partition, throttle::Throttler &throttler)
-    : job_(job), partition_(partition), throttler_(throttler), batch_(kFirstBatch), behind_at_(Clock::now()) {
-}
+    : job_(job), partition_(partition), throttler_(throttler), batch_(kFirstBatch) {}
 
 // Half of what a swap may hold writers: the rest is for the exchange.
 job::Milliseconds CatchUp::budget() const {
@@ -118,7 +113,7 @@ StepResult CatchUp::run() {
         if (!result.is_done())
             return result;
         settle_committed();
-        if (Clock::now() - begun <= budget() || (behind_ == 0 && done_ == 0))
+        if (Clock::now() - begun <= budget() || (pace_.behind() == 0 && pace_.done() == 0))
             break;
     }
     injection_point(InjectionPoint::converged, partition_);
@@ -137,21 +132,20 @@ load::LogSize CatchUp::begin_pass() {
     return size;
 }
 
-// Whether the pass that begins is smaller than the last one; and the rates since that began.
+// Passes that do not become smaller are outrun.
 void CatchUp::measure(std::int64_t behind) {
     const auto now = Clock::now();
-    const Seconds time = now - behind_at_;
-    const auto rate = [&](std::int64_t keys) {
-        return core::format_count(static_cast<std::int64_t>(static_cast<double>(keys) / time.count()));
-    };
-    distance_ = fmt::format("{} keys behind", core::format_count(behind));
-    if (behind_ > 0 && time > Seconds(0.1))
-        distance_ +=
-            fmt::format(", {} keys/s in, {} keys/s out", rate(behind - behind_ + done_), rate(done_));
-    if (behind == 0 || static_cast<double>(behind) < kShrinks * static_cast<double>(behind_))
+    pace_.begin_pass(behind, now);
+    distance_ = pace_.text();
+    if (!pace_.is_too_slow())
         outrun_since_.reset();
-    else if (behind_ > 0 && !outrun_since_)
+    else if (!outrun_since_)
         outrun_since_ = now;
+    show_pace();
+}
+
+void CatchUp::show_pace() const {
+    throttle::show_keys_behind(pace_.behind(), pace_.time_left(Clock::now()));
 }
 
 bool CatchUp::is_outrun() const {
@@ -163,14 +157,9 @@ bool CatchUp::is_outrun() const {
 
 StepResult CatchUp::pass() {
     const load::LogSize size = begin_pass();
-    const std::int64_t behind = size.entries;
-    measure(behind);
-    throttle::show_keys_behind(behind);
+    measure(size.entries);
     if (is_outrun())
         return {StepOutcome::keys_left, {}, {}, distance_};
-    behind_ = behind;
-    behind_at_ = Clock::now();
-    done_ = 0;
     load::LogPart part{0, batch_, size.blocks};
     bool at_end = false;
     while (!at_end) {
@@ -178,8 +167,8 @@ StepResult CatchUp::pass() {
         StepResult result = next_batch(part, keys, at_end);
         if (!result.is_done())
             return result;
-        done_ += keys;
-        throttle::show_keys_behind(std::max<std::int64_t>(behind - done_, 0));
+        pace_.add_done(keys);
+        show_pace();
     }
     return {};
 }

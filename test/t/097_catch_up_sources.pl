@@ -181,6 +181,32 @@ for my $method (qw(attach storage)) {
     check_clean($node, $title);
 }
 
+#
+# How much is left, and for how long: the first batch tells the pace
+#
+{
+    my $title = 'slow keys';
+    $node->safe_psql('postgres', <<'SQL');
+        CREATE TABLE paced (k int PRIMARY KEY, v int) PARTITION BY RANGE (k);
+        CREATE TABLE paced_1 PARTITION OF paced FOR VALUES FROM (0) TO (4000);
+        CREATE TABLE paced_raw (k int PRIMARY KEY, v int);
+        INSERT INTO paced SELECT k, 0 FROM generate_series(0, 3999) AS k;
+        INSERT INTO paced_raw SELECT k, 1 FROM generate_series(0, 3999) AS k;
+        CREATE FUNCTION take_a_moment() RETURNS boolean LANGUAGE plpgsql COST 100000 AS $$ BEGIN PERFORM pg_sleep(0.001); RETURN true; END $$;
+SQL
+    set_point($node, 'converged stop');
+    my $job = start_job($node, "'paced', 'SELECT * FROM paced_raw WHERE take_a_moment()', swap => 'storage', on_write => 'catch_up', delay => '0', keep_old => false");
+    await_point($node, $job, 'converged');
+    $node->safe_psql('postgres', 'UPDATE paced SET v = 2');
+    clear_point($node); # the swap has no time for so many
+    ok($node->poll_query_until('postgres', <<"SQL"), "$title: how many keys are left, and the time for them is part of eta");
+        SELECT keys_behind BETWEEN 1 AND 3999 AND eta >= catch_up_time AND catch_up_time > '0'
+        FROM backfill_status JOIN backfill_live() USING (job) WHERE job = $job
+SQL
+    is(wait_job($node, $job), 'done', "$title: the job is done");
+    same_rows($node, 'paced', 'SELECT * FROM paced_raw', "$title: the rows are right");
+}
+
 $holder->quit;
 $node->stop;
 done_testing();

@@ -2,12 +2,13 @@
 //
 // The text is made of parts that change at different times, and the views parse it
 // (job::ActivityView):
-//   backfill job 7 partition 3 public.events_2024_02: indexing 2/3; 1200 rows; 15 keys behind;
+//   backfill job 7 partition 3 public.events_2024_02: indexing 2/3; 1200 rows; 15 keys behind (2 s);
 //   throttled 3.2 s; stalled 1.0 s; waiting on WAL 12 MB/s > 8 MB/s
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "partbackfill/job/job.hpp"
@@ -26,8 +27,8 @@ void show_rows(std::int64_t rows);
 // the view loses it.
 void show_rows_of_load();
 // Adds the number of keys that were written to the live partition and are not caught up with in the
-// shadow, for this phase.
-void show_keys_behind(std::int64_t keys);
+// shadow, for this phase; and how long it will take to do so, if that is known.
+void show_keys_behind(std::int64_t keys, std::optional<std::chrono::duration<double>> time_left);
 
 // How long a partition has waited.
 struct Waited {

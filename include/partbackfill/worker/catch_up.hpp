@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 
+#include "partbackfill/core/catch_up_pace.hpp"
 #include "partbackfill/job/job.hpp"
 #include "partbackfill/load/key_refresh.hpp"
 #include "partbackfill/throttle/throttler.hpp"
@@ -55,6 +56,7 @@ private:
     void record_rows(std::int64_t rows);
     void shorten_log(std::uint32_t from, std::uint32_t to);
     void measure(std::int64_t behind);
+    void show_pace() const;
     void set_batch(std::int64_t keys, Clock::duration time);
     job::Milliseconds budget() const;
 
@@ -67,9 +69,7 @@ private:
     std::int64_t batch_;             // entries of the log that the next transaction takes
     bool whole_ = false;             // the next part is all of the log
     int violations_ = 0;             // of constraints, one after the other
-    std::int64_t behind_ = 0;        // keys, when the last pass began
-    std::int64_t done_ = 0;          // keys refreshed since then
-    Clock::time_point behind_at_;
+    core::CatchUpPace pace_;
     std::optional<Clock::time_point> outrun_since_;     // no pass has become smaller since
     std::optional<Clock::time_point> unfinished_since_; // a swap had too little time
     std::string distance_;
