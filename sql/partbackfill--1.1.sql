@@ -58,6 +58,7 @@ CREATE TABLE @extschema@.backfill_job (
     swap_patience   interval NOT NULL,
     skip_triggers   boolean NOT NULL,
     allow_shrink    boolean NOT NULL,
+    label           text,
     setting_names   text[] NOT NULL,
     setting_values  text[] NOT NULL,
     started_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
@@ -114,6 +115,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.on_write IS 'what happens when a part
 COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
 COMMENT ON COLUMN @extschema@.backfill_job.skip_triggers IS 'whether the new rows may do without the partitions'' BEFORE ROW INSERT triggers';
 COMMENT ON COLUMN @extschema@.backfill_job.allow_shrink IS 'whether a partition may be swapped that has lost most of its rows';
+COMMENT ON COLUMN @extschema@.backfill_job.label IS 'the owner''s own name for the job; a call of backfill_start with the label of an unfinished job starts nothing';
 COMMENT ON COLUMN @extschema@.backfill_job.setting_names IS 'settings of the calling session under which the source is read; setting_values has their values';
 COMMENT ON COLUMN @extschema@.backfill_job.setting_values IS 'values of setting_names, secrets in custom settings included; emptied when the job is done or canceled';
 COMMENT ON COLUMN @extschema@.backfill_job.rested_at IS 'when the job became inactive; NULL while it runs';
@@ -206,6 +208,10 @@ CREATE INDEX backfill_control_finished ON @extschema@.backfill_control (finished
 CREATE INDEX backfill_control_old ON @extschema@.backfill_control (old_oid) WHERE old_oid IS NOT NULL;
 CREATE INDEX backfill_job_unfinished ON @extschema@.backfill_job (job) WHERE NOT tidied OR state = 'paused';
 
+-- One unfinished job a label and owner.
+CREATE UNIQUE INDEX backfill_job_label ON @extschema@.backfill_job (owner, label, installation)
+    WHERE label IS NOT NULL AND state = ANY (ARRAY ['running', 'paused']);
+
 CREATE TABLE @extschema@.backfill_write (
     job       bigint NOT NULL,
     partition oid NOT NULL,
@@ -288,6 +294,7 @@ CREATE FUNCTION @extschema@.backfill_start(
     keep_old      boolean    DEFAULT true,
     lock_timeout  interval   DEFAULT '100 ms',
     swap_patience interval   DEFAULT '1 hour',
+    label         text       DEFAULT NULL,
     skip_triggers boolean    DEFAULT false,
     allow_shrink  boolean    DEFAULT false
 ) RETURNS bigint
@@ -464,6 +471,7 @@ CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
            c.sqlstate,
            -- An error may quote what the owner of the job may read and the owner of the table may not.
            CASE WHEN c.error IS NOT NULL AND me.is_owner THEN c.error END AS error,
+           j.label,
            j.swap,
            live.keys_behind
     FROM @extschema@.backfill_control AS c
@@ -503,7 +511,8 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
            j.workers,
            j.started_at,
            j.finished_at,
-           CASE WHEN me.is_owner THEN j.error END AS error
+           CASE WHEN me.is_owner THEN j.error END AS error,
+           j.label
     FROM @extschema@.backfill_job AS j
     CROSS JOIN LATERAL (SELECT @extschema@.backfill_may_act_as(j.owner) AS is_owner) AS me
     LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = j.owner

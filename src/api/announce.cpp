@@ -62,7 +62,7 @@ PARTBACKFILL_FUNCTION(partbackfill_announce) {
     const auto ordinal = new_value(trigger, "ordinal");
     const std::string payload =
         ordinal ? job::announcement(job, std::stoi(*ordinal), new_value(trigger, "partition").value(), state)
-                : job::announcement(job, state);
+                : job::announcement(job, state, new_value(trigger, "label"));
     pg::guard([&] { Async_Notify(job::kChannel, payload.c_str()); });
     return PointerGetDatum(nullptr);
 }

@@ -23,6 +23,7 @@
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/latch.hpp"
+#include "partbackfill/pg/notice.hpp"
 #include "partbackfill/pg/pinned_settings.hpp"
 #include "partbackfill/pg/processes.hpp"
 #include "partbackfill/pg/session_settings.hpp"
@@ -42,6 +43,31 @@ catalog::Selection read_selection(const pg::Arguments &arguments, int first) {
     selection.partitions = arguments.optional_oids(first + 2);
     selection.newest_first = arguments.boolean(first + 3, "newest_first");
     return selection;
+}
+
+// The unfinished job of the caller that has the label, once every session that starts one with that
+// label has ended its transaction. The job of a repeated call; another table's is an error.
+std::optional<std::int64_t> find_labelled(const std::string &label, Oid target, const std::string &source) {
+    locks::lock_label(pg::current_role(), label);
+    std::optional<job::NewJobRows::Labelled> found;
+    {
+        const Oid owner = pg::current_role();
+        const pg::SnapshotScope newest; // also above READ COMMITTED
+        const pg::AsExtensionOwner as_owner;
+        found = job::NewJobRows(as_owner).unfinished_with_label(owner, label);
+    }
+    if (!found)
+        return std::nullopt;
+    if (found->target != target)
+        pg::raise(pg::sqlcode::kObjectInUse,
+                  fmt::format("label \"{}\" already belongs to an unfinished job", label),
+                  fmt::format("It is job {}, of table {}.", found->job, found->target_name),
+                  "Use another label.");
+    pg::notice(fmt::format("backfill job {} has label \"{}\" and is unfinished: no job is started",
+                           found->job, label),
+               found->source == source ? "" : "Its source is another one.",
+               found->paused ? fmt::format("The job is paused: call backfill_resume({}).", found->job) : "");
+    return found->job;
 }
 
 void check_may_log_in() {
@@ -142,7 +168,8 @@ using namespace partbackfill;
 
 // backfill_start: checks all that can be checked before anything is written, inserts
 // the job and its partitions, and registers workers, which begin once the calling
-// transaction has committed.
+// transaction has committed. With the label of an unfinished job it returns that one's number instead,
+// and starts nothing.
 // Locks: ACCESS SHARE on the partition tree and the source, to the end of the
 // calling transaction.
 PARTBACKFILL_FUNCTION(partbackfill_start) {
@@ -158,6 +185,9 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     const job::Options options = job::read_options(arguments, 5);
 
     checks::check_may_start(oid);
+    if (options.label)
+        if (const auto same = find_labelled(*options.label, oid, text))
+            PG_RETURN_INT64(*same);
     const catalog::Target target = catalog::inspect(oid, selection);
     check_may_log_in();
     std::set<std::string> row_key_columns;

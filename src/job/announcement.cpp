@@ -6,8 +6,10 @@
 
 namespace partbackfill::job {
 
-std::string announcement(std::int64_t job, const std::string &state) {
-    return fmt::format(R"({{"job":{},"state":{}}})", job, core::json_string(state));
+std::string announcement(std::int64_t job, const std::string &state,
+                         const std::optional<std::string> &label) {
+    return fmt::format(R"({{"job":{},"state":{}{}}})", job, core::json_string(state),
+                       label ? R"(,"label":)" + core::json_string(*label) : "");
 }
 
 std::string announcement(std::int64_t job, int ordinal, const std::string &partition,

@@ -68,13 +68,27 @@ void JobControl::resume(const Job &job) const {
         {job.id, core::sources(core::PartitionEvent::claim)});
 }
 
-// A session that ends or cancels the job meanwhile waits for the job's row, or this one raises.
-int JobControl::retry(const Job &job) const {
-    if (job.state == core::JobState::failed)
+// Since the job failed its label may have become that of another one.
+void JobControl::restart(const Job &job) const {
+    try {
         move(
             job, core::JobEvent::retry,
             ", idle_time = idle_time + (clock_timestamp() - rested_at), rested_at = NULL, finished_at = NULL,"
             " workers_started_at = clock_timestamp(), error = NULL");
+    } catch (const pg::Error &error) {
+        if (error.code() != pg::sqlcode::kUniqueViolation)
+            throw;
+        pg::raise(pg::sqlcode::kObjectInUse,
+                  fmt::format("another unfinished job has the label of backfill job {}", job.id),
+                  fmt::format("The label is \"{}\".", job.label.value_or("")),
+                  "Wait until that has ended, or cancel it; backfill_status lists your jobs.");
+    }
+}
+
+// A session that ends or cancels the job meanwhile waits for the job's row, or this one raises.
+int JobControl::retry(const Job &job) const {
+    if (job.state == core::JobState::failed)
+        restart(job);
     else if (run("UPDATE {s}.backfill_job SET error = NULL WHERE job = $1 AND state = $2",
                  {job.id, core::name(job.state)})
                  .processed != 1)

@@ -34,6 +34,21 @@ std::optional<NewJobRows::Claimant> NewJobRows::claimant_of(Oid partition) const
     return Claimant{row.integer("job"), row.boolean("failed"), row.boolean("paused")};
 }
 
+std::optional<NewJobRows::Labelled> NewJobRows::unfinished_with_label(Oid owner,
+                                                                      const std::string &label) const {
+    const pg::Result result = run(R"SQL(
+        SELECT job, target_oid::bigint AS target, target AS target_name, source, state = 'paused' AS paused
+        FROM {s}.backfill_job
+        WHERE installation = {s}.backfill_installation() AND owner = $1 AND label = $2 AND state IN ('running', 'paused')
+    )SQL",
+                                  {owner, label}, pg::Read::active_snapshot);
+    if (result.empty())
+        return std::nullopt;
+    const pg::Row &row = result.rows.front();
+    return Labelled{row.integer("job"), row.oid("target"), row.text("target_name"), row.text("source"),
+                    row.boolean("paused")};
+}
+
 void NewJobRows::insert(const NewJob &job) const {
     std::vector<std::string> names;
     std::vector<std::string> values;

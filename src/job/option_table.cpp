@@ -186,6 +186,16 @@ Option swap_option() {
               [=](Options &options, const pg::Row &row) { options.swap = row.text(name); }}}};
 }
 
+Option label() {
+    const char *name = "label";
+    return {name,
+            Altered::never,
+            [=](Options &options, const pg::Arguments &arguments, int i) {
+                options.label = checked_label(arguments.optional_text(i, name));
+            },
+            {plain(name, &Options::label)}};
+}
+
 } // namespace
 
 const std::vector<Option> &option_table() {
@@ -209,6 +219,7 @@ const std::vector<Option> &option_table() {
         flag("keep_old", &Options::keep_old),
         interval("lock_timeout", &Options::lock_timeout, Altered::between_steps),
         interval("swap_patience", &Options::swap_patience, Altered::between_steps),
+        label(),
         flag("skip_triggers", &Options::skip_triggers),
         flag("allow_shrink", &Options::allow_shrink, Altered::between_steps),
     };

@@ -100,4 +100,17 @@ std::optional<std::string> checked_throttle_query(const std::optional<std::strin
     return query;
 }
 
+std::optional<std::string> checked_label(const std::optional<std::string> &text) {
+    constexpr std::size_t kLongest = 200;
+    if (!text)
+        return std::nullopt;
+    if (text->empty() || text->size() > kLongest)
+        pg::raise(pg::sqlcode::kInvalidParameter,
+                  fmt::format("label must have at least one character and at most {} bytes", kLongest));
+    const auto is_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+    if (std::any_of(text->begin(), text->end(), is_control))
+        pg::raise(pg::sqlcode::kInvalidParameter, "label must not have control characters");
+    return text;
+}
+
 } // namespace partbackfill::job

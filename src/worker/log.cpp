@@ -7,8 +7,23 @@
 
 namespace partbackfill::worker {
 
+namespace {
+
+// After the number of the process's job; empty without a label.
+std::string label_in_lines;
+
+std::string name_of(std::int64_t job) {
+    return fmt::format("backfill job {}{}", job, label_in_lines);
+}
+
+} // namespace
+
+void show_label(const std::optional<std::string> &label) {
+    label_in_lines = label ? fmt::format(" ({})", *label) : "";
+}
+
 void log_line(std::int64_t job, const std::string &text) {
-    const std::string line = fmt::format("backfill job {} {}", job, text);
+    const std::string line = fmt::format("{} {}", name_of(job), text);
     pg::guard([&] {
         ereport(LOG, (errmsg_internal("%s", line.c_str()), errhidestmt(true), errhidecontext(true)));
     });
@@ -21,7 +36,7 @@ void log_warning(const std::string &text) {
 }
 
 void log_error(std::int64_t job, const pg::ErrorFields &error) {
-    log_warning(fmt::format("backfill job {}: {}", job, error.message));
+    log_warning(fmt::format("{}: {}", name_of(job), error.message));
 }
 
 } // namespace partbackfill::worker

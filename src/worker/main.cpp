@@ -46,7 +46,10 @@ bool job_exists(std::int64_t id) {
     bool exists = pg::extension_installed();
     if (exists) {
         const pg::AsExtensionOwner owner;
-        exists = job::JobTable(owner).find(id).has_value();
+        const auto job = job::JobTable(owner).find(id);
+        exists = job.has_value();
+        if (job)
+            show_label(job->label);
         job::UndecodedMark(owner).restore();
     }
     transaction.commit();

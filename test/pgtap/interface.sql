@@ -8,14 +8,14 @@ BEGIN;
 SELECT plan(25);
 
 SELECT function_returns('backfill_start',
-    '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text,integer,text,boolean,interval,interval,boolean,boolean}'::text[], 'bigint');
+    '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text,integer,text,boolean,interval,interval,text,boolean,boolean}'::text[], 'bigint');
 SELECT is(pg_get_function_arguments('backfill_start'::regproc),
     'target regclass, source text, range_start text DEFAULT NULL::text, range_end text DEFAULT NULL::text, '
     'partitions regclass[] DEFAULT NULL::regclass[], newest_first boolean DEFAULT false, workers integer DEFAULT 1, '
     'delay interval DEFAULT ''00:00:01''::interval, nice_ratio double precision DEFAULT 0, max_wal_rate text DEFAULT NULL::text, '
     'max_replica_lag interval DEFAULT NULL::interval, throttle_query text DEFAULT NULL::text, min_free_disk text DEFAULT ''5%''::text, on_write text DEFAULT ''rebuild''::text, on_error text DEFAULT ''continue''::text, '
     'max_attempts integer DEFAULT 3, swap text DEFAULT ''attach''::text, keep_old boolean DEFAULT true, '
-    'lock_timeout interval DEFAULT ''00:00:00.1''::interval, swap_patience interval DEFAULT ''01:00:00''::interval, '
+    'lock_timeout interval DEFAULT ''00:00:00.1''::interval, swap_patience interval DEFAULT ''01:00:00''::interval, label text DEFAULT NULL::text, '
     'skip_triggers boolean DEFAULT false, allow_shrink boolean DEFAULT false',
     'arguments of backfill_start');
 SELECT is(pg_get_function_result('backfill_plan'::regproc),
@@ -28,10 +28,10 @@ SELECT function_returns('backfill_forget', '{bigint}'::text[], 'boolean');
 
 SELECT columns_are('backfill_status', ARRAY ['job', 'target', 'source', 'owner', 'state', 'partitions', 'pending', 'running',
     'ready', 'done', 'failed', 'skipped', 'percent', 'bar', 'rows', 'rows_per_second', 'eta', 'waiting_on', 'workers',
-    'started_at', 'finished_at', 'error']);
+    'started_at', 'finished_at', 'error', 'label']);
 SELECT columns_are('backfill_progress', ARRAY ['job', 'ordinal', 'partition', 'range_start', 'range_end', 'state', 'phase',
     'percent', 'rows', 'rows_estimate', 'wal_bytes', 'attempts', 'rebuilds', 'swap_attempts', 'waiting_on', 'worker_pid',
-    'started_at', 'finished_at', 'build_time', 'throttled_time', 'lock_wait', 'locked_for', 'sqlstate', 'error', 'swap', 'keys_behind']);
+    'started_at', 'finished_at', 'build_time', 'throttled_time', 'lock_wait', 'locked_for', 'sqlstate', 'error', 'label', 'swap', 'keys_behind']);
 SELECT has_pk('backfill_job');
 SELECT has_pk('backfill_control');
 SELECT has_pk('backfill_write');

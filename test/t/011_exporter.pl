@@ -60,11 +60,11 @@ sub value {
 my %none = scrape();
 is(join(' ', sort keys %none), '', 'without a job there is nothing to tell');
 
-my $job = start_job($node, q{'t', 'truth', delay => '0', keep_old => false, max_wal_rate => '200kB'}, 'SET SESSION AUTHORIZATION worker');
+my $job = start_job($node, q{'t', 'truth', delay => '0', keep_old => false, max_wal_rate => '200kB', label => 'fix 1'}, 'SET SESSION AUTHORIZATION worker');
 await_partition($node, $job, 1, "phase = 'loading' AND rows > 0 AND waiting_on IS NOT NULL");
 my %now = scrape();
 my %label = (backfill_job => $job, target => 'public.t');
-cmp_ok(value(\%now, 'partbackfill_job_done_ratio', %label, state => 'running', owner => 'worker'), '<', 0.6, 'it is not half done');
+cmp_ok(value(\%now, 'partbackfill_job_done_ratio', %label, state => 'running', owner => 'worker', label => 'fix 1'), '<', 0.6, 'it is not half done');
 cmp_ok(value(\%now, 'partbackfill_job_rows', %label), '>', 0, 'some rows are written');
 is(value(\%now, 'partbackfill_job_workers', %label), 1, 'by one worker');
 is(value(\%now, 'partbackfill_partitions_count', %label, state => 'running'), 1, 'one partition is in hand');
@@ -86,7 +86,7 @@ my ($query, %expected);
 for my $line (split /\n/, slurp_file($queries)) {
     $query = $1 if $line =~ /^(\w+):/;
     my ($column) = $line =~ /^    - (\w+):/ or next;
-    $expected{"${query}_$column"} = 1 unless grep { $_ eq $column } qw(backfill_job target owner state reason);
+    $expected{"${query}_$column"} = 1 unless grep { $_ eq $column } qw(backfill_job target owner state label reason);
 }
 my %seen = map { /^(\w+)/ ? ($1 => 1) : () } keys %now;
 my $missing = join ' ', grep { !$seen{$_} && !/^partbackfill_waiting/ } sort keys %expected;

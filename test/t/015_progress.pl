@@ -39,7 +39,7 @@ sub told {
     my $heard = '';
     for (1 .. 200) {
         $heard .= $session->query('SELECT pg_sleep(0.05)');
-        last if $heard =~ /"\{"job":$job,"state":"(?:done|failed|canceled)"\}"/;
+        last if $heard =~ /"\{"job":$job,"state":"(?:done|failed|canceled)"[,}]/;
     }
     $session->quit;
     my @told;
@@ -67,6 +67,21 @@ END
 my $log = slurp_file($node->logfile, $log_from);
 like($log, qr/LOG:  backfill job $job swapped partition public\.t_1: 2000 rows in [\d.]+ s, [\d.]+ MB of WAL; waited [\d.]+ ms for locks, held them for [\d.]+ ms/,
     'each swap is a line in the log');
+
+$log_from = -s $node->logfile;
+($job, $told, my $labelled) = told(q{'"Odd t"', 'truth', delay => '0', keep_old => false, label => 'fix "1"'});
+like($labelled, qr/\{"job":$job,"state":"done","label":"fix \\"1\\""\}/, 'a job is told of with its label');
+like(slurp_file($node->logfile, $log_from), qr/LOG:  backfill job $job \(fix "1"\) swapped partition public\.t_1:/, 'the log has it, too');
+
+$job = start_job($node, q{'"Odd t"', 'truth', label => 'again', throttle_query => 'SELECT true'});
+my (undef, $again, $notice) = $node->psql('postgres', q{SELECT backfill_start('"Odd t"', 'SELECT * FROM truth', label => 'again')});
+is($again, $job, 'a repeated call gives the number of the job with that label');
+like($notice, qr/NOTICE:  backfill job $job has label "again" and is unfinished: no job is started\nDETAIL:  Its source is another one\./, 'and says so');
+$node->safe_psql('postgres', "SELECT backfill_pause($job)");
+wait_job($node, $job);
+(undef, $again, $notice) = $node->psql('postgres', q{SELECT backfill_start('"Odd t"', 'truth', label => 'again')});
+like($notice, qr/HINT:  The job is paused: call backfill_resume\($job\)\./, 'and that it is paused');
+cancel_job($node, $job);
 
 $log_from = -s $node->logfile;
 ($job, $told, my $heard) = told(q{'"Odd t"', $$SELECT k, (1 / (k - 2500)) || 'secret' AS v FROM truth$$, delay => '0', keep_old => false, max_attempts => 2});

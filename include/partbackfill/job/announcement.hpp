@@ -10,8 +10,9 @@ namespace partbackfill::job {
 
 inline constexpr const char *kChannel = "partbackfill";
 
-// {"job":7,"state":"done"} or {"job":7,"ordinal":3,"partition":"public.e_3","state":"done"}
-std::string announcement(std::int64_t job, const std::string &state);
+// {"job":7,"state":"done","label":"fix-1234"}, the label if there is one; or
+// {"job":7,"ordinal":3,"partition":"public.e_3","state":"done"}
+std::string announcement(std::int64_t job, const std::string &state, const std::optional<std::string> &label);
 std::string announcement(std::int64_t job, int ordinal, const std::string &partition,
                          const std::string &state);
 

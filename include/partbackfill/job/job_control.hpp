@@ -31,6 +31,7 @@ public:
     void give_up(const Job &job, const pg::ErrorFields &error) const;
 
 private:
+    void restart(const Job &job) const;
     // Moves the job; `more` sets further columns, whose parameters are $4 and on.
     void move(const Job &job, core::JobEvent event, const std::string &more,
               const pg::Params &more_params = {}) const;

@@ -51,6 +51,16 @@ public:
     };
     std::optional<Claimant> claimant_of(Oid partition) const;
 
+    // The running or paused job of that owner with that label, by the active snapshot.
+    struct Labelled {
+        std::int64_t job = 0;
+        Oid target = kNoOid;
+        std::string target_name;
+        std::string source;
+        bool paused = false;
+    };
+    std::optional<Labelled> unfinished_with_label(Oid owner, const std::string &label) const;
+
     // A number whose schemas do not exist: a restored dump may have brought some.
     std::int64_t next_number() const;
     void insert(const NewJob &job) const;

@@ -26,5 +26,7 @@ core::DiskReserve parsed_free_disk(const std::optional<std::string> &text);
 // One query that only reads and gives one column, boolean or numeric. It is parsed as the
 // caller, under the caller's settings.
 std::optional<std::string> checked_throttle_query(const std::optional<std::string> &text);
+// At least one character, at most 200 bytes, and no control character: the server's log has it.
+std::optional<std::string> checked_label(const std::optional<std::string> &text);
 
 } // namespace partbackfill::job

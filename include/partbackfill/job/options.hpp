@@ -47,8 +47,9 @@ struct StepOptions {
     bool keep_old = true;
     Milliseconds lock_timeout{0};
     Milliseconds swap_patience{0};
-    bool skip_triggers = false; // BEFORE ROW triggers need not fire for the new rows
-    bool allow_shrink = false;  // a partition may be swapped that has lost most of its rows
+    std::optional<std::string> label; // the owner's own name for the job, of one unfinished job at a time
+    bool skip_triggers = false;       // BEFORE ROW triggers need not fire for the new rows
+    bool allow_shrink = false;        // a partition may be swapped that has lost most of its rows
 };
 
 struct Options : StepOptions, ThrottleSettings {};

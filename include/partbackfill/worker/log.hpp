@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "partbackfill/pg/error.hpp"
 
 namespace partbackfill::worker {
 
+// Lines have the label of the process's job from then on: "backfill job 7 (LABEL) TEXT".
+void show_label(const std::optional<std::string> &label);
 // "backfill job 7 TEXT" at level LOG.
 void log_line(std::int64_t job, const std::string &text);
 // A WARNING with that text, for what an administrator should look at.
