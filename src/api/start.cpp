@@ -16,7 +16,7 @@
 #include "partbackfill/job/own_job.hpp"
 #include "partbackfill/load/source.hpp"
 #include "partbackfill/load/source_plan.hpp"
-#include "partbackfill/locks/advisory_locks.hpp"
+#include "partbackfill/locks/label_lock.hpp"
 #include "partbackfill/locks/table_locks.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/at_commit.hpp"

@@ -4,6 +4,7 @@ extern "C" {
 #include "access/relation.h"
 #include "catalog/pg_tablespace_d.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/rel.h"
 }
 
@@ -37,8 +38,20 @@ Stored stored(Relation relation) {
     return {OidIsValid(tablespace) ? tablespace : MyDatabaseTableSpace, blocks * BLCKSZ};
 }
 
-Stored stored_of(Oid oid) {
-    Relation relation = try_relation_open(oid, AccessShareLock);
+// Opens the relation unless another session has it locked exclusively, which `locked` becomes then.
+Relation open_unlocked(Oid oid, bool &locked) {
+    if (!ConditionalLockRelationOid(oid, AccessShareLock)) {
+        locked = true;
+        return nullptr;
+    }
+    Relation relation = try_relation_open(oid, NoLock);
+    if (relation == nullptr)
+        UnlockRelationOid(oid, AccessShareLock);
+    return relation;
+}
+
+Stored stored_of(Oid oid, bool &locked) {
+    Relation relation = open_unlocked(oid, locked);
     if (relation == nullptr)
         return {MyDatabaseTableSpace, 0};
     const Stored found = stored(relation);
@@ -47,12 +60,12 @@ Stored stored_of(Oid oid) {
 }
 
 // OIDs of the table and the TOAST table with the indexes of both.
-List *parts_of(Oid table) {
+List *parts_of(Oid table, bool &locked) {
     List *parts = NIL;
     Oid toast = InvalidOid;
     for (const bool is_toast : {false, true}) {
         const Oid oid = is_toast ? toast : table;
-        Relation relation = OidIsValid(oid) ? try_relation_open(oid, AccessShareLock) : nullptr;
+        Relation relation = OidIsValid(oid) ? open_unlocked(oid, locked) : nullptr;
         if (relation == nullptr)
             return parts;
         parts = lappend_oid(parts, oid);
@@ -66,15 +79,18 @@ List *parts_of(Oid table) {
 } // namespace
 
 std::map<Oid, std::int64_t> bytes_by_tablespace(Oid table) {
+    bool locked = false;
     const StoredList list = pg::guard([&] {
-        List *parts = parts_of(table);
+        List *parts = parts_of(table, locked);
         StoredList found{
             list_length(parts),
             static_cast<Stored *>(palloc(sizeof(Stored) * static_cast<Size>(list_length(parts) + 1)))};
         for (int i = 0; i < found.count; i++)
-            found.items[i] = stored_of(list_nth_oid(parts, i));
+            found.items[i] = stored_of(list_nth_oid(parts, i), locked);
         return found;
     });
+    if (locked)
+        return known_bytes_by_tablespace(table);
     std::map<Oid, std::int64_t> bytes;
     for (int i = 0; i < list.count; i++)
         bytes[list.items[i].tablespace] += list.items[i].bytes;

@@ -1,7 +1,6 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
-#include "common/hashfn.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 }
@@ -16,13 +15,12 @@ namespace partbackfill::locks {
 
 namespace {
 
-// field4 tells the kinds apart; pg_advisory_lock uses 1 and 2.
+// field4 tells the kinds apart; pg_advisory_lock uses 1 and 2, label_lock.cpp 8.
 constexpr uint16 kPartition = 3;
 constexpr uint16 kJob = 4;
 constexpr uint16 kSchemas = 5;
 constexpr uint16 kWorkerSlot = 6;
 constexpr uint16 kChoice = 7;
-constexpr uint16 kLabel = 8;
 
 // Job numbers come from a sequence and do not reach 2^32. If one did, two jobs would share a
 // lock, and their workers would wait for each other, without further harm.
@@ -109,14 +107,6 @@ void lock_choice(std::int64_t job) {
 }
 void lock_schemas(std::int64_t job) {
     acquire(tag(job, 0, kSchemas), ExclusiveLock, false, true);
-}
-// Two labels of one hash wait for each other, without further harm.
-void lock_label(Oid owner, const std::string &label) {
-    LOCKTAG lock;
-    const uint32 hash =
-        hash_bytes(reinterpret_cast<const unsigned char *>(label.data()), static_cast<int>(label.size()));
-    SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, owner, hash, kLabel);
-    acquire(lock, ExclusiveLock, false, true);
 }
 
 void cancel_workers_at_commit(std::int64_t job, const char *type) {

@@ -96,7 +96,8 @@ void advance_from_claim(const Job &job, Partition &partition, bool orphaned, thr
     if (partition.state == core::PartitionState::ready && partition.settling)
         return rebuild(job, partition, "its worker ended in the midst of its swap");
     if (partition.state == core::PartitionState::ready)
-        check_not_emptied(partition);
+        if (const StepResult result = check_not_emptied(job, partition); !result.is_done())
+            return settle(job, partition, result);
     advance(job, partition, throttler);
     if (partition.state == core::PartitionState::skipped)
         announce(partition);

@@ -229,22 +229,28 @@ StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchU
     return result;
 }
 
-void check_not_emptied(const job::Partition &partition) {
+StepResult check_not_emptied(const job::Job &job, const job::Partition &partition) {
+    if (partition.rows == 0)
+        return {};
     pg::Transaction transaction;
+    const std::vector<locks::TableLock> locks{{partition.shadow, locks::LockMode::access_share}};
     bool emptied = false;
     {
         const pg::PinnedSettings pinned;
-        emptied = partition.rows > 0 && !pg::query(R"SQL(
+        if (!locks::lock_politely(locks, job.lock_timeout))
+            return {StepOutcome::locks_not_granted, locks};
+        emptied = !pg::query(R"SQL(
             SELECT FROM pg_class AS c WHERE c.oid = $1 AND c.relpersistence = 'u' AND pg_relation_size(c.oid) = 0
         )SQL",
-                                                   {partition.shadow})
-                                             .empty();
+                             {partition.shadow})
+                       .empty();
     }
     transaction.commit();
     if (emptied)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                   fmt::format("the rebuilt rows of unlogged partition \"{}\" were lost in a crash",
                               partition.name));
+    return {};
 }
 
 } // namespace partbackfill::worker

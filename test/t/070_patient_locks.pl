@@ -1,4 +1,5 @@
-# A swap that waits for its locks lets the job be paused and canceled meanwhile, however long lock_timeout is.
+# A swap that waits for its locks lets the job be paused and canceled meanwhile, however long lock_timeout is. What a worker
+# only looks at, between its steps, it does not stand in a queue for.
 use strict;
 use warnings;
 
@@ -6,6 +7,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use Backfill;
+use CatchUp;
 use Test::More;
 use Time::HiRes 'time';
 
@@ -32,6 +34,50 @@ for my $method ('storage', 'attach') {
     $reader->quit;
     is(wait_job($node, $job), 'canceled', "$method: canceled");
     check_clean($node, $method);
+}
+
+# Tries go on, one after the other, and say for whom they wait.
+sub check_goes_on {
+    my ($job, $pid, $title) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $tries = $node->safe_psql('postgres', "SELECT swap_attempts FROM backfill_progress WHERE job = $job") + 3;
+    return ok(
+        $node->poll_query_until('postgres', "SELECT swap_attempts >= $tries AND waiting_on LIKE '%(held by $pid)%' FROM backfill_progress WHERE job = $job"),
+        "$title: the worker does not stand in a queue");
+}
+
+# How large the partition is
+{
+    set_point($node, 'claimed/1 stop');
+    my $job = start_job($node, q{'t', 'SELECT k, ''new'' AS v FROM t', partitions => '{t_1}', delay => '0', keep_old => false, lock_timeout => '0'});
+    await_point($node, $job, 'claimed');
+    my $migration = session($node);
+    my $pid = $migration->query_safe('SELECT pg_backend_pid()');
+    $migration->query_safe('BEGIN; LOCK TABLE t_1');
+    clear_point($node);
+    check_goes_on($job, $pid, 'before a build');
+    $migration->query_safe('COMMIT');
+    $migration->quit;
+    is(wait_job($node, $job), 'done', 'before a build: then the job is done');
+}
+
+# Whether a crash has emptied the shadow of an unlogged partition
+{
+    $node->safe_psql('postgres', 'ALTER TABLE t_1 SET UNLOGGED');
+    my $reader = session($node);
+    $reader->query_safe('BEGIN; SELECT count(*) FROM t_1');
+    my $job = start_job($node, q{'t', 'SELECT k, ''newer'' AS v FROM t', partitions => '{t_1}', delay => '0', keep_old => false, lock_timeout => '0'});
+    await_partition($node, $job, 1, "state = 'ready' AND swap_attempts > 0");
+    my $owner = session($node);
+    my $pid = $owner->query_safe('SELECT pg_backend_pid()');
+    $owner->query_safe("BEGIN; LOCK TABLE backfill_${job}_new.t_1");
+    $reader->query_safe('COMMIT');
+    $reader->quit;
+    check_goes_on($job, $pid, 'before a swap');
+    $owner->query_safe('COMMIT');
+    $owner->quit;
+    is(wait_job($node, $job), 'done', 'before a swap: then the job is done');
+    is($node->safe_psql('postgres', q{SELECT count(*) FROM t_1 WHERE v = 'newer'}), '10', 'before a swap: every row');
 }
 
 $node->stop;

@@ -12,7 +12,8 @@
 namespace partbackfill::catalog {
 
 // Bytes of a table with the TOAST table and the indexes, by tablespace; empty when the table is
-// gone. Legal while a query runs. ACCESS SHARE on each of them, for a moment.
+// gone. Legal while a query runs. ACCESS SHARE on each of them, for a moment; waits for none: where
+// another session has one locked exclusively, the bytes are the known ones, as below.
 std::map<Oid, std::int64_t> bytes_by_tablespace(Oid table);
 
 // Bytes of a table as bytes_by_tablespace counts them, as of its last VACUUM or ANALYZE. No lock.

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "partbackfill/pg/error.hpp"
@@ -41,8 +40,6 @@ std::vector<int> claims_of(std::int64_t job);
 
 void lock_choice(std::int64_t job);  // held while a worker chooses a partition
 void lock_schemas(std::int64_t job); // held while the job's schemas are made
-// Held from the look for the job of that label to the end of the transaction that starts one.
-void lock_label(Oid owner, const std::string &label);
 
 // ----- the workers of a job, found by the job lock
 

@@ -27,7 +27,7 @@ void finish_swap(const job::Job &job, job::Partition &partition, const swap::Swa
 swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partition);
 
 // An error when a crash of the server has emptied the shadow of an unlogged partition after its
-// build: it must not be swapped.
-void check_not_emptied(const job::Partition &partition);
+// build: it must not be swapped. ACCESS SHARE on the shadow, politely; locks_not_granted without it.
+StepResult check_not_emptied(const job::Job &job, const job::Partition &partition);
 
 } // namespace partbackfill::worker
