@@ -198,8 +198,8 @@ std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &te
                     "source is computed whole for each partition: its bounds do not reach into it");
             if (selected)
                 forecast.add(leaf, verdict.hazards);
-            for (std::string &text : catch_up[leaf.oid])
-                verdict.hazards.push_back(std::move(text));
+            for (std::string &hazard : catch_up[leaf.oid])
+                verdict.hazards.push_back(std::move(hazard));
             const char *action = !selected ? "skip" : verdict.refused ? "refuse" : "rebuild";
             rows.push_back({selected ? std::optional(std::to_string(++ordinal)) : std::nullopt,
                             std::to_string(leaf.oid), leaf.range_start, leaf.range_end, action,
