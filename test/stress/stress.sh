@@ -65,16 +65,16 @@ errors() {
 }
 
 # rewrite NUMBERS TABLE SOURCE METHOD ON_WRITE: one job after the other for as long as there are clients, whose numbers go
-# to that file. %s in the source is another number each time.
+# to that file, errors to one of its own. %s in the source is another number each time.
 rewrite() {
     local numbers=$1 table=$2 source=$3 method=$4 on_write=$5 job state
     while kill -0 "${clients[0]}" 2>/dev/null; do
         pass=$((pass + 1))
         # In a deadlock with a migration it is backfill_start that gives way.
         until job=$(ask "SELECT backfill_start('$table', '${source/\%s/$pass}', swap => '$method',
-            on_write => '$on_write', workers => 2, delay => '0', keep_old => false)" 2>"$numbers.error"); do
-            if ! grep -q 'deadlock detected' "$numbers.error"; then
-                cat "$numbers.error"
+            on_write => '$on_write', workers => 2, delay => '0', keep_old => false)" 2>"$work/$table.error"); do
+            if ! grep -q 'deadlock detected' "$work/$table.error"; then
+                cat "$work/$table.error"
                 return 1
             fi
         done
