@@ -69,7 +69,8 @@ SQL
         $sql =~ s/\$schema/backfill_${job}_new/g;
         $sql =~ s/\$p/$p/g;
         $sql =~ s/\$s\b/backfill_${job}_new.$p/g;
-        $node->safe_psql('postgres', $sql);
+        # At once: the worker drops the shadow when it sees a part of it.
+        $node->safe_psql('postgres', "BEGIN; $sql; COMMIT");
     }
     $reader->query_safe('COMMIT');
     $reader->quit;
