@@ -7,6 +7,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use Backfill;
+use CatchUp;
 use Test::More;
 use Time::HiRes 'usleep';
 
@@ -191,11 +192,14 @@ for my $kind (
 }
 {
     my $title = 'swap_patience';
-    my $job = start_held(q{, swap_patience => '500 ms'});
+    make_table();
+    set_point($node, 'loading/1 stop'); # a gate is a lock, too, which is waited for no longer than that
+    my $job = start_job($node, "'t', 'SELECT k, v FROM raw', $options, swap_patience => '500 ms'");
+    await_point($node, $job, 'loading');
     my $before = fingerprint($node, 't_1');
     my $migration = migration();
     $migration->query_safe('BEGIN; LOCK TABLE t_1');
-    open_gate($holder, 1);
+    clear_point($node);
     await_partition($node, $job, 1, q{state = 'failed'});
     like($node->safe_psql('postgres', "SELECT sqlstate || ' ' || error FROM backfill_progress WHERE job = $job AND ordinal = 1"),
         qr/^55P03 could not lock partition "public.t_1"\n.*for longer than swap_patience/, "$title: the partition fails in the end");
