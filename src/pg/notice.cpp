@@ -7,8 +7,8 @@ namespace partbackfill::pg {
 
 void notice(const std::string &message, const std::string &detail, const std::string &hint) {
     guard([&] {
-        ereport(NOTICE, (errmsg("%s", message.c_str()), errdetail("%s", detail.c_str()),
-                         errhint("%s", hint.c_str())));
+        ereport(NOTICE, (errmsg("%s", message.c_str()), detail.empty() ? 0 : errdetail("%s", detail.c_str()),
+                         hint.empty() ? 0 : errhint("%s", hint.c_str())));
     });
 }
 

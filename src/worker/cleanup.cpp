@@ -228,7 +228,7 @@ void end_job(const job::Job &job) {
     if (in_the_way)
         wait_to_tidy(job, *in_the_way);
     if (!kept.empty())
-        log_warning(fmt::format("backfill job {} {}", job.id, kept));
+        log_warning(job.id, kept);
     injection_point(InjectionPoint::ending);
     pg::Transaction transaction;
     {

@@ -35,6 +35,10 @@ void log_warning(const std::string &text) {
     });
 }
 
+void log_warning(std::int64_t job, const std::string &text) {
+    log_warning(fmt::format("{} {}", name_of(job), text));
+}
+
 void log_error(std::int64_t job, const pg::ErrorFields &error) {
     log_warning(fmt::format("{}: {}", name_of(job), error.message));
 }

@@ -41,19 +41,16 @@ constexpr std::chrono::milliseconds kBetweenWorkers{500};
 constexpr std::chrono::milliseconds kTurnPollInterval{50};
 constexpr std::chrono::milliseconds kTrustPollInterval{5000};
 
-bool job_exists(std::int64_t id) {
+std::optional<job::Job> find_job(std::int64_t id) {
     pg::Transaction transaction;
-    bool exists = pg::extension_installed();
-    if (exists) {
+    std::optional<job::Job> job;
+    if (pg::extension_installed()) {
         const pg::AsExtensionOwner owner;
-        const auto job = job::JobTable(owner).find(id);
-        exists = job.has_value();
-        if (job)
-            show_label(job->label);
+        job = job::JobTable(owner).find(id);
         job::UndecodedMark(owner).restore();
     }
     transaction.commit();
-    return exists;
+    return job;
 }
 
 void await_starter(const Assignment &assignment) {
@@ -85,7 +82,7 @@ std::optional<pg::ErrorFields> distrust() {
 void await_trust(std::int64_t job) {
     for (bool logged = false; const auto error = distrust(); logged = true) {
         if (!logged)
-            log_warning(fmt::format("backfill job {} does not go on: {}", job, error->message));
+            log_warning(job, "does not go on: " + error->message);
         throttle::show_idle(job, error->message);
         pg::wait_latch(kTrustPollInterval, pg::Wait::backoff);
     }
@@ -116,8 +113,10 @@ void run(const Assignment &assignment) {
     if (is_surplus(assignment.job))
         return;
     await_trust(assignment.job);
-    if (!job_exists(assignment.job))
+    const auto job = find_job(assignment.job);
+    if (!job)
         return;
+    show_label(job->label);
     renew_session(assignment.job);
     const pg::KeepPlans keep(pg::KeepPlans::From::second_use);
     run_job(assignment.job);

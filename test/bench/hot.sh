@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Partitions that are written to all the time, rebuilt with on_write => 'catch_up' by each method: whether all are done, how often
 # one was built twice, whether a write is lost or has come back, and how long a writer and a reader wait at the most. BENCH_WRITERS
-# clients write to rows of every partition, one of them reads rows; BENCH_ROWS are the rows of a partition.
+# clients write to rows of every partition, and one reads rows; BENCH_ROWS are the rows of a partition.
 set -euo pipefail
 # shellcheck source=measure.sh
 source "$(dirname "${BASH_SOURCE[0]}")/measure.sh"
@@ -23,25 +23,16 @@ cat >"$scratch/read.pgbench" <<'END'
 SELECT v FROM hot WHERE k = :k;
 END
 
-# start_client NAME OPTION...: does not wait for the disk.
-start_client() {
+# start NAME OPTION...: does not wait for the disk.
+start() {
     local name=$1
     shift
-    start_child env PGAPPNAME=hot PGOPTIONS="-c synchronous_commit=off" pgbench -n -T 3600 -D "all=$((partitions * rows))" -f "$scratch/$name.pgbench" \
-        --log --log-prefix="$scratch/$name" "$@" "$PGDATABASE" >"$scratch/$name.out" 2>&1
-    clients+=("$child")
+    PGOPTIONS="-c synchronous_commit=off" start_client -D "all=$((partitions * rows))" -f "$scratch/$name.pgbench" --log --log-prefix="$scratch/$name" "$@"
 }
 start_clients() {
-    clients=()
     rm -f "$scratch"/write.[0-9]* "$scratch"/read.[0-9]*
-    start_client write -c "$writers" -R $((writers * 50))
-    start_client read -c 1 -R 200
-}
-end_clients() {
-    local pid
-    while [[ $(ask "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'hot'") != 0 ]]; do sleep 0.05; done
-    for pid in "${clients[@]}"; do wait "$pid" || true; done
-    if grep -h ERROR "$scratch"/write.out "$scratch"/read.out; then fail "a client has met an error"; fi
+    start write -c "$writers" -R $((writers * 50))
+    start read -c 1 -R 200
 }
 
 # The longest transaction of a client, in ms, without how late it began.
@@ -69,6 +60,7 @@ run() {
         rebuilds=$(ask "SELECT sum(rebuilds) FROM backfill_progress WHERE job = $job")
     fi
     end_clients
+    if grep ERROR "$scratch/pgbench.out"; then fail "a client has met an error"; fi
     write=$(longest write)
     read=$(longest read)
     printf '%-12s %10s %9s %8s %8s %12s %12s\n' "$title" "$figures" "${rebuilds:-}" "$(cat "$scratch"/write.[0-9]* | wc -l)" "$(differences)" "$write" "$read"

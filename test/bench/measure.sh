@@ -69,6 +69,19 @@ open_gate() {
     wait "$gate" || true
 }
 
+# start_client OPTION...: pgbench, until end_clients. A client that has lost its session ends, and has written its log then.
+bench_clients=()
+start_client() {
+    start_child env PGAPPNAME=client pgbench -n -T 3600 "$@" "$PGDATABASE" >>"$scratch/pgbench.out" 2>&1
+    bench_clients+=("$child")
+}
+end_clients() {
+    local pid
+    while [[ $(ask "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'client'") != 0 ]]; do sleep 0.05; done
+    for pid in "${bench_clients[@]}"; do wait "$pid" || true; done
+    bench_clients=()
+}
+
 # The median of the numbers given, one a line.
 median() {
     sort -n | awk '{ value[NR] = $1 }

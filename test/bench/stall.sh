@@ -36,17 +36,6 @@ cat >"$scratch/point.pgbench" <<'END'
 SELECT kind FROM events WHERE id = :id AND at = :id;
 END
 
-# A client that has lost its session ends, and has written its log then.
-start_client() {
-    start_child env PGAPPNAME=stall pgbench -n -T 3600 "$@" postgres >"$scratch/pgbench.out" 2>&1
-    stalled+=("$child")
-}
-end_clients() {
-    local pid
-    while [[ $(ask "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'stall'") != 0 ]]; do sleep 0.05; done
-    for pid in "${stalled[@]}"; do wait "$pid" || true; done
-}
-
 # job TABLE METHOD
 job() {
     local job state
@@ -64,7 +53,6 @@ by_hand() {
 stall() {
     local name=$1 low=$2 high=$3 began
     shift 3
-    stalled=()
     rm -f "$scratch"/point.[0-9]*
     start_client -c 1 -f "$scratch/analyst.pgbench"
     start_client -c 2 -D "rows=$((partitions * rows))" -f "$scratch/repeatable.pgbench"

@@ -77,6 +77,7 @@ $job = start_job($node, q{'"Odd t"', 'truth', label => 'again', throttle_query =
 my (undef, $again, $notice) = $node->psql('postgres', q{SELECT backfill_start('"Odd t"', 'SELECT * FROM truth', label => 'again')});
 is($again, $job, 'a repeated call gives the number of the job with that label');
 like($notice, qr/NOTICE:  backfill job $job has label "again" and is unfinished: no job is started\nDETAIL:  Its source is another one\./, 'and says so');
+unlike($notice, qr/HINT:/, 'a running job needs no advice');
 $node->safe_psql('postgres', "SELECT backfill_pause($job)");
 wait_job($node, $job);
 (undef, $again, $notice) = $node->psql('postgres', q{SELECT backfill_start('"Odd t"', 'truth', label => 'again')});

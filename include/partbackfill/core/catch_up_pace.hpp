@@ -20,11 +20,11 @@ public:
     // Counts keys of this pass that are worked off.
     void add_done(std::int64_t keys) { done_ += keys; }
 
-    // Keys of this pass that are left; 0 when writes were merged, and more were done than there were.
+    // Keys of this pass that are left. Never less than 0: a batch may take more than the pass began with.
     std::int64_t behind() const;
     // Keys that this pass has worked off.
     std::int64_t done() const noexcept { return done_; }
-    // The last pass began with hardly more keys than this one: at this pace nothing is caught up with.
+    // Whether this pass began with hardly fewer keys than the last one: such passes do not catch up.
     bool is_too_slow() const noexcept { return too_slow_; }
     // How long until no key is left, if writers and passes go on as they do. Unknown at first, and where
     // there is no end.

@@ -5,7 +5,7 @@
 
 namespace partbackfill::pg {
 
-// Sends a NOTICE, in the style of pg::raise.
+// Sends a NOTICE, in the style of pg::raise; an empty detail or hint is left out.
 void notice(const std::string &message, const std::string &detail, const std::string &hint);
 
 } // namespace partbackfill::pg

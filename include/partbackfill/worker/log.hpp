@@ -15,6 +15,8 @@ void show_label(const std::optional<std::string> &label);
 void log_line(std::int64_t job, const std::string &text);
 // A WARNING with that text, for what an administrator should look at.
 void log_warning(const std::string &text);
+// "backfill job 7 TEXT" as a WARNING.
+void log_warning(std::int64_t job, const std::string &text);
 // "backfill job 7: MESSAGE" as a WARNING, for an error that fails no attempt.
 void log_error(std::int64_t job, const pg::ErrorFields &error);
 
