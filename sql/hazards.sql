@@ -33,7 +33,7 @@ ROLLBACK;
 ALTER TABLE t_1 ADD FOREIGN KEY (c) REFERENCES cat;
 CREATE TABLE child (k int REFERENCES t);
 SELECT partition, action, unnest(hazards) FROM backfill_plan('t') WHERE action <> 'skip';
-SELECT backfill_start('t', 't', partitions => '{t_1}');
+SELECT backfill_start('t', 't', partitions => '{t_1}', swap => 'attach');
 SELECT backfill_start('t', 't', partitions => '{t_1}', swap => 'storage', on_write => 'ignore');
 SELECT backfill_start('t', 'SELECT 1 AS k, 2 AS c', partitions => '{t_1}', swap => 'storage', delay => '0', max_attempts => 1) AS job \gset
 SELECT backfill_wait(:job);

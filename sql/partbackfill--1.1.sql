@@ -290,7 +290,7 @@ CREATE FUNCTION @extschema@.backfill_start(
     on_write      text       DEFAULT 'rebuild',
     on_error      text       DEFAULT 'continue',
     max_attempts  integer    DEFAULT 3,
-    swap          text       DEFAULT 'attach',
+    swap          text       DEFAULT 'auto',
     keep_old      boolean    DEFAULT true,
     lock_timeout  interval   DEFAULT '100 ms',
     swap_patience interval   DEFAULT '1 hour',

@@ -122,10 +122,10 @@ CREATE TABLE t_3 PARTITION OF t FOR VALUES FROM (20) TO (30);
 CREATE TABLE referring (k int);
 CREATE RULE r AS ON DELETE TO t_1 DO ALSO NOTHING;
 CREATE RULE r AS ON DELETE TO t_3 DO ALSO NOTHING;
-SELECT backfill_start('t', 't');
+SELECT backfill_start('t', 't', swap => 'attach');
 DROP RULE r ON t_3;
-SELECT backfill_start('t', 't');
-SELECT backfill_start('t', 't', partitions => '{t_1}');
+SELECT backfill_start('t', 't', swap => 'attach');
+SELECT backfill_start('t', 't', partitions => '{t_1}', swap => 'attach');
 
 SELECT count(backfill_purge(job)) > 0 AS purged FROM backfill_status WHERE target LIKE 'session_objects.%';
 DROP SCHEMA session_objects CASCADE;

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 
 #include "partbackfill/catalog/disk.hpp"
 #include "partbackfill/catalog/rights.hpp"
+#include "partbackfill/checks/refusals.hpp"
 #include "partbackfill/checks/row_keys.hpp"
 #include "partbackfill/checks/row_triggers.hpp"
 #include "partbackfill/checks/warnings.hpp"
@@ -45,7 +47,7 @@ std::optional<std::string> text_array(const std::vector<std::string> &values) {
     return text + "}";
 }
 
-// Hazards of a leaf, and whether backfill_start with its default method would refuse it.
+// Hazards of a leaf, and whether backfill_start would refuse it.
 struct Verdict {
     bool refused = false;
     std::vector<std::string> hazards;
@@ -53,16 +55,34 @@ struct Verdict {
 
 using Verdicts = std::map<Oid, Verdict>;
 
+// The first method that refuses no leaf, which backfill_start takes, or else the one that refuses the
+// fewest: without those leaves backfill_start would take it.
+const checks::Refusals &least_refused(const std::vector<checks::Refusals> &by_method) {
+    const auto count = [](const checks::Refusals &refusals) {
+        std::set<Oid> leaves;
+        for (const swap::Hazard &hazard : refusals.reasons)
+            leaves.insert(hazard.leaf);
+        return leaves.size();
+    };
+    return *std::min_element(by_method.begin(), by_method.end(),
+                             [&](const auto &a, const auto &b) { return count(a) < count(b); });
+}
+
 Verdicts verdicts(const catalog::Target &target) {
     const pg::PinnedSettings pinned;
     Verdicts found;
-    const auto &methods = swap::swap_methods();
-    for (const swap::SwapMethod *method : methods)
-        for (const swap::Hazard &hazard : method->refusals(target.selected_oids())) {
+    const std::vector<checks::Refusals> by_method = checks::refusals_by_method(target.selected_oids());
+    const checks::Refusals &taken = least_refused(by_method);
+    for (const checks::Refusals &refusals : by_method)
+        for (const swap::Hazard &hazard : refusals.reasons) {
             Verdict &verdict = found[hazard.leaf];
-            verdict.refused = verdict.refused || method == methods.front();
-            verdict.hazards.push_back(fmt::format("{}: refused, it {}", method->name, hazard.text));
+            verdict.refused = verdict.refused || &refusals == &taken;
+            verdict.hazards.push_back(fmt::format("{}: refused, it {}", refusals.method->name, hazard.text));
         }
+    if (&taken != &by_method.front())
+        for (const Oid leaf : target.selected_oids())
+            found[leaf].hazards.push_back(
+                fmt::format("{}: swap => '{}' is taken", swap::kAnyMethod, taken.method->name));
     for (const swap::Hazard &hazard : checks::warnings(target))
         found[hazard.leaf].hazards.push_back(hazard.text);
     return found;
@@ -216,8 +236,8 @@ std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &te
 using namespace partbackfill;
 
 // backfill_plan: a row for each partition; those outside the selection are skipped and have no
-// ordinal. "refuse" means that backfill_start would refuse it without swap => 'storage'. A
-// hazard begins with the method that it concerns, unless it concerns both.
+// ordinal. "refuse" means that backfill_start would refuse it by every method. A hazard begins with the
+// method that it concerns, unless it concerns both.
 PARTBACKFILL_FUNCTION(partbackfill_plan) {
     const pg::Arguments arguments(fcinfo);
     const locks::FirstVictim in_deadlocks;

@@ -182,7 +182,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     const Oid oid = arguments.oid(0, "target");
     const std::string text = arguments.string(1, "source");
     const catalog::Selection selection = read_selection(arguments, 2);
-    const job::Options options = job::read_options(arguments, 5);
+    job::Options options = job::read_options(arguments, 5);
 
     checks::check_may_start(oid);
     if (options.label)
@@ -193,7 +193,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     std::set<std::string> row_key_columns;
     {
         const pg::PinnedSettings pinned;
-        checks::check_preconditions(target, swap::swap_method(options.swap));
+        options.swap = checks::check_preconditions(target, options.swap).name;
         if (options.on_write == job::OnWrite::ignore)
             checks::check_can_ignore_writes(target.selected_oids());
         if (options.on_write == job::OnWrite::catch_up)

@@ -97,14 +97,15 @@ void check_may_start(Oid target) {
     catalog::check_owner("table", target, kWhyOwner);
 }
 
-void check_preconditions(const catalog::Target &target, const swap::SwapMethod &method) {
+const swap::SwapMethod &check_preconditions(const catalog::Target &target, const std::string &swap) {
     check_owners(target);
     check_names(target);
     check_index_names(target);
     check_statistics_names(target);
-    check_refusals(target, method);
+    const swap::SwapMethod &method = choose_method(target, swap);
     method.check_privileges(target.selected_oids());
     check_tablespace_privileges(target);
+    return method;
 }
 
 } // namespace partbackfill::checks

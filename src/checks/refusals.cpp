@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "partbackfill/catalog/referring_keys.hpp"
+#include "partbackfill/pg/notice.hpp"
 #include "partbackfill/pg/query.hpp"
 
 namespace partbackfill::checks {
@@ -60,6 +62,8 @@ FirstReasons first_reasons(const catalog::Target &target, const std::vector<swap
     return first;
 }
 
+namespace {
+
 void check_refusals(const catalog::Target &target, const swap::SwapMethod &method) {
     const auto found = method.refusals(target.selected_oids());
     if (found.empty())
@@ -74,6 +78,71 @@ void check_refusals(const catalog::Target &target, const swap::SwapMethod &metho
                    target.selected_oids().size() > 1
                        ? " To leave the partition out, name the others in partitions."
                        : "");
+}
+
+// Says which method is taken in place of the first, and why.
+void notice_choice(const catalog::Target &target, const swap::SwapMethod &method,
+                   const std::vector<swap::Hazard> &reasons) {
+    const FirstReasons first = first_reasons(target, reasons);
+    pg::notice(fmt::format("the partitions of \"{}\" will be swapped by '{}', not by '{}'", target.name,
+                           method.name, swap::swap_methods().front()->name),
+               first.lines, "");
+}
+
+// What each method refuses; once, where all refuse for the same reasons.
+std::string lines_by_method(const catalog::Target &target, const std::vector<Refusals> &found) {
+    const std::string first = first_reasons(target, found.front().reasons).lines;
+    std::string lines;
+    bool differ = false;
+    for (const Refusals &refusals : found) {
+        const std::string own = first_reasons(target, refusals.reasons).lines;
+        differ = differ || own != first;
+        lines += fmt::format("{}By swap => '{}':\n{}", lines.empty() ? "" : "\n", refusals.method->name, own);
+    }
+    return differ ? lines : first;
+}
+
+// No method carries all of the partitions.
+[[noreturn]] void refuse_all(const catalog::Target &target, const std::vector<Refusals> &found) {
+    std::set<Oid> refused;
+    for (const Refusals &refusals : found)
+        for (const swap::Hazard &reason : refusals.reasons)
+            refused.insert(reason.leaf);
+    std::string what = fmt::format("{} partitions of \"{}\"", refused.size(), target.name);
+    for (const catalog::Leaf &leaf : target.leaves)
+        if (refused.size() == 1 && refused.contains(leaf.oid))
+            what = fmt::format("partition \"{}\"", leaf.name);
+    pg::raise(pg::sqlcode::kFeatureNotSupported, "cannot rebuild " + what, lines_by_method(target, found),
+              std::string("What a swap cannot carry over is refused, so that it is not lost; backfill_plan "
+                          "shows every reason.") +
+                  (target.selected_oids().size() > 1
+                       ? " To leave partitions out, name the others in partitions."
+                       : ""));
+}
+
+} // namespace
+
+std::vector<Refusals> refusals_by_method(const std::vector<Oid> &leaves) {
+    std::vector<Refusals> found;
+    for (const swap::SwapMethod *method : swap::swap_methods())
+        found.push_back({method, method->refusals(leaves)});
+    return found;
+}
+
+const swap::SwapMethod &choose_method(const catalog::Target &target, const std::string &swap) {
+    if (swap != swap::kAnyMethod) {
+        const swap::SwapMethod &method = swap::swap_method(swap);
+        check_refusals(target, method);
+        return method;
+    }
+    const std::vector<Refusals> found = refusals_by_method(target.selected_oids());
+    for (const Refusals &refusals : found)
+        if (refusals.reasons.empty()) {
+            if (&refusals != &found.front())
+                notice_choice(target, *refusals.method, found.front().reasons);
+            return *refusals.method;
+        }
+    refuse_all(target, found);
 }
 
 void check_can_be_carried(const catalog::Leaf &leaf, const swap::SwapMethod &method) {

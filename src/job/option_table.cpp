@@ -180,7 +180,7 @@ Option swap_option() {
     return {"swap",
             Altered::never,
             [=](Options &options, const pg::Arguments &arguments, int i) {
-                options.swap = swap::swap_method(arguments.string(i, name.c_str())).name;
+                options.swap = swap::checked_method(arguments.string(i, name.c_str()));
             },
             {{name, "{}", name, [](const Options &options) { return pg::Param(options.swap); },
               [=](Options &options, const pg::Row &row) { options.swap = row.text(name); }}}};

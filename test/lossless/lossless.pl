@@ -4,7 +4,7 @@
 # before, every heap is sound and every btree knows every row, nothing of ours is left), refused (with the message),
 # or different (with the diff).
 #
-# usage: lossless.pl METHOD DATABASE [TABLE ...]     METHOD: attach or storage
+# usage: lossless.pl METHOD DATABASE [TABLE ...]     METHOD: auto, attach or storage
 # Connects as psql and pg_dump do (PGHOST, PGPORT, PGUSER), as a superuser. The extensions partbackfill and amcheck must
 # be installed there. Exit status 1 when a table is different.
 use strict;
@@ -125,7 +125,7 @@ sub measure {
     my $rows = rows($table);
     my $known = known($table);
     my $written = written($table);
-    my ($job, $status) = sql('SELECT backfill_start(' . quote($table) . ', ' . quote($table)
+    my ($job, $status) = sql('SET client_min_messages = warning; SELECT backfill_start(' . quote($table) . ', ' . quote($table)
             . ", swap => '$method', keep_old => false, delay => '0', max_attempts => 1)", 1);
     if ($status != 0) {
         $job =~ s/\n(?:CONTEXT|LINE).*//s;

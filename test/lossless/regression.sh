@@ -36,7 +36,7 @@ as_server_user env -C "$work" PGHOST="$PGHOST" "$(dirname "$("$PG_CONFIG" --pgxs
 grep -E 'tests (failed|passed)' "$scratch/suite.log" || fail "$(tail -n 20 "$scratch/suite.log")"
 
 status=0
-for method in attach storage; do
+for method in auto attach storage; do
     psql -Xq -c "CREATE DATABASE measured TEMPLATE regression"
     psql -Xq -d measured -c "CREATE EXTENSION amcheck" -c "CREATE EXTENSION partbackfill"
     say "$method"

@@ -334,7 +334,7 @@ SQL
 # What belongs to another role than the caller is refused.
 {
     $node->safe_psql('postgres', 'CREATE PUBLICATION of_another FOR TABLE main.granted_1');
-    my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.granted', 'main.granted')});
+    my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.granted', 'main.granted', swap => 'attach')});
     is($sqlstate, '0A000', 'refused: membership in a publication of another');
     like($message, qr/publication of_another\b/, 'refused: membership in a publication of another: the reason');
 }
@@ -345,14 +345,14 @@ SQL
         ALTER STATISTICS closed.of_own_1 OWNER TO keeper;
         DROP PUBLICATION of_another;
 SQL
-    my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.own', 'main.own')});
+    my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.own', 'main.own', swap => 'attach')});
     is($sqlstate, '42501', 'refused: a statistics object in a schema where nothing may be made');
     like($message, qr/permission denied for schema closed/, 'refused: a statistics object in a schema where nothing may be made: the reason');
     $node->safe_psql('postgres', 'DROP SCHEMA closed CASCADE');
 }
 {
     $node->safe_psql('postgres', 'REVOKE statistician FROM app;');
-    my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.own', 'main.own')});
+    my ($sqlstate, $message) = error_of($node, q{SET SESSION AUTHORIZATION app; SELECT backfill_start('main.own', 'main.own', swap => 'attach')});
     is($sqlstate, '0A000', 'refused: a statistics object of another');
     like($message, qr/statistics object own_2_all, which you do not own/, 'refused: a statistics object of another: the reason');
 }

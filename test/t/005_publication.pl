@@ -124,7 +124,7 @@ is($subscriber->safe_psql('postgres', 'SELECT count(*) FROM pg_stat_subscription
 # A partition that is filled by a subscription: another table in its place would be filled no more
 #
 $subscriber->safe_psql('postgres', 'CREATE EXTENSION partbackfill');
-my ($sqlstate, $message) = error_of($subscriber, q{SELECT backfill_start('t', 't', delay => '0')});
+my ($sqlstate, $message) = error_of($subscriber, q{SELECT backfill_start('t', 't', swap => 'attach', delay => '0')});
 is($sqlstate, '0A000', 'at the subscriber: refused');
 like($message, qr/subscription s\b/, 'at the subscriber: the reason');
 

@@ -18,7 +18,7 @@ local $ENV{PGHOST} = $node->host;
 local $ENV{PGPORT} = $node->port;
 local $ENV{PATIENCE} = '180 s';
 # storage first: attach leaves an invalid index behind, which storage has to refuse.
-for my $method ('storage', 'attach') {
+for my $method ('storage', 'auto', 'attach') {
     my ($out, $err);
     IPC::Run::run([ $^X, "$place/lossless.pl", $method, 'postgres' ], '>', \$out, '2>', \$err);
     note($out);

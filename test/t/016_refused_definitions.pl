@@ -1,4 +1,4 @@
-# What a swap cannot bring along it refuses before it begins, with the reason, and so says backfill_plan.
+# What a swap by attach cannot bring along it refuses before it begins, with the reason, and so says backfill_plan.
 use strict;
 use warnings;
 
@@ -65,7 +65,7 @@ for my $case (
 SQL
     my $left = leftovers($node);
     my ($sqlstate, $message) = error_of($node,
-        q{SET search_path = refused, public; SELECT backfill_start('t', 'SELECT 1 AS k, 1 AS n', delay => '0')});
+        q{SET search_path = refused, public; SELECT backfill_start('t', 'SELECT 1 AS k, 1 AS n', swap => 'attach', delay => '0')});
     is($sqlstate, '0A000', "refused: $title");
     if ($sqlstate eq 'none') {
         my $job = $node->safe_psql('postgres', 'SELECT max(job) FROM backfill_status');
@@ -76,7 +76,7 @@ SQL
     like($message, qr/"t_1".*HINT: /s, "refused: $title: the partition and a hint");
     my $reasons = $node->safe_psql('postgres',
         q{SET search_path = refused, public; SELECT action, array_to_string(hazards, '; ') FROM backfill_plan('t') WHERE partition = 't_1'::regclass});
-    like($reasons, qr/^refuse\|.*$reason/s, "refused: $title: backfill_plan says so");
+    like($reasons, qr/^(refuse|rebuild)\|.*attach: refused, it .*$reason/s, "refused: $title: backfill_plan says so");
     is($node->safe_psql('postgres', 'SELECT count(*) FROM backfill_status'), $jobs, "refused: $title: there is no job");
     is(leftovers($node), $left, "refused: $title: and nothing of one");
     $node->safe_psql('postgres', ($undo // '') . <<'SQL');

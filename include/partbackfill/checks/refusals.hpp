@@ -18,9 +18,16 @@ struct FirstReasons {
 };
 FirstReasons first_reasons(const catalog::Target &target, const std::vector<swap::Hazard> &reasons);
 
-// Raises the first reason for which the method cannot rebuild a selected leaf; for several
-// leaves the first reason of each.
-void check_refusals(const catalog::Target &target, const swap::SwapMethod &method);
+// What each method refuses of the leaves, in the order of swap::swap_methods().
+struct Refusals {
+    const swap::SwapMethod *method;
+    std::vector<swap::Hazard> reasons;
+};
+std::vector<Refusals> refusals_by_method(const std::vector<Oid> &leaves);
+
+// The method of that name, when it can rebuild each selected leaf; for swap::kAnyMethod the first that
+// can, with a NOTICE when it is not the first of all. Raises the reasons otherwise.
+const swap::SwapMethod &choose_method(const catalog::Target &target, const std::string &swap);
 
 // Raises the first reason for which the method cannot rebuild that leaf.
 void check_can_be_carried(const catalog::Leaf &leaf, const swap::SwapMethod &method);

@@ -43,7 +43,7 @@ struct StepOptions {
     OnWrite on_write = OnWrite::rebuild;
     bool stop_on_error = false;
     int max_attempts = 3;
-    std::string swap; // name of the method
+    std::string swap; // name of the method; before the job is stored also swap::kAnyMethod
     bool keep_old = true;
     Milliseconds lock_timeout{0};
     Milliseconds swap_patience{0};

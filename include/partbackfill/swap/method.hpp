@@ -99,10 +99,16 @@ struct SwapMethod {
 extern const SwapMethod kAttach;  // attach.cpp: DETACH, SET SCHEMA twice, ATTACH; documented DDL only
 extern const SwapMethod kStorage; // storage.cpp: the two tables exchange their files, as in CLUSTER
 
-// All methods, the default of backfill_start first.
+// All methods. backfill_start takes the first that refuses none of a job's partitions, unless it is told
+// which to take.
 const std::vector<const SwapMethod *> &swap_methods();
 
 // The method of that name. Raises invalid_parameter_value when there is none.
 const SwapMethod &swap_method(const std::string &name);
+
+// The value of backfill_start's parameter `swap` that leaves the choice to it.
+inline constexpr const char *kAnyMethod = "auto";
+// That value, or the name of a method. Raises invalid_parameter_value when it is neither.
+const std::string &checked_method(const std::string &name);
 
 } // namespace partbackfill::swap

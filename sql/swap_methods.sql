@@ -1,0 +1,60 @@
+-- Which method a job takes when it is left to choose.
+\set SHOW_CONTEXT never
+CREATE SCHEMA swap_methods;
+SET search_path = swap_methods, public;
+\set VERBOSITY default
+
+CREATE TABLE cat (c int PRIMARY KEY);
+INSERT INTO cat VALUES (1);
+CREATE TABLE t (k int PRIMARY KEY, c int) PARTITION BY RANGE (k);
+CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (10) TO (20);
+INSERT INTO t VALUES (1, 1), (11, 1);
+
+CREATE PROCEDURE rebuild(partitions regclass[] DEFAULT NULL, method text DEFAULT 'auto') LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint;
+BEGIN
+    number := backfill_start('t', 'SELECT k, c FROM t', partitions => partitions, swap => method, delay => '0', keep_old => false);
+    COMMIT;
+    RAISE NOTICE '%: %', backfill_wait(number), (SELECT string_agg(DISTINCT p.swap, ', ') FROM backfill_progress AS p WHERE p.job = number);
+END
+$$;
+
+-- attach carries everything
+CALL rebuild();
+CALL rebuild(method => 'storage');
+
+-- storage is taken for all of a job when attach would lose something of one partition, and for a job without it attach
+ALTER TABLE t_2 ADD FOREIGN KEY (c) REFERENCES cat;
+SELECT partition, action, hazards FROM backfill_plan('t');
+CALL rebuild();
+SELECT partition, action, hazards FROM backfill_plan('t', partitions => '{t_1}');
+CALL rebuild('{t_1}');
+CALL rebuild(method => 'attach');
+
+-- an ordinary foreign key
+ALTER TABLE t ADD FOREIGN KEY (c) REFERENCES cat;
+CALL rebuild();
+
+-- neither carries all: each of two partitions is refused by one of them
+ALTER TABLE t_1 ADD CONSTRAINT partbackfill_bounds CHECK (k < 10);
+SELECT backfill_start('t', 't');
+SELECT partition, action, hazards FROM backfill_plan('t');
+ALTER TABLE t_1 DROP CONSTRAINT partbackfill_bounds;
+CREATE TABLE self (k int PRIMARY KEY, up int REFERENCES self) PARTITION BY RANGE (k);
+CREATE TABLE self_1 PARTITION OF self FOR VALUES FROM (0) TO (10);
+CREATE TABLE self_2 PARTITION OF self FOR VALUES FROM (10) TO (20);
+SELECT backfill_start('self', 'self');
+SELECT backfill_start('self', 'self', partitions => '{self_1}');
+
+-- for the same reason
+CREATE FOREIGN DATA WRAPPER swap_methods;
+CREATE SERVER swap_methods FOREIGN DATA WRAPPER swap_methods;
+CREATE TABLE far (k int) PARTITION BY RANGE (k);
+CREATE FOREIGN TABLE far_1 PARTITION OF far FOR VALUES FROM (0) TO (10) SERVER swap_methods;
+SELECT backfill_start('far', 'SELECT 1 AS k');
+
+SET client_min_messages = error;
+DROP FOREIGN DATA WRAPPER swap_methods CASCADE;
+DROP SCHEMA swap_methods CASCADE;
