@@ -59,7 +59,7 @@ ComparedPartition named_partition(const job::Job &job, Oid table) {
         read_control([&](const job::ComparedPartitions &rows) { return rows.find_by_table(job.id, table); });
     if (!found)
         pg::raise(pg::sqlcode::kInvalidParameter,
-                  fmt::format("{} is no partition of backfill job {}",
+                  fmt::format("table \"{}\" is no partition of backfill job {}",
                               pg::query_row("SELECT $1::regclass::text", {table}).text(0), job.id),
                   "", "backfill_progress lists the partitions of a job.");
     if (!found->has_both())

@@ -297,7 +297,7 @@ std::string show_pairs(const ComparedTables &tables) {
             WHERE o.here IS NULL OR n.here IS NULL OR true OPERATOR(pg_catalog.=) ANY ({7})
             LIMIT $1
         ) AS d
-        ORDER BY d.kind COLLATE pg_catalog."C"{8}
+        ORDER BY d.old IS NULL, d.new IS NULL{8}
     )SQL",
                        columns.json_of_key(), columns.json_of_row("o"), columns.json_of_row("n"),
                        columns.json_of_changes("o"), columns.json_of_changes("n"), keys, columns.join(),
