@@ -10,6 +10,21 @@ CREATE FUNCTION run_job(target regclass, source text, swap text DEFAULT 'attach'
     SELECT backfill_start(target, source, delay => '0', swap => run_job.swap)
 $$;
 
+-- The error of a statement, with any number of a job.
+CREATE FUNCTION error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    message text;
+    detail text;
+    hint text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'none';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RETURN concat_ws(E'\n', sqlstate || ': ' || regexp_replace(message, 'job [1-9][0-9]*', 'job N'), NULLIF(detail, ''), NULLIF(hint, ''));
+END
+$$;
+
 -- by the key: each kind of difference, and its count for each column
 CREATE TABLE t (k int, id int, v text, amount numeric(8,2), "odd "" name" date, PRIMARY KEY (k, id)) PARTITION BY LIST (k);
 CREATE TABLE t_1 PARTITION OF t FOR VALUES IN (1);
@@ -52,8 +67,8 @@ SELECT * FROM backfill_diff_rows(:job, 't_2', 1);
 -- what is not to be compared
 SELECT backfill_purge(:job);
 SELECT * FROM backfill_diff(:job);
-SELECT * FROM backfill_diff(:job, 't_1');
-SELECT * FROM backfill_diff_rows(:job, 't_1');
+SELECT error_of(format('SELECT * FROM backfill_diff(%s, %L)', :job, 't_1'));
+SELECT error_of(format('SELECT * FROM backfill_diff_rows(%s, %L)', :job, 't_1'));
 
 -- What a reader could tell apart. The key is equal by its type throughout.
 CREATE TYPE mood AS ENUM ('sad', 'glad');
@@ -132,7 +147,8 @@ SELECT * FROM backfill_diff_rows(:job, 'worn_1');
 -- a key that one table has lost, or columns that none has in common with the other
 ALTER TABLE worn_1 DROP CONSTRAINT worn_1_w_key;
 SELECT old_rows, new_rows, same, changed, only_old, only_new, changed_columns FROM backfill_diff(:job);
-SELECT format('ALTER TABLE backfill_%s_old.worn_1 DROP k, DROP v, DROP w, DROP later', :job) \gexec
+SELECT format('ALTER TABLE backfill_%s_old.worn_1 DROP k, DROP v, DROP w, DROP later', :job) AS drop_columns \gset
+:drop_columns;
 SELECT old_rows, new_rows, same, changed, only_old, only_new FROM backfill_diff(:job);
 SELECT * FROM backfill_diff_rows(:job, 'worn_1');
 
@@ -145,20 +161,24 @@ SELECT * FROM backfill_diff(:job);
 SELECT * FROM backfill_diff_rows(:job, 'empty_1');
 
 -- errors
-SELECT * FROM backfill_diff(0);
-SELECT * FROM backfill_diff(NULL);
-SELECT * FROM backfill_diff_rows(0, 'empty_1');
-SELECT * FROM backfill_diff(:job, 'bag_1');
-SELECT * FROM backfill_diff(:job, 'empty');
-SELECT * FROM backfill_diff(:job, 0::oid::regclass);
-SELECT * FROM backfill_diff_rows(:job, 'pg_class');
-SELECT * FROM backfill_diff_rows(:job, NULL);
-SELECT * FROM backfill_diff_rows(:job, 'empty_1', NULL);
-SELECT * FROM backfill_diff_rows(:job, 'empty_1', -1);
+\pset format unaligned
+\pset tuples_only on
+SELECT error_of('SELECT * FROM backfill_diff(0)');
+SELECT error_of('SELECT * FROM backfill_diff(NULL)');
+SELECT error_of('SELECT * FROM backfill_diff_rows(0, $$empty_1$$)');
+SELECT error_of(format('SELECT * FROM backfill_diff(%s, %L)', :job, 'bag_1'));
+SELECT error_of(format('SELECT * FROM backfill_diff(%s, %L)', :job, 'empty'));
+SELECT error_of(format('SELECT * FROM backfill_diff(%s, %L)', :job, 0));
+SELECT error_of(format('SELECT * FROM backfill_diff_rows(%s, %L)', :job, 'pg_class'));
+SELECT error_of(format('SELECT * FROM backfill_diff_rows(%s, %L)', :job, NULL));
+SELECT error_of(format('SELECT * FROM backfill_diff_rows(%s, %L, NULL)', :job, 'empty_1'));
+SELECT error_of(format('SELECT * FROM backfill_diff_rows(%s, %L, -1)', :job, 'empty_1'));
 SELECT backfill_start('empty', 'SELECT 1 AS k FROM generate_series(1, 2)', delay => '0', max_attempts => 1) AS job \gset
 SELECT backfill_wait(:job);
 SELECT * FROM backfill_diff(:job);
-SELECT * FROM backfill_diff(:job, 'empty_1');
+SELECT error_of(format('SELECT * FROM backfill_diff(%s, %L)', :job, 'empty_1'));
+\pset format aligned
+\pset tuples_only off
 
 -- namesakes of operators and functions are not meant
 SELECT run_job('t', 'SELECT k, id + 1 AS id, v, "odd "" name", extra FROM t') AS job \gset

@@ -67,8 +67,8 @@ public:
         pg::raise(pg::sqlcode::kInternal, fmt::format("key column \"{}\" is not compared", name));
     }
 
-    // Paired by the key.
-    std::string join() const {
+    // Rows that are paired by the key, and those of one or both sides that are not.
+    std::string join(const char *kind) const {
         Texts equal;
         for (const KeyColumn &column : tables_.key->columns) {
             const std::size_t i = number_of(column.name);
@@ -76,7 +76,7 @@ public:
                 column.collation_name.empty() ? "" : " COLLATE " + column.collation_name;
             equal.push_back(fmt::format("{} {} {}{}", old_value(i), column.equality, new_value(i), collate));
         }
-        return fmt::format("{} FULL JOIN {} ON {}", table(tables_.old_table, "o"),
+        return fmt::format("{} {} JOIN {} ON {}", table(tables_.old_table, "o"), kind,
                            table(tables_.new_table, "n"), joined(equal, " AND "));
     }
 
@@ -257,21 +257,26 @@ std::string show_groups(const ComparedTables &tables) {
                        row_groups(tables, kPlaces));
 }
 
-// OFFSET 0 keeps the planner from computing the differences of a row once for each column that is counted.
+// OFFSET keeps the planner from computing the differences of a row once for each column that is counted. An
+// outer join of one side and a count of the other side's rows: keys are unique, and before 16 the server
+// hashes in parallel for no FULL JOIN.
 std::string count_pairs(const ComparedTables &tables) {
     const Columns columns(tables);
     std::string counts;
-    for (std::size_t i = 0; i < columns.count(); i++)
-        counts += fmt::format(", pg_catalog.count(*) FILTER (WHERE d.differs[{}])", i + 1);
+    std::string names;
+    for (std::size_t i = 1; i <= columns.count(); i++) {
+        counts += fmt::format(", pg_catalog.count(*) FILTER (WHERE d.differs[{0}]) AS c{0}", i);
+        names += fmt::format(", s.c{}", i);
+    }
     return fmt::format(R"SQL(
-        SELECT pg_catalog.count(d.in_old) AS old_rows, pg_catalog.count(d.in_new) AS new_rows,
-               pg_catalog.count(*) FILTER (WHERE d.in_old AND d.in_new AND (true OPERATOR(pg_catalog.=) ANY (d.differs)) IS NOT TRUE) AS same,
-               pg_catalog.count(*) FILTER (WHERE true OPERATOR(pg_catalog.=) ANY (d.differs)) AS changed,
-               pg_catalog.count(*) FILTER (WHERE d.in_new IS NULL) AS only_old,
-               pg_catalog.count(*) FILTER (WHERE d.in_old IS NULL) AS only_new{}
-        FROM (SELECT o.here AS in_old, n.here AS in_new, {} AS differs FROM {} OFFSET 0) AS d
+        SELECT s.old_rows, n.new_rows, s.paired OPERATOR(pg_catalog.-) s.changed AS same, s.changed,
+               s.old_rows OPERATOR(pg_catalog.-) s.paired AS only_old, n.new_rows OPERATOR(pg_catalog.-) s.paired AS only_new{0}
+        FROM (SELECT pg_catalog.count(*) AS old_rows, pg_catalog.count(d.paired) AS paired,
+                     pg_catalog.count(*) FILTER (WHERE true OPERATOR(pg_catalog.=) ANY (d.differs)) AS changed{1}
+              FROM (SELECT n.here AS paired, {2} AS differs FROM {3} OFFSET '0') AS d) AS s
+        CROSS JOIN (SELECT pg_catalog.count(*) AS new_rows FROM ONLY {4} AS t) AS n
     )SQL",
-                       counts, columns.differences(), columns.join());
+                       names, counts, columns.differences(), columns.join("LEFT"), tables.new_table);
 }
 
 std::string show_pairs(const ComparedTables &tables) {
@@ -300,7 +305,7 @@ std::string show_pairs(const ComparedTables &tables) {
         ORDER BY d.old IS NULL, d.new IS NULL{8}
     )SQL",
                        columns.json_of_key(), columns.json_of_row("o"), columns.json_of_row("n"),
-                       columns.json_of_changes("o"), columns.json_of_changes("n"), keys, columns.join(),
+                       columns.json_of_changes("o"), columns.json_of_changes("n"), keys, columns.join("FULL"),
                        columns.differences(), order);
 }
 
