@@ -73,7 +73,10 @@ ComparedPartition named_partition(const job::Job &job, Oid table) {
 void lock_tables(const job::Job &job, const ComparedPartition &partition) {
     const bool may_change = partition.state == "ready" && job.on_write == job::OnWrite::catch_up;
     for (const Oid table : {partition.old_table, partition.new_table}) {
-        catalog::check_may_read(table);
+        {
+            const pg::SnapshotScope snapshot;
+            catalog::check_may_read(table);
+        }
         const LOCKMODE mode = may_change && table == partition.new_table ? ShareLock : AccessShareLock;
         pg::guard([&] { LockRelationOid(table, mode); });
     }
@@ -137,6 +140,7 @@ void notice_columns(const ComparedPartition &partition, const catalog::ComparedT
 
 catalog::ComparedTables definitions_of(const ComparedPartition &partition) {
     const pg::PinnedSettings pinned;
+    const pg::SnapshotScope snapshot;
     return catalog::compare_definitions(partition.old_table, partition.new_table);
 }
 

@@ -6,7 +6,6 @@ extern "C" {
 }
 
 #include "partbackfill/catalog/compared_tables.hpp"
-#include "partbackfill/catalog/relation.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
 
@@ -67,9 +66,20 @@ bool has_equality(Oid type) {
     return pg::guard([&] { return OidIsValid(lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr); });
 }
 
+std::string qualified_name(Oid table) {
+    const pg::Row row = pg::query(R"SQL(
+        SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = $1
+    )SQL",
+                                  {table}, pg::Read::active_snapshot)
+                            .rows.at(0);
+    return row.text(0);
+}
+
 // FULL JOIN takes no other operators.
 bool can_join(const RowKey &key) {
-    return pg::query_row(R"SQL(
+    return pg::query(R"SQL(
         SELECT COALESCE(bool_and(o.oprcanmerge) OR bool_and(o.oprcanhash), false)
         FROM pg_index AS i
         CROSS JOIN LATERAL unnest(i.indclass::oid[]) WITH ORDINALITY AS class (oid, n)
@@ -79,14 +89,15 @@ bool can_join(const RowKey &key) {
         JOIN pg_operator AS o ON o.oid = op.amopopr
         WHERE i.indexrelid = $1 AND class.n <= i.indnkeyatts
     )SQL",
-                         {key.index})
+                     {key.index}, pg::Read::active_snapshot)
+        .rows.at(0)
         .boolean(0);
 }
 
 // The key by which the partition is caught up with, which the new table has as the old one.
 std::optional<RowKey> common_key(Oid old_table, Oid new_table) {
-    std::optional<RowKey> key = find_row_key(new_table);
-    if (!key || index_with_key(old_table, *key) == kNoOid || !can_join(*key))
+    std::optional<RowKey> key = find_row_key(new_table, pg::Read::active_snapshot);
+    if (!key || index_with_key(old_table, *key, pg::Read::active_snapshot) == kNoOid || !can_join(*key))
         return std::nullopt;
     return key;
 }
@@ -103,9 +114,9 @@ std::vector<std::string> ComparedTables::without_equality() const {
 
 ComparedTables compare_definitions(Oid old_table, Oid new_table) {
     ComparedTables tables;
-    tables.old_table = relation_entry(old_table).qualified();
-    tables.new_table = relation_entry(new_table).qualified();
-    for (const pg::Row &row : pg::query(kColumns, {old_table, new_table}).rows) {
+    tables.old_table = qualified_name(old_table);
+    tables.new_table = qualified_name(new_table);
+    for (const pg::Row &row : pg::query(kColumns, {old_table, new_table}, pg::Read::active_snapshot).rows) {
         const std::string &name = row.text("name");
         if (!row.boolean("in_old"))
             tables.only_new.push_back(name);

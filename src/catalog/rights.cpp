@@ -66,7 +66,7 @@ void check_may_read(Oid table) {
         WHERE c.oid OPERATOR(pg_catalog.=) $1
           AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))
     )SQL",
-                                         {table});
+                                         {table}, pg::Read::active_snapshot);
     if (refused.empty())
         return;
     const pg::Row &row = refused.rows.front();

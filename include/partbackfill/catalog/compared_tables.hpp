@@ -40,7 +40,8 @@ struct ComparedTables {
     std::vector<std::string> without_equality() const; // names of such columns
 };
 
-// Both tables are there, and locked so that their definitions stay. Needs a PinnedSettings scope.
+// Both tables are there, and locked so that their definitions stay. Needs a PinnedSettings scope, and an
+// active snapshot that was taken under the locks.
 ComparedTables compare_definitions(Oid old_table, Oid new_table);
 
 } // namespace partbackfill::catalog
