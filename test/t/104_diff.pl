@@ -198,12 +198,12 @@ SQL
     is($node->safe_psql('postgres', $as->('other_member')), $expected, '... but with SELECT on both');
 
     # Rows that are hidden are an error, not left out.
-    $node->safe_psql('postgres', 'ALTER TABLE t_1 ENABLE ROW LEVEL SECURITY; CREATE POLICY some ON t_1 USING (k > 5)');
+    $node->safe_psql('postgres', 'ALTER TABLE t_1 ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON t_1 USING (k > 5)');
     is($node->safe_psql('postgres', $as->('owner')), $expected, 'row security: the owner sees all rows');
     @refused = error_of($node, $as->('other_member'));
     is($refused[0], '42501', 'row security: a role that does not is refused');
     like($refused[1], qr/^query would be affected by row-level security policy for table "t_1"/, '... with the reason');
-    is($node->safe_psql('postgres', 'SET ROLE other_member; SELECT count(*) FROM t_1'), 6, '... and its own statements are as before');
+    is($node->safe_psql('postgres', 'SET ROLE other_member; SELECT count(*) FROM t_1'), 7, '... and its own statements are as before');
 }
 $node->stop;
 done_testing();
