@@ -191,4 +191,6 @@ SELECT same, changed, only_old, only_new FROM backfill_diff(:job);
 
 \set VERBOSITY terse
 SET client_min_messages = warning;
+RESET search_path;
+SELECT sum(backfill_purge(job)) FROM backfill_status WHERE target LIKE 'diff.%';
 DROP SCHEMA diff CASCADE;

@@ -28,7 +28,7 @@ class ComparedPartitions : ControlTable {
 public:
     explicit ComparedPartitions(const pg::AsExtensionOwner &owner) : ControlTable(owner) {}
 
-    // Those of which both tables are there, in the order of the job.
+    // Partitions of which both tables are there, in the order of the job.
     std::vector<ComparedPartition> all(std::int64_t job) const;
     std::optional<ComparedPartition> find(std::int64_t job, int ordinal) const;
     // The partition to which the table belongs, be it the live one, the shadow or the kept one.
