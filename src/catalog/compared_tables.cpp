@@ -1,6 +1,7 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 }
