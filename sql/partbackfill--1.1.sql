@@ -154,6 +154,7 @@ CREATE TABLE @extschema@.backfill_control (
     settling        boolean NOT NULL DEFAULT false,
     suspect         boolean NOT NULL DEFAULT false,
     old_oid         oid,
+    new_oid         oid,
     rows            bigint,
     rows_before     bigint,
     rows_estimate   bigint NOT NULL,
@@ -193,6 +194,7 @@ COMMENT ON COLUMN @extschema@.backfill_control.orphaned IS 'how often a worker d
 COMMENT ON COLUMN @extschema@.backfill_control.suspect IS 'whether the worker of the last build died, perhaps of it: the partition is then built while no other one is';
 COMMENT ON COLUMN @extschema@.backfill_control.rows_before IS 'rows of the live partition when the shadow has fewer than half as many: the swap then needs allow_shrink';
 COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'the table with the old rows that keep_old kept, in schema backfill_<job>_old';
+COMMENT ON COLUMN @extschema@.backfill_control.new_oid IS 'the live partition since the swap';
 
 -- One unfinished job on a partition, also when two sessions start jobs at once; and no
 -- other job while a failed one keeps what it has built for the partition.
@@ -336,6 +338,19 @@ COMMENT ON FUNCTION @extschema@.backfill_cancel IS 'stop a job for good; done pa
 CREATE FUNCTION @extschema@.backfill_wait(job bigint, timeout interval DEFAULT NULL) RETURNS text
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_wait';
 COMMENT ON FUNCTION @extschema@.backfill_wait IS 'wait until a job is inactive, or until the timeout; returns its state';
+
+CREATE FUNCTION @extschema@.backfill_diff(job bigint, partition regclass DEFAULT NULL) RETURNS TABLE (
+    ordinal integer, partition text, old_rows bigint, new_rows bigint, same bigint, changed bigint,
+    only_old bigint, only_new bigint, changed_columns jsonb
+)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_diff';
+COMMENT ON FUNCTION @extschema@.backfill_diff IS 'how the new rows of partitions that are built, or done and kept, differ from the old ones; changes nothing';
+
+CREATE FUNCTION @extschema@.backfill_diff_rows(job bigint, partition regclass, max_rows integer DEFAULT 20) RETURNS TABLE (
+    kind text, key jsonb, old jsonb, new jsonb
+)
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_diff_rows';
+COMMENT ON FUNCTION @extschema@.backfill_diff_rows IS 'some of the rows by which the old and the new rows of a partition differ; changes nothing';
 
 CREATE FUNCTION @extschema@.backfill_purge(job bigint) RETURNS integer
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'partbackfill_purge';

@@ -58,6 +58,23 @@ void check_may_read_tree(Oid table) {
     }
 }
 
+void check_may_read(Oid table) {
+    const pg::Result refused = pg::query(R"SQL(
+        SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE'), n.nspname, c.relname
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE c.oid OPERATOR(pg_catalog.=) $1
+          AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))
+    )SQL",
+                                         {table}, pg::Read::active_snapshot);
+    if (refused.empty())
+        return;
+    const pg::Row &row = refused.rows.front();
+    pg::raise(pg::sqlcode::kInsufficientPrivilege, row.boolean(0)
+                                                       ? "permission denied for table " + row.text(2)
+                                                       : "permission denied for schema " + row.text(1));
+}
+
 void check_may_reference(Oid table) {
     const pg::Result refused = pg::query(
         "SELECT relname FROM pg_class WHERE oid = $1 AND NOT has_table_privilege(oid, 'REFERENCES')",

@@ -140,10 +140,10 @@ std::string RowKey::column_list() const {
     return list;
 }
 
-std::vector<KeyFinding> find_row_keys(const std::vector<Oid> &tables) {
+std::vector<KeyFinding> find_row_keys(const std::vector<Oid> &tables, pg::Read read) {
     Types types;
     std::map<Oid, std::vector<Candidate>> candidates;
-    for (const pg::Row &row : pg::query(kCandidates, {tables}).rows) {
+    for (const pg::Row &row : pg::query(kCandidates, {tables}, read).rows) {
         std::vector<Candidate> &of_table = candidates[row.oid("table")];
         if (of_table.empty() || of_table.back().key.index != row.oid("index"))
             of_table.push_back({{row.oid("index"), row.text("index_name"), {}}, ""});
@@ -156,11 +156,11 @@ std::vector<KeyFinding> find_row_keys(const std::vector<Oid> &tables) {
     return findings;
 }
 
-std::optional<RowKey> find_row_key(Oid table) {
-    return find_row_keys({table}).front().key;
+std::optional<RowKey> find_row_key(Oid table, pg::Read read) {
+    return find_row_keys({table}, read).front().key;
 }
 
-Oid index_with_key(Oid table, const RowKey &key) {
+Oid index_with_key(Oid table, const RowKey &key, pg::Read read) {
     std::vector<std::string> names;
     names.reserve(key.columns.size());
     for (const KeyColumn &column : key.columns)
@@ -180,7 +180,7 @@ Oid index_with_key(Oid table, const RowKey &key) {
         ORDER BY i.indisprimary DESC, ic.relname
         LIMIT 1
     )SQL",
-                                       {table, key.index, names});
+                                       {table, key.index, names}, read);
     return found.empty() ? kNoOid : found.rows.front().oid(0);
 }
 

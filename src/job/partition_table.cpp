@@ -77,7 +77,8 @@ void PartitionTable::lock_for_swap(const Partition &partition) const {
 
 void PartitionTable::swapped(Partition &partition, Oid old_table, double lock_wait_seconds) const {
     move(partition, core::PartitionEvent::swapped,
-         ", old_oid = $6, shadow_oid = NULL, built = false, settling = false, proof_oid = NULL, "
+         ", old_oid = $6, new_oid = CASE WHEN partition_oid = $6 THEN shadow_oid ELSE partition_oid END, "
+         "shadow_oid = NULL, built = false, settling = false, proof_oid = NULL, "
          "swap_attempts = swap_attempts "
          "+ 1, swap_since = NULL,"
          " lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $7), worker_pid = NULL, waiting_on = "

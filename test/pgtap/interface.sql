@@ -5,7 +5,7 @@
 \pset tuples_only on
 CREATE EXTENSION partbackfill;
 BEGIN;
-SELECT plan(25);
+SELECT plan(29);
 
 SELECT function_returns('backfill_start',
     '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text,integer,text,boolean,interval,interval,text,boolean,boolean}'::text[], 'bigint');
@@ -25,6 +25,15 @@ SELECT function_returns('backfill_cancel', '{bigint}'::text[], 'boolean');
 SELECT function_returns('backfill_wait', '{bigint,interval}'::text[], 'text');
 SELECT function_returns('backfill_purge', '{bigint}'::text[], 'integer');
 SELECT function_returns('backfill_forget', '{bigint}'::text[], 'boolean');
+SELECT is(pg_get_function_arguments('backfill_diff'::regproc), 'job bigint, partition regclass DEFAULT NULL::regclass',
+    'arguments of backfill_diff');
+SELECT is(pg_get_function_result('backfill_diff'::regproc),
+    'TABLE(ordinal integer, partition text, old_rows bigint, new_rows bigint, same bigint, changed bigint, '
+    'only_old bigint, only_new bigint, changed_columns jsonb)', 'result of backfill_diff');
+SELECT is(pg_get_function_arguments('backfill_diff_rows'::regproc), 'job bigint, partition regclass, max_rows integer DEFAULT 20',
+    'arguments of backfill_diff_rows');
+SELECT is(pg_get_function_result('backfill_diff_rows'::regproc), 'TABLE(kind text, key jsonb, old jsonb, new jsonb)',
+    'result of backfill_diff_rows');
 
 SELECT columns_are('backfill_status', ARRAY ['job', 'target', 'source', 'owner', 'state', 'partitions', 'pending', 'running',
     'ready', 'done', 'failed', 'skipped', 'percent', 'bar', 'rows', 'rows_per_second', 'eta', 'waiting_on', 'workers',

@@ -21,6 +21,10 @@ void check_may_drop(const std::string &name, Oid owner);
 // on the schema, and by SELECT or the ability to become the owner. No lock.
 void check_may_read_tree(Oid table);
 
+// Raises unless the current role may read the table by name: by USAGE on the schema and by SELECT.
+// Nothing is raised for a table that the active snapshot does not see. No lock.
+void check_may_read(Oid table);
+
 // Raises unless the current role may refer to the table by a foreign key.
 void check_may_reference(Oid table);
 

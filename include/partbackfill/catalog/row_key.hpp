@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "partbackfill/pg/error.hpp"
+#include "partbackfill/pg/query.hpp"
 
 namespace partbackfill::catalog {
 
@@ -39,12 +40,12 @@ struct KeyFinding {
 // the one of the fewest columns. Rows that are equal by such a key are equal for DISTINCT, too: an
 // operator class with an equality of its own makes no key. In the order of `tables`; a table that is
 // gone has no key. Needs a PinnedSettings scope. No lock.
-std::vector<KeyFinding> find_row_keys(const std::vector<Oid> &tables);
-std::optional<RowKey> find_row_key(Oid table);
+std::vector<KeyFinding> find_row_keys(const std::vector<Oid> &tables, pg::Read read = pg::Read::newest);
+std::optional<RowKey> find_row_key(Oid table, pg::Read read = pg::Read::newest);
 
 // The index of another table that has the columns of the key, by name and in their order, with the
 // same operator classes and collations, and is unique, valid, immediate and whole; kNoOid: none. Needs
 // a PinnedSettings scope. No lock.
-Oid index_with_key(Oid table, const RowKey &key);
+Oid index_with_key(Oid table, const RowKey &key, pg::Read read = pg::Read::newest);
 
 } // namespace partbackfill::catalog
