@@ -56,8 +56,8 @@ void NewJobRows::insert(const NewJob &job) const {
         names.push_back(name);
         values.push_back(value);
     }
-    pg::Params params{job.id,           job.target,   job.target_name, job.source, job.source_oid,
-                      job.reads_target, job.key_type, job.key_columns, job.owner,  job.range_start,
+    pg::Params params{job.id,           job.target,   job.target_name, job.source,        job.source_oid,
+                      job.reads_target, job.key_type, job.key_columns, job.owner,         job.range_start,
                       job.range_end,    names,        values,          job.options.audits};
     std::vector<const Option *> options;
     for (const Option &option : option_table())

@@ -50,7 +50,8 @@ void PartitionTable::record_settling(const Partition &partition, bool settling) 
 void PartitionTable::built(Partition &partition, const BuildFigures &figures) const {
     move(
         partition, core::PartitionEvent::built,
-        ", built = true, audited = false, suspect = false, settling = false, orphaned = 0, swap_since = NULL, rows = $6, "
+        ", built = true, audited = false, suspect = false, settling = false, orphaned = 0, swap_since = "
+        "NULL, rows = $6, "
         "wal_bytes = $7, "
         "build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
         " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9),"
@@ -152,7 +153,8 @@ void PartitionTable::attempt_failed(Partition &partition, core::PartitionEvent e
         run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1",
             {partition.job, partition.name + ": " + text});
     move(partition, event,
-         ", sqlstate = $6, error = $7, built = built AND $9, audit_failed = $10, not_before = clock_timestamp() + "
+         ", sqlstate = $6, error = $7, built = built AND $9, audit_failed = $10, not_before = "
+         "clock_timestamp() + "
          "make_interval(secs => $8), worker_pid = NULL,"
          " waiting_on = NULL, finished_at = CASE WHEN $5 = 'failed' THEN clock_timestamp() END",
          {pg::sqlstate_text(error.code), text, std::chrono::duration<double>(pause).count(),

@@ -76,31 +76,39 @@ void check_one(std::size_t number, const std::string &audit, const core::Placeho
     });
 }
 
-// The shadow and the live partition may stand side by side under their own names. One table could not:
-// the shadow is then taken for the parent, which is only parsed, as to plan it is to look at all partitions.
-void check_with_leaf(std::size_t number, const std::string &audit, const catalog::Leaf &leaf) {
-    const std::string live = leaf.qualified();
+// False when the leaf cannot stand for both the shadow and the live partition.
+bool is_checked_with(std::size_t number, const std::string &audit, const catalog::Leaf &leaf) {
+    const std::string name = leaf.qualified();
+    pg::Subtransaction subtransaction;
     try {
-        check_one(number, audit, audit_names(live, live, leaf.range_start, leaf.range_end));
+        check_one(number, audit, audit_names(name, name, leaf.range_start, leaf.range_end));
     } catch (const pg::Error &error) {
         if (error.code() != pg::sqlcode::kDuplicateAlias)
             throw;
-        const std::string parent = catalog::relation_entry(leaf.parent).qualified();
-        const std::string query =
-            filled_select(number, audit, audit_names(parent, live, leaf.range_start, leaf.range_end));
-        showing_position_in(query, [&] {
-            check_reads_only(number, parse_query(first_row_of(query), std::nullopt));
-        });
+        return false;
     }
+    subtransaction.commit();
+    return true;
+}
+
+// The shadow and the live partition may stand side by side under their own names. One table may not:
+// the parent is then taken for the shadow, and only parsed, since to plan it is to look at all partitions.
+void check_with_leaf(std::size_t number, const std::string &audit, const catalog::Leaf &leaf) {
+    if (is_checked_with(number, audit, leaf))
+        return;
+    const std::string parent = catalog::relation_entry(leaf.parent).qualified();
+    const std::string query =
+        filled_select(number, audit, audit_names(parent, leaf.qualified(), leaf.range_start, leaf.range_end));
+    showing_position_in(query,
+                        [&] { check_reads_only(number, parse_query(first_row_of(query), std::nullopt)); });
 }
 
 // The text up to a length in bytes, with an ellipsis in the place of the rest.
 std::string cut(const std::string &text, std::size_t most) {
     if (text.size() <= most)
         return text;
-    const int kept = pg::guard([&] {
-        return pg_mbcliplen(text.data(), static_cast<int>(text.size()), static_cast<int>(most));
-    });
+    const int kept = pg::guard(
+        [&] { return pg_mbcliplen(text.data(), static_cast<int>(text.size()), static_cast<int>(most)); });
     return text.substr(0, static_cast<std::size_t>(kept)) + "...";
 }
 
@@ -139,7 +147,8 @@ void check_audits(const std::vector<std::string> &audits, const catalog::Target 
     const AllRows all_rows;
     std::set<std::pair<bool, bool>> checked;
     for (const catalog::Leaf &leaf : target.leaves) {
-        if (!leaf.selected || !checked.emplace(leaf.range_start.has_value(), leaf.range_end.has_value()).second)
+        if (!leaf.selected ||
+            !checked.emplace(leaf.range_start.has_value(), leaf.range_end.has_value()).second)
             continue;
         for (std::size_t i = 0; i < audits.size(); i++)
             naming_audit(i + 1, [&] { check_with_leaf(i + 1, audits[i], leaf); });

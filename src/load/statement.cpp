@@ -228,7 +228,7 @@ std::string single_select(const std::string &text, const std::string &what, cons
     if (span.statements != 1)
         pg::raise(pg::sqlcode::kSyntaxError,
                   what == "source" ? "source must be the name of a relation or one query"
-                                              : what + " must be one query",
+                                   : what + " must be one query",
                   begins + " has " + std::to_string(span.statements) + " statements.");
     if (!span.select)
         pg::raise(pg::sqlcode::kInvalidParameter, what + " must be a query that only reads",

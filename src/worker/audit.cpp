@@ -19,15 +19,6 @@
 
 namespace partbackfill::worker {
 
-namespace {
-
-void record_audited(job::Partition &partition) {
-    const pg::AsExtensionOwner owner;
-    job::PartitionTable(owner).record_audited(partition, true);
-}
-
-} // namespace
-
 // Within a transaction.
 void Audits::read() {
     if (audits_)
@@ -46,7 +37,8 @@ void Audits::show(std::size_t i) const {
 StepResult Audits::failed(std::size_t number, const std::string &row) const {
     StepResult result{StepOutcome::audit_failed};
     result.error.code = pg::sqlcode::kCheckViolation;
-    result.error.message = fmt::format("audit {} of partition \"{}\" returned a row", number, partition_.name);
+    result.error.message =
+        fmt::format("audit {} of partition \"{}\" returned a row", number, partition_.name);
     result.error.detail = fmt::format("The row is ({}).", row);
     result.error.hint = fmt::format("What was built is kept in schema {0} for a look: backfill_retry({1}) "
                                     "builds it anew, backfill_cancel({1}) drops it.",
@@ -108,8 +100,10 @@ StepResult Audits::run() {
             StepResult result = ask(i);
             if (!result.is_done())
                 return result;
-            if (i + 1 == audits_->size())
-                record_audited(partition_);
+            if (i + 1 == audits_->size()) {
+                const pg::AsExtensionOwner owner;
+                job::PartitionTable(owner).record_audited(partition_, true);
+            }
             transaction.commit();
         }
         return {};
@@ -122,12 +116,7 @@ StepResult Audits::run() {
 
 StepResult Audits::run_within() {
     read();
-    if (audits_->empty() || partition_.audited)
-        return {};
-    StepResult result = ask_all(true);
-    if (result.is_done())
-        record_audited(partition_);
-    return result;
+    return ask_all(true);
 }
 
 StepResult Audits::run_last(CatchUp &catch_up, CatchUp::Clock::time_point deadline) {

@@ -38,7 +38,8 @@ public:
         : job_(job), partition_(partition), throttler_(throttler), audits_(job, partition) {}
 
     StepResult build() override {
-        report_ = worker::build(job_, partition_, throttler_, Speed::full);
+        report_ = worker::build(job_, partition_, throttler_, Speed::full,
+                                [this] { audited_ = audits_.run_within(); });
         return {};
     }
 
@@ -49,7 +50,7 @@ public:
         return validate_in_blocking_build(job_, partition_);
     }
 
-    StepResult audit() override { return audits_.run_within(); }
+    StepResult audit() override { return audited_; } // by build()
 
     StepResult swap() override {
         try {
@@ -92,6 +93,7 @@ private:
     job::Partition &partition_;
     throttle::Throttler &throttler_;
     Audits audits_;
+    StepResult audited_;
     std::string report_;
     swap::SwapResult swap_;
     std::string holders_ = locks::kFreeLock;

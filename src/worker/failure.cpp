@@ -17,8 +17,8 @@ job::Keep kept(const job::Partition &partition, ShadowAfter shadow) {
     return shadow == ShadowAfter::kept ? job::Keep::for_retry : job::Keep::to_look_at;
 }
 
-job::Keep record(job::Partition &partition, core::PartitionEvent event,
-                 const pg::ErrorFields &error, job::Milliseconds pause, ShadowAfter shadow) {
+job::Keep record(job::Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
+                 job::Milliseconds pause, ShadowAfter shadow) {
     const job::Keep keep = kept(partition, shadow);
     const pg::AsExtensionOwner owner;
     job::PartitionTable(owner).attempt_failed(partition, event, error, pause, keep);

@@ -21,7 +21,7 @@ public:
     // waited for no longer than lock_timeout.
     StepResult run();
 
-    // Asks all of them within the caller's transaction, which keeps writers out.
+    // Asks all of them within the caller's transaction, which has built the shadow and keeps writers out.
     StepResult run_within();
 
     // Asks all of them again within the transaction of a swap, while writers are locked out: of the rows

@@ -74,7 +74,7 @@ private:
     std::int64_t batch_;             // entries of the log that the next transaction takes
     bool whole_ = false;             // the next part is all of the log
     bool refreshed_last_ = false;
-    int violations_ = 0;             // of constraints, one after the other
+    int violations_ = 0; // of constraints, one after the other
     core::CatchUpPace pace_;
     std::optional<Clock::time_point> outrun_since_;     // no pass has become smaller since
     std::optional<Clock::time_point> unfinished_since_; // a swap had too little time

@@ -28,7 +28,7 @@ struct StepResult {
     StepOutcome outcome = StepOutcome::done;
     std::vector<locks::TableLock> locks{}; // not granted
     std::chrono::duration<double> lock_wait{0};
-    std::string reason{}; // for waiting, when no session is in the way of the locks any more
+    std::string reason{};    // for waiting, when no session is in the way of the locks any more
     pg::ErrorFields error{}; // of audit_failed
 
     bool is_done() const noexcept { return outcome == StepOutcome::done; }
