@@ -39,7 +39,7 @@ sub start {
             . ($options ? ", $options" : ''), $before);
 }
 
-# 'state attempts sqlstate' of each partition, and the first lines of an error.
+# 'state attempts sqlstate' of each partition, in their order.
 sub outcome {
     my ($job) = @_;
     return $node->safe_psql('postgres', "SELECT string_agg(concat_ws(' ', state, attempts, sqlstate), ', ' ORDER BY ordinal) FROM backfill_progress WHERE job = $job");
@@ -179,7 +179,7 @@ TEXT
             if ($bad) {
                 is(outcome($job), 'failed 1 23514, done 1', "$title: the partition fails");
                 like(error_in($job, 1), qr/^audit 2 of partition "public.t_1" returned a row\nDetail: The row is [(]k = 7, v = bad[)]\./, "$title: with the new row");
-                is(values_of('t_1'), 'bad 2, good 2, new 96' =~ s/, good 2, new 96/, new 98/r, "$title: the partition is as it was");
+                is(values_of('t_1'), 'bad 2, new 98', "$title: the partition is as it was");
                 $node->safe_psql('postgres', q{UPDATE raw SET v = 'new'});
                 $node->safe_psql('postgres', "SELECT backfill_retry($job)");
                 is(wait_job($node, $job), 'done', "$title: the retry is done");
@@ -198,7 +198,7 @@ TEXT
         make_table();
         set_point($node, 'auditing/1 stop');
         times_asked();
-        my $job = start($method, ['WITH slept AS MATERIALIZED (SELECT pg_sleep(0.3)) SELECT 1 FROM slept WHERE NOT asked()', $no_bad],
+        my $job = start($method, [ 'WITH slept AS MATERIALIZED (SELECT pg_sleep(0.3)) SELECT 1 FROM slept WHERE NOT asked()', $no_bad ],
             q{on_write => 'catch_up', partitions => ARRAY['t_1'::regclass]});
         await_point($node, $job, 'auditing');
         $node->safe_psql('postgres', q{BEGIN; UPDATE raw SET v = 'later' WHERE k = 7; UPDATE t SET v = 'w' WHERE k = 7; COMMIT});
@@ -211,7 +211,7 @@ TEXT
 
         $title .= ' that go on';
         make_table();
-        my $writers = start_clients($node, 1, '-f', write_script());
+        my $writers = start_clients($node, 1, '-R', '100', '-f', write_script());
         $job = start($method, ['WITH slept AS MATERIALIZED (SELECT pg_sleep(0.3)) SELECT 1 FROM slept WHERE NOT asked()'],
             q{on_write => 'catch_up', swap_patience => '2 s', partitions => ARRAY['t_1'::regclass]});
         is(wait_job($node, $job), 'failed', "$title: the job fails");
@@ -279,7 +279,7 @@ TEXT
             my $job = start($method, [$audit]);
             my $pid = await_worker($node, $job, q{wait_event = 'PgSleep'});
             my $locks = $node->safe_psql('postgres', "SELECT string_agg(relation::regclass || ' ' || mode, ', ' ORDER BY 1) FROM pg_locks"
-                    . " WHERE pid = $pid AND relation IN ('t'::regclass, 't_1'::regclass, 'raw'::regclass)") =~ s/(?:^| )t_1 \K(\w+)/$1/r;
+                    . " WHERE pid = $pid AND relation IN ('t'::regclass, 't_1'::regclass, 'raw'::regclass)");
             $node->safe_psql('postgres', "SELECT backfill_cancel($job)");
             wait_job($node, $job);
             return $locks;
@@ -342,7 +342,7 @@ SQL
     like(error_in($job, 1), qr/^audit 1: permission denied for table secret/, "$title: is an error");
     $job = start('attach', [q{SELECT current_user, {range_start}::int, {range_end}::int, DATE '2024-02-01' AS d}], q{partitions => ARRAY['public.t_1'::regclass]}, $as_app);
     is(wait_job($node, $job), 'failed', "$title: a row");
-    like(error_in($job, 1), qr/^Detail: The row is [(]current_user = app, int4 = 0, int4 = 100, d = 01.02.2024[)]\.$/m =~ s/01\.02/01.02/r, "$title: as it would show it");
+    like(error_in($job, 1), qr/^Detail: The row is [(]current_user = app, int4 = 0, int4 = 100, d = 01\/02\/2024[)]\.$/m, "$title: as it would show it");
     $node->safe_psql('postgres', "SELECT backfill_cancel($job)");
     wait_job($node, $job);
     check_clean($node, $title);
