@@ -11,18 +11,41 @@
 #include "partbackfill/locks/table_locks.hpp"
 #include "partbackfill/pg/deadline.hpp"
 #include "partbackfill/pg/pinned_settings.hpp"
+#include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/live_partition.hpp"
+#include "partbackfill/worker/swap.hpp"
 
 namespace partbackfill::worker {
+
+namespace {
+
+// Whether the shadow lacks rows that were written to the live partition since the build, and cannot catch
+// up with them.
+bool lacks_writes(const job::Job &job, const job::Partition &partition) {
+    if (!job::notices_writes(job.on_write))
+        return false;
+    pg::Transaction transaction;
+    bool lacks = false;
+    {
+        const pg::PinnedSettings pinned;
+        lacks = swap_request(job, partition).lacks_writes();
+    }
+    transaction.commit();
+    return lacks;
+}
+
+} // namespace
 
 // Within a transaction.
 void Audits::read() {
     if (audits_)
         return;
+    const pg::PinnedSettings pinned;
+    const pg::KeepPlans keep;
     const pg::AsExtensionOwner owner;
     audits_ = job::JobTable(owner).audits(job_.id);
 }
@@ -85,7 +108,8 @@ StepResult Audits::ask_all(bool shown) const {
     return {};
 }
 
-StepResult Audits::run() {
+StepResult Audits::run(CatchUp *catch_up) {
+    undecided_ = false;
     if (!audits_) {
         pg::Transaction transaction;
         read();
@@ -93,6 +117,16 @@ StepResult Audits::run() {
     }
     if (partition_.audited)
         return {};
+    StepResult result = ask_each();
+    if (result.outcome != StepOutcome::audit_failed)
+        return result;
+    if (lacks_writes(job_, partition_))
+        return {StepOutcome::rows_written};
+    undecided_ = catch_up != nullptr && catch_up->is_behind();
+    return undecided_ ? StepResult{} : result;
+}
+
+StepResult Audits::ask_each() const {
     try {
         for (std::size_t i = 0; i < audits_->size(); i++) {
             pg::Transaction transaction;

@@ -132,6 +132,10 @@ load::LogSize CatchUp::begin_pass() {
     return size;
 }
 
+bool CatchUp::is_behind() {
+    return begin_pass().entries > 0;
+}
+
 // Passes that do not become smaller are outrun.
 void CatchUp::measure(std::int64_t behind) {
     const auto now = Clock::now();

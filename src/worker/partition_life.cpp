@@ -47,7 +47,7 @@ public:
     }
     StepResult validate() override { return worker::validate(job_, partition_); }
     StepResult catch_up() override { return catch_up_ ? catch_up_->run() : StepResult{}; }
-    StepResult audit() override { return audits_.run(); }
+    StepResult audit() override { return audits_.run(catch_up_ ? &*catch_up_ : nullptr); }
     StepResult swap() override {
         return swap_partition(job_, partition_, catch_up_ ? &*catch_up_ : nullptr, audits_);
     }

@@ -163,7 +163,9 @@ StepResult catch_up_last(const job::Job &job, const job::Partition &partition, C
     if (!catch_up.finish(hold.until - whole / 4))
         return {StepOutcome::keys_left, {}, {}, catch_up.distance()};
     injection_point(InjectionPoint::caught_up, partition);
-    return catch_up.refreshed_last() ? audits.run_last(catch_up, hold.until - whole / 8) : StepResult{};
+    return catch_up.refreshed_last() || audits.are_undecided()
+               ? audits.run_last(catch_up, hold.until - whole / 8)
+               : StepResult{};
 }
 
 // The transaction of the swap; done when it has committed.

@@ -140,6 +140,19 @@ TEXT
         is(values_of('t'), 'new 199, newer 1', "$title: the rows are right");
         check_clean($node, $title);
     }
+    for my $on_write (qw(rebuild catch_up)) {
+        my $title = "$method, $on_write: an audit that sees a write which the shadow does not have";
+        make_table();
+        set_point($node, 'auditing/1 stop');
+        my $job = start($method, [$same_keys], "on_write => '$on_write', lock_timeout => '5 s'");
+        await_point($node, $job, 'auditing');
+        $node->safe_psql('postgres', q{BEGIN; DELETE FROM raw WHERE k = 3; DELETE FROM t WHERE k = 3; COMMIT});
+        clear_point($node);
+        is(wait_job($node, $job), 'done', "$title: the job is done") or diag(error_in($job, 1));
+        is(figures($node, $job), $on_write eq 'rebuild' ? 'done 2 1, done 1 0' : 'done 1 0, done 1 0', "$title: with the write");
+        same_rows($node, 't', 'SELECT k, v FROM raw', "$title: the rows are right");
+        check_clean($node, $title);
+    }
     {
         my $title = "$method: a swap that has to wait";
         make_table();

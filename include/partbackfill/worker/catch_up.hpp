@@ -35,6 +35,8 @@ public:
     // settled before the commit.
     bool finish(Clock::time_point deadline);
 
+    // Whether rows were written that run() has not refreshed.
+    bool is_behind();
     // Whether finish() has refreshed a row, so that what is swapped is not what it was before.
     bool refreshed_last() const noexcept { return refreshed_last_; }
     // Notes that what else has to be done while writers are locked out did not end in time either.
