@@ -152,10 +152,11 @@ void CatchUp::show_pace() const {
     throttle::show_keys_behind(pace_.behind(), pace_.time_left(Clock::now()));
 }
 
+bool CatchUp::is_over(const std::optional<Clock::time_point> &since) const {
+    return since && Clock::now() - *since >= job_.swap_patience;
+}
+
 bool CatchUp::is_outrun() const {
-    const auto is_over = [this](const std::optional<Clock::time_point> &since) {
-        return since && Clock::now() - *since >= job_.swap_patience;
-    };
     return is_over(outrun_since_) || is_over(unfinished_since_);
 }
 
@@ -163,7 +164,7 @@ StepResult CatchUp::pass() {
     const load::LogSize size = begin_pass();
     measure(size.entries);
     if (is_outrun())
-        return {StepOutcome::keys_left, {}, {}, distance_};
+        return {StepOutcome::keys_left, {}, {}, is_over(unfinished_since_) ? unfinished_ : distance_};
     load::LogPart part{0, batch_, size.blocks};
     bool at_end = false;
     while (!at_end) {
@@ -297,7 +298,7 @@ bool CatchUp::finish(Clock::time_point deadline) {
 void CatchUp::note_unfinished(const std::string &why) {
     if (!unfinished_since_)
         unfinished_since_ = Clock::now();
-    distance_ = why;
+    distance_ = unfinished_ = why;
 }
 
 void CatchUp::settle(Oid table) {

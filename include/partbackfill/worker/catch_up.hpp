@@ -66,6 +66,7 @@ private:
     void show_pace() const;
     void set_batch(std::int64_t keys, Clock::duration time);
     job::Milliseconds budget() const;
+    bool is_over(const std::optional<Clock::time_point> &since) const;
 
     const job::Job &job_;
     job::Partition &partition_;
@@ -80,6 +81,7 @@ private:
     core::CatchUpPace pace_;
     std::optional<Clock::time_point> outrun_since_;     // no pass has become smaller since
     std::optional<Clock::time_point> unfinished_since_; // a swap had too little time
+    std::string unfinished_;                            // what had too little time
     std::string distance_;
 };
 
