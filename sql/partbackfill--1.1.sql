@@ -50,6 +50,7 @@ CREATE TABLE @extschema@.backfill_job (
     min_free_disk_bytes bigint,
     min_free_disk_ratio float8,
     on_write        text NOT NULL,
+    audits          text[] NOT NULL DEFAULT '{}',
     max_attempts    integer NOT NULL,
     on_error        text NOT NULL,
     swap            text NOT NULL,
@@ -112,6 +113,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.throttle_query IS 'the workers wait w
 COMMENT ON COLUMN @extschema@.backfill_job.min_free_disk_bytes IS 'the workers wait rather than leave fewer bytes of a volume free; NULL where the limit is a ratio, or there is none';
 COMMENT ON COLUMN @extschema@.backfill_job.min_free_disk_ratio IS 'the workers wait rather than leave less of a volume free, as a part of the whole; NULL where the limit is a size, or there is none';
 COMMENT ON COLUMN @extschema@.backfill_job.on_write IS 'what happens when a partition is written to while it is rebuilt: rebuild, catch_up, block or ignore';
+COMMENT ON COLUMN @extschema@.backfill_job.audits IS 'queries that must give no row before a partition is swapped, as the caller wrote them';
 COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
 COMMENT ON COLUMN @extschema@.backfill_job.skip_triggers IS 'whether the new rows may do without the partitions'' BEFORE ROW INSERT triggers';
 COMMENT ON COLUMN @extschema@.backfill_job.allow_shrink IS 'whether a partition may be swapped that has lost most of its rows';
@@ -150,6 +152,8 @@ CREATE TABLE @extschema@.backfill_control (
     shadow_digest            text,
     shadow_oid      oid,
     built           boolean NOT NULL DEFAULT false,
+    audited         boolean NOT NULL DEFAULT false,
+    audit_failed    boolean NOT NULL DEFAULT false,
     orphaned        integer NOT NULL DEFAULT 0,
     settling        boolean NOT NULL DEFAULT false,
     suspect         boolean NOT NULL DEFAULT false,
@@ -189,6 +193,8 @@ COMMENT ON COLUMN @extschema@.backfill_control.throttled_time IS 'how long the b
 COMMENT ON COLUMN @extschema@.backfill_control.stalled_time IS 'the part of the job''s time in which no work could be done, for want of a standby, throttle_query or the disk';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the shadow, a table that is built beside the partition';
 COMMENT ON COLUMN @extschema@.backfill_control.built IS 'whether the shadow is complete: only the swap is left to do';
+COMMENT ON COLUMN @extschema@.backfill_control.audited IS 'whether the shadow has passed the job''s audits since it last changed';
+COMMENT ON COLUMN @extschema@.backfill_control.audit_failed IS 'whether an audit of the shadow gave a row: the shadow is kept to be looked at, and a retry builds it anew';
 COMMENT ON COLUMN @extschema@.backfill_control.settling IS 'a swap has begun that changes rows of the shadow in place: a worker that died in it has left a shadow that must be built anew';
 COMMENT ON COLUMN @extschema@.backfill_control.orphaned IS 'how often a worker died that had claimed the partition when it was ready';
 COMMENT ON COLUMN @extschema@.backfill_control.suspect IS 'whether the worker of the last build died, perhaps of it: the partition is then built while no other one is';
@@ -290,6 +296,7 @@ CREATE FUNCTION @extschema@.backfill_start(
     throttle_query text      DEFAULT NULL,
     min_free_disk text       DEFAULT '5%',
     on_write      text       DEFAULT 'rebuild',
+    audits        text[]     DEFAULT '{}',
     on_error      text       DEFAULT 'continue',
     max_attempts  integer    DEFAULT 3,
     swap          text       DEFAULT 'auto',

@@ -14,6 +14,7 @@
 #include "partbackfill/job/new_job.hpp"
 #include "partbackfill/job/option_table.hpp"
 #include "partbackfill/job/own_job.hpp"
+#include "partbackfill/load/audit.hpp"
 #include "partbackfill/load/source.hpp"
 #include "partbackfill/load/source_plan.hpp"
 #include "partbackfill/locks/label_lock.hpp"
@@ -207,6 +208,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     check_readable(source, target);
     if (const auto leaves = load::leaves_without_rows(source, target); !leaves.empty())
         load::raise_without_rows(leaves);
+    load::check_audits(options.audits, target);
     std::vector<pg::Setting> settings = pg::session_settings();
     check_size(settings);
     const job::Job job = insert_job(target, source, selection, options, std::move(settings));

@@ -20,7 +20,7 @@ constexpr const char *kActivity = R"SQL(
                CASE
                    WHEN c.state = 'done' THEN 1
                    WHEN c.state = 'ready' OR line.phase = 'swapping' THEN 0.99
-                   WHEN line.phase = 'catching up' THEN 0.98
+                   WHEN line.phase IN ('catching up', 'auditing') THEN 0.98
                    WHEN line.phase = 'analyzing' THEN 0.97
                    -- Before the load a DEFAULT sibling is validated.
                    WHEN line.phase = 'validating' AND line.rows IS NOT NULL THEN 0.95

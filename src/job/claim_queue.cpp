@@ -57,6 +57,7 @@ Partition partition_of(const pg::Row &row) {
     if (!row.is_null("rows_before"))
         partition.rows_before = row.integer("rows_before");
     partition.built = row.boolean("built");
+    partition.audited = row.boolean("audited");
     partition.claimed = row.boolean("claimed");
     partition.orphaned = static_cast<int>(row.integer("orphaned"));
     partition.settling = row.boolean("settling");
@@ -80,7 +81,7 @@ std::vector<Partition> ClaimQueue::candidates(const Job &job, const std::string 
                c.state, c.attempts, c.rebuilds, c.swap_attempts, c.partition_constraint,
                COALESCE(c.definition_digest, '') AS definition_digest,
                COALESCE(c.shadow_oid, 0)::bigint AS shadow_oid, COALESCE(c.proof_oid, 0)::bigint AS proof_oid,
-               COALESCE(c.rows, 0) AS rows, c.rows_before, c.built, c.worker_pid IS NOT NULL AS claimed, c.orphaned, c.settling
+               COALESCE(c.rows, 0) AS rows, c.rows_before, c.built, c.audited, c.worker_pid IS NOT NULL AS claimed, c.orphaned, c.settling
         FROM {s}.backfill_job AS j
         )SQL" + std::string(kOthers) +
                                       R"SQL(

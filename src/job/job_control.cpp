@@ -98,7 +98,7 @@ int JobControl::retry(const Job &job) const {
             run(R"SQL(
             UPDATE {s}.backfill_control
             SET state = CASE WHEN built THEN $3 ELSE $2 END, attempts = CASE WHEN built THEN LEAST(attempts, 1) ELSE 0 END, rebuilds = 0,
-                orphaned = 0, suspect = false, swap_since = NULL,
+                orphaned = 0, audit_failed = false, suspect = false, swap_since = NULL,
                 not_before = NULL, finished_at = NULL, sqlstate = NULL, error = NULL
             WHERE job = $1 AND state = ANY ($4)
         )SQL",

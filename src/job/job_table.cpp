@@ -10,6 +10,18 @@ std::string JobTable::source(std::int64_t job) const {
     return run("SELECT source FROM {s}.backfill_job WHERE job = $1", {job}).rows.at(0).text(0);
 }
 
+std::vector<std::string> JobTable::audits(std::int64_t job) const {
+    return run(R"SQL(
+        SELECT a.text
+        FROM {s}.backfill_job AS j
+        CROSS JOIN LATERAL unnest(j.audits) WITH ORDINALITY AS a (text, place)
+        WHERE j.job = $1
+        ORDER BY a.place
+    )SQL",
+               {job})
+        .texts();
+}
+
 std::vector<pg::Setting> JobTable::settings(std::int64_t job) const {
     const pg::Result result = run(R"SQL(
         SELECT s.name, s.value
@@ -139,7 +151,7 @@ std::optional<Job> JobTable::first_in_the_way() const {
         SELECT j.job
         FROM {s}.backfill_job AS j
         WHERE (NOT j.tidied OR j.state = $1
-               OR EXISTS (SELECT FROM {s}.backfill_control AS c WHERE c.job = j.job AND c.built))
+               OR EXISTS (SELECT FROM {s}.backfill_control AS c WHERE c.job = j.job AND (c.built OR (c.audit_failed AND c.shadow_oid IS NOT NULL))))
           AND j.installation = {s}.backfill_installation()
         ORDER BY j.job
         LIMIT 1

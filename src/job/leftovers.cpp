@@ -8,6 +8,9 @@ namespace {
 // is canceled.
 constexpr const char *kKept = "($2 AND c.built AND c.state IN ('ready', 'failed'))";
 
+// The shadow stays to be looked at, and nothing else of the partition.
+constexpr const char *kToLookAt = "($2 AND c.audit_failed AND c.state = 'failed')";
+
 bool may_go_on(const Job &job) {
     return job.state != core::JobState::canceled;
 }
@@ -19,7 +22,8 @@ Leftovers LeftoverRows::find(const Job &job) const {
     const pg::Result result = run(std::string(R"SQL(
         SELECT c.partition_oid::bigint, COALESCE(c.shadow_oid, 0)::bigint AS shadow_oid,
                COALESCE(c.proof_oid, 0)::bigint AS proof_oid, )SQL") +
-                                      kKept + " AS kept FROM {s}.backfill_control AS c WHERE c.job = $1",
+                                      kKept + " AS kept, " + kToLookAt +
+                                      " AS to_look_at FROM {s}.backfill_control AS c WHERE c.job = $1",
                                   {job.id, may_go_on(job)});
     for (const pg::Row &row : result.rows) {
         const Oid partition = row.oid("partition_oid");
@@ -33,7 +37,7 @@ Leftovers LeftoverRows::find(const Job &job) const {
         }
         found.partitions.push_back(partition);
         if (shadow != kNoOid)
-            found.shadows.push_back(shadow);
+            (row.boolean("to_look_at") ? found.kept : found.shadows).push_back(shadow);
     }
     return found;
 }
@@ -87,9 +91,9 @@ void LeftoverRows::forget(const Job &job) const {
         {job.id, may_go_on(job)});
     run(std::string(R"SQL(
         UPDATE {s}.backfill_control AS c
-        SET shadow_oid = (SELECT s.oid FROM pg_class AS s WHERE s.oid = c.shadow_oid), built = false
-        WHERE c.job = $1 AND c.shadow_oid IS NOT NULL AND NOT )SQL") +
-            kKept,
+        SET shadow_oid = (SELECT s.oid FROM pg_class AS s WHERE s.oid = c.shadow_oid), built = false,
+            audit_failed = )SQL") +
+            kToLookAt + " WHERE c.job = $1 AND (c.shadow_oid IS NOT NULL OR c.audit_failed) AND NOT " + kKept,
         {job.id, may_go_on(job)});
     run("UPDATE {s}.backfill_control SET waiting_on = NULL WHERE job = $1 AND waiting_on LIKE 'tidying up: "
         "%'",

@@ -175,6 +175,15 @@ Option min_free_disk() {
               }}}};
 }
 
+Option audits() {
+    return {"audits",
+            Altered::never,
+            [](Options &options, const pg::Arguments &arguments, int i) {
+                options.audits = checked_audits(arguments.texts(i, "audits"));
+            },
+            {}};
+}
+
 Option swap_option() {
     const std::string name = "swap";
     return {"swap",
@@ -213,6 +222,7 @@ const std::vector<Option> &option_table() {
                 {"catch_up", OnWrite::catch_up},
                 {"block", OnWrite::block},
                 {"ignore", OnWrite::ignore}}),
+        audits(),
         choice("on_error", &Options::stop_on_error, {{"continue", false}, {"stop", true}}),
         count("max_attempts", &Options::max_attempts),
         swap_option(),

@@ -100,6 +100,18 @@ std::optional<std::string> checked_throttle_query(const std::optional<std::strin
     return query;
 }
 
+std::vector<std::string> checked_audits(const std::vector<std::optional<std::string>> &texts) {
+    std::vector<std::string> audits;
+    audits.reserve(texts.size());
+    for (const auto &text : texts) {
+        if (!text)
+            pg::raise(pg::sqlcode::kInvalidParameter,
+                      fmt::format("audit {} must not be null", audits.size() + 1));
+        audits.push_back(*text);
+    }
+    return audits;
+}
+
 std::optional<std::string> checked_label(const std::optional<std::string> &text) {
     constexpr std::size_t kLongest = 200;
     if (!text)

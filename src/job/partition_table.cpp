@@ -50,7 +50,8 @@ void PartitionTable::record_settling(const Partition &partition, bool settling) 
 void PartitionTable::built(Partition &partition, const BuildFigures &figures) const {
     move(
         partition, core::PartitionEvent::built,
-        ", built = true, suspect = false, settling = false, orphaned = 0, swap_since = NULL, rows = $6, "
+        ", built = true, audited = false, suspect = false, settling = false, orphaned = 0, swap_since = "
+        "NULL, rows = $6, "
         "wal_bytes = $7, "
         "build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"
         " throttled_time = COALESCE(throttled_time, '0') + make_interval(secs => $9),"
@@ -60,6 +61,12 @@ void PartitionTable::built(Partition &partition, const BuildFigures &figures) co
          figures.rows_before ? std::optional(std::to_string(*figures.rows_before)) : std::nullopt});
     partition.rows = figures.rows;
     partition.rows_before = figures.rows_before;
+    partition.audited = false;
+}
+
+void PartitionTable::record_audited(Partition &partition, bool audited) const {
+    change(partition, "audited = $4", {audited});
+    partition.audited = audited;
 }
 
 void PartitionTable::lock_for_swap(const Partition &partition) const {
@@ -141,16 +148,18 @@ void PartitionTable::defer_build(Partition &partition) const {
 
 // Locks the row of the job before that of the partition, as JobControl does.
 void PartitionTable::attempt_failed(Partition &partition, core::PartitionEvent event,
-                                    const pg::ErrorFields &error, Milliseconds pause, bool keep) const {
+                                    const pg::ErrorFields &error, Milliseconds pause, Keep keep) const {
     const std::string text = pg::error_text(error);
     if (event == core::PartitionEvent::fail)
         run("UPDATE {s}.backfill_job SET error = $2 WHERE job = $1",
             {partition.job, partition.name + ": " + text});
     move(partition, event,
-         ", sqlstate = $6, error = $7, built = built AND $9, not_before = clock_timestamp() + "
+         ", sqlstate = $6, error = $7, built = built AND $9, audit_failed = $10, not_before = "
+         "clock_timestamp() + "
          "make_interval(secs => $8), worker_pid = NULL,"
          " waiting_on = NULL, finished_at = CASE WHEN $5 = 'failed' THEN clock_timestamp() END",
-         {pg::sqlstate_text(error.code), text, std::chrono::duration<double>(pause).count(), keep});
+         {pg::sqlstate_text(error.code), text, std::chrono::duration<double>(pause).count(),
+          keep == Keep::for_retry, keep == Keep::to_look_at});
 }
 
 void PartitionTable::rebuild(Partition &partition, const std::string &reason) const {

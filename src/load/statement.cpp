@@ -205,7 +205,8 @@ Oid named_relation(const std::string &text) {
     });
 }
 
-std::string single_select(const std::string &text, const char *what) {
+std::string single_select(const std::string &text, const std::string &what, const std::string &subject) {
+    const std::string begins = subject.empty() ? "The " + what : subject;
     struct Span {
         int statements;
         bool select;
@@ -226,12 +227,12 @@ std::string single_select(const std::string &text, const char *what) {
     const Span span = showing_position_in(text, [&] { return pg::guard(parsed); });
     if (span.statements != 1)
         pg::raise(pg::sqlcode::kSyntaxError,
-                  strcmp(what, "source") == 0 ? "source must be the name of a relation or one query"
-                                              : std::string(what) + " must be one query",
-                  "The " + std::string(what) + " has " + std::to_string(span.statements) + " statements.");
+                  what == "source" ? "source must be the name of a relation or one query"
+                                   : what + " must be one query",
+                  begins + " has " + std::to_string(span.statements) + " statements.");
     if (!span.select)
-        pg::raise(pg::sqlcode::kInvalidParameter, std::string(what) + " must be a query that only reads",
-                  "The " + std::string(what) + " is not a SELECT, VALUES, TABLE or WITH query.");
+        pg::raise(pg::sqlcode::kInvalidParameter, what + " must be a query that only reads",
+                  begins + " is not a SELECT, VALUES, TABLE or WITH query.");
     const auto start = static_cast<size_t>(span.start);
     return span.length > 0 ? text.substr(start, static_cast<size_t>(span.length)) : text.substr(start);
 }

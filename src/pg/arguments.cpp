@@ -120,4 +120,31 @@ std::optional<std::vector<Oid>> Arguments::optional_oids(int i) const {
     return oids;
 }
 
+std::vector<std::optional<std::string>> Arguments::texts(int i, const char *name) const {
+    require(i, name);
+    if (guard([&] { return toast_raw_datum_size(fcinfo_->args[i].value); }) - VARHDRSZ > kLongestText)
+        raise(sqlcode::kProgramLimit, std::string(name) + " must not be longer than 1 MB in all");
+    struct Elements {
+        char **values;
+        int count;
+    };
+    const Elements elements = guard([&] {
+        Elements found{};
+        Datum *datums = nullptr;
+        bool *nulls = nullptr;
+        deconstruct_array(DatumGetArrayTypeP(fcinfo_->args[i].value), TEXTOID, -1, false, TYPALIGN_INT,
+                          &datums, &nulls, &found.count);
+        found.values = static_cast<char **>(palloc(sizeof(char *) * static_cast<Size>(found.count + 1)));
+        for (int k = 0; k < found.count; k++)
+            found.values[k] = nulls[k] ? nullptr : TextDatumGetCString(datums[k]);
+        return found;
+    });
+    std::vector<std::optional<std::string>> texts;
+    texts.reserve(static_cast<size_t>(elements.count));
+    for (int k = 0; k < elements.count; k++)
+        texts.push_back(elements.values[k] != nullptr ? std::optional<std::string>(elements.values[k])
+                                                      : std::nullopt);
+    return texts;
+}
+
 } // namespace partbackfill::pg

@@ -31,6 +31,8 @@ const char *name(Phase phase) {
         return "validating";
     case Phase::catching_up:
         return "catching up";
+    case Phase::auditing:
+        return "auditing";
     case Phase::swapping:
         return "swapping";
     }

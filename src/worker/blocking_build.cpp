@@ -7,6 +7,7 @@
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/throttle/activity.hpp"
+#include "partbackfill/worker/audit.hpp"
 #include "partbackfill/worker/build.hpp"
 #include "partbackfill/worker/failure.hpp"
 #include "partbackfill/worker/injection_points.hpp"
@@ -34,10 +35,11 @@ constexpr job::Milliseconds kMoment{1000};
 class BlockingSteps : public Steps {
 public:
     BlockingSteps(const job::Job &job, job::Partition &partition, throttle::Throttler &throttler)
-        : job_(job), partition_(partition), throttler_(throttler) {}
+        : job_(job), partition_(partition), throttler_(throttler), audits_(job, partition) {}
 
     StepResult build() override {
-        report_ = worker::build(job_, partition_, throttler_, Speed::full);
+        report_ = worker::build(job_, partition_, throttler_, Speed::full,
+                                [this] { audited_ = audits_.run_within(); });
         return {};
     }
 
@@ -47,6 +49,8 @@ public:
         throttle::show_phase(partition_, throttle::Phase::swapping);
         return validate_in_blocking_build(job_, partition_);
     }
+
+    StepResult audit() override { return audited_; } // by build()
 
     StepResult swap() override {
         try {
@@ -88,6 +92,8 @@ private:
     const job::Job &job_;
     job::Partition &partition_;
     throttle::Throttler &throttler_;
+    Audits audits_;
+    StepResult audited_;
     std::string report_;
     swap::SwapResult swap_;
     std::string holders_ = locks::kFreeLock;
@@ -118,6 +124,20 @@ StepResult after_blocked_swap(const job::Job &job, job::Partition &partition, co
     return {StepOutcome::settled};
 }
 
+// Commits a build of which an audit has failed, for people to look at. No worker may find it ready: writers
+// go on, and what they write is not noticed.
+StepResult keep_to_look_at(pg::Transaction &transaction, const job::Job &job, job::Partition &partition,
+                           const pg::ErrorFields &error) {
+    job::Keep keep{};
+    {
+        const locks::BoundedWaits bounded(job.lock_timeout); // for the rows of the job and the partition
+        keep = record_failure(partition, error, ShadowAfter::kept_to_look_at);
+    }
+    transaction.commit();
+    finish_failure(job, partition, error, keep);
+    return {StepOutcome::settled};
+}
+
 StepResult run_in_one_transaction(const job::Job &job, job::Partition &partition,
                                   throttle::Throttler &throttler) {
     const auto asked = Clock::now();
@@ -140,6 +160,8 @@ StepResult run_in_one_transaction(const job::Job &job, job::Partition &partition
             return {StepOutcome::settled};
         }
         result = build_to_swap(steps, job, partition);
+        if (result.outcome == StepOutcome::audit_failed)
+            return keep_to_look_at(transaction, job, partition, result.error);
         if (result.is_done()) {
             injection_point(InjectionPoint::swapping, partition);
             transaction.commit();
@@ -159,7 +181,7 @@ StepResult try_once(const job::Job &job, job::Partition &partition, throttle::Th
     try {
         return run_in_one_transaction(job, partition, throttler);
     } catch (const pg::Error &error) {
-        if (partition.state == core::PartitionState::done)
+        if (partition.state == core::PartitionState::done || partition.state == core::PartitionState::failed)
             throw;
         partition.state = core::PartitionState::running; // nothing of this was committed
         return contended_build(job, partition, throttler, error);

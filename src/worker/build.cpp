@@ -108,7 +108,7 @@ public:
           wal_before_(pg::wal_bytes_written()) {}
 
     // Returns the text for the log.
-    std::string run() {
+    std::string run(const std::function<void()> &before_record) {
         load::LoadRequest request = throttled_request();
         lock_shadow(partition_);
         {
@@ -119,6 +119,9 @@ public:
             build_indexes();
             compare_and_finish();
         }
+        const bool may_shrink = !figures_.rows_before || job_.allow_shrink;
+        if (before_record && may_shrink)
+            before_record();
         record_built_shadow(partition_);
         check_still_claimed(partition_);
         record();
@@ -229,9 +232,9 @@ private:
 
 } // namespace
 
-std::string build(const job::Job &job, job::Partition &partition, throttle::Throttler &throttler,
-                  Speed speed) {
-    return Build(job, partition, throttler, speed).run();
+std::string build(const job::Job &job, job::Partition &partition, throttle::Throttler &throttler, Speed speed,
+                  const std::function<void()> &before_record) {
+    return Build(job, partition, throttler, speed).run(before_record);
 }
 
 StepResult build_partition(const job::Job &job, job::Partition &partition, throttle::Throttler &throttler) {

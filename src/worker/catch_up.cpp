@@ -132,6 +132,10 @@ load::LogSize CatchUp::begin_pass() {
     return size;
 }
 
+bool CatchUp::is_behind() {
+    return begin_pass().entries > 0;
+}
+
 // Passes that do not become smaller are outrun.
 void CatchUp::measure(std::int64_t behind) {
     const auto now = Clock::now();
@@ -148,10 +152,11 @@ void CatchUp::show_pace() const {
     throttle::show_keys_behind(pace_.behind(), pace_.time_left(Clock::now()));
 }
 
+bool CatchUp::is_over(const std::optional<Clock::time_point> &since) const {
+    return since && Clock::now() - *since >= job_.swap_patience;
+}
+
 bool CatchUp::is_outrun() const {
-    const auto is_over = [this](const std::optional<Clock::time_point> &since) {
-        return since && Clock::now() - *since >= job_.swap_patience;
-    };
     return is_over(outrun_since_) || is_over(unfinished_since_);
 }
 
@@ -159,7 +164,7 @@ StepResult CatchUp::pass() {
     const load::LogSize size = begin_pass();
     measure(size.entries);
     if (is_outrun())
-        return {StepOutcome::keys_left, {}, {}, distance_};
+        return {StepOutcome::keys_left, {}, {}, is_over(unfinished_since_) ? unfinished_ : distance_};
     load::LogPart part{0, batch_, size.blocks};
     bool at_end = false;
     while (!at_end) {
@@ -194,7 +199,7 @@ StepResult CatchUp::next_batch(load::LogPart &part, std::int64_t &keys, bool &at
         injection_point(InjectionPoint::catching_up, partition_);
         if (!locks::holds_claim(partition_.job, partition_.ordinal))
             throw job::LostClaim();
-        record_rows(refreshed.rows);
+        record_refreshed(refreshed);
         transaction.commit();
         keys = refreshed.keys;
         at_end = refreshed.at_end;
@@ -214,12 +219,18 @@ StepResult CatchUp::next_batch(load::LogPart &part, std::int64_t &keys, bool &at
     }
 }
 
-// The rows of an unlogged shadow that the build left empty would not be missed after a crash.
-void CatchUp::record_rows(std::int64_t rows) {
-    if (partition_.rows > 0 || rows == 0)
+// The rows of an unlogged shadow that the build left empty would not be missed after a crash. A shadow
+// that has passed the audits is another one now.
+void CatchUp::record_refreshed(const load::Refreshed &refreshed) {
+    const bool first_rows = partition_.rows == 0 && refreshed.rows > 0;
+    const bool audited = partition_.audited && refreshed.keys > 0;
+    if (!first_rows && !audited)
         return;
     const pg::AsExtensionOwner owner;
-    job::PartitionTable(owner).record_rows(partition_, rows);
+    if (first_rows)
+        job::PartitionTable(owner).record_rows(partition_, refreshed.rows);
+    if (audited)
+        job::PartitionTable(owner).record_audited(partition_, false);
 }
 
 // The next passes need not look at entries that are used up.
@@ -273,16 +284,21 @@ bool CatchUp::finish(Clock::time_point deadline) {
         const locks::BoundedWaits bounded(std::min(left, job_.lock_timeout));
         const load::Refreshed refreshed = refresh_part({0, kAll}, load::Entries::kept);
         blocks_.insert(refreshed.blocks.begin(), refreshed.blocks.end());
+        refreshed_last_ = refreshed.keys > 0;
         return true;
     } catch (const pg::Error &error) {
         // A violation shows itself in the next pass, which tells a fault of the source from one of time.
         if (!pg::Deadline::is_over(error) && !locks::is_contention(error) && !is_violation(error))
             throw;
-        if (!unfinished_since_)
-            unfinished_since_ = Clock::now();
-        distance_ = "too slow for the last keys within lock_timeout";
+        note_unfinished("too slow for the last keys within lock_timeout");
         return false;
     }
+}
+
+void CatchUp::note_unfinished(const std::string &why) {
+    if (!unfinished_since_)
+        unfinished_since_ = Clock::now();
+    distance_ = unfinished_ = why;
 }
 
 void CatchUp::settle(Oid table) {

@@ -11,26 +11,48 @@ namespace partbackfill::worker {
 
 namespace {
 
-void record_failure(const job::Job &job, job::Partition &partition, core::PartitionEvent event,
-                    const pg::ErrorFields &error, job::Milliseconds pause, ShadowAfter shadow) {
-    const bool keep = shadow == ShadowAfter::kept && partition.state == core::PartitionState::ready;
+job::Keep kept(const job::Partition &partition, ShadowAfter shadow) {
+    if (partition.state != core::PartitionState::ready || shadow == ShadowAfter::dropped)
+        return job::Keep::nothing;
+    return shadow == ShadowAfter::kept ? job::Keep::for_retry : job::Keep::to_look_at;
+}
+
+job::Keep record(job::Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
+                 job::Milliseconds pause, ShadowAfter shadow) {
+    const job::Keep keep = kept(partition, shadow);
+    const pg::AsExtensionOwner owner;
+    job::PartitionTable(owner).attempt_failed(partition, event, error, pause, keep);
+    return keep;
+}
+
+void fail(const job::Job &job, job::Partition &partition, core::PartitionEvent event,
+          const pg::ErrorFields &error, job::Milliseconds pause, ShadowAfter shadow) {
+    job::Keep keep{};
     {
         pg::Transaction transaction;
-        {
-            const pg::AsExtensionOwner owner;
-            job::PartitionTable(owner).attempt_failed(partition, event, error, pause, keep);
-        }
+        keep = record(partition, event, error, pause, shadow);
         transaction.commit();
     }
+    finish_failure(job, partition, error, keep);
+}
+
+} // namespace
+
+job::Keep record_failure(job::Partition &partition, const pg::ErrorFields &error, ShadowAfter shadow) {
+    return record(partition, core::PartitionEvent::fail, error, job::Milliseconds(0), shadow);
+}
+
+void finish_failure(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
+                    job::Keep keep) {
     log_line(job.id, fmt::format("could not rebuild partition {} in attempt {} of {}: {}", partition.name,
                                  partition.attempts, job.max_attempts, error.message));
-    if (keep)
+    if (keep == job::Keep::for_retry)
         return;
-    if (event == core::PartitionEvent::fail) {
+    if (partition.state == core::PartitionState::failed) {
         drop_capture(job, partition.live); // or the end of the job does
         drop_log(job, partition.live);
     }
-    if (partition.shadow == kNoOid)
+    if (keep == job::Keep::to_look_at || partition.shadow == kNoOid)
         return;
     pg::Transaction transaction;
     if (!drop_politely(job, partition.shadow))
@@ -42,18 +64,16 @@ void record_failure(const job::Job &job, job::Partition &partition, core::Partit
     transaction.commit();
 }
 
-} // namespace
-
 void fail_attempt(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                   job::Milliseconds pause) {
     const auto event =
         partition.attempts < job.max_attempts ? core::PartitionEvent::retry : core::PartitionEvent::fail;
-    record_failure(job, partition, event, error, pause, ShadowAfter::dropped);
+    fail(job, partition, event, error, pause, ShadowAfter::dropped);
 }
 
 void fail_for_good(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                    ShadowAfter shadow) {
-    record_failure(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0), shadow);
+    fail(job, partition, core::PartitionEvent::fail, error, job::Milliseconds(0), shadow);
 }
 
 } // namespace partbackfill::worker

@@ -33,6 +33,8 @@ const char *name(InjectionPoint point) {
         return "converged";
     case InjectionPoint::validating:
         return "validating";
+    case InjectionPoint::auditing:
+        return "auditing";
     case InjectionPoint::recheck:
         return "recheck";
     case InjectionPoint::caught_up:

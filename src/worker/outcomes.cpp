@@ -172,6 +172,8 @@ void settle(const job::Job &job, job::Partition &partition, const StepResult &re
         return defer(job, partition, result);
     case StepOutcome::would_shrink:
         return fail_for_good(job, partition, shrink_error(job, partition), ShadowAfter::kept);
+    case StepOutcome::audit_failed:
+        return fail_for_good(job, partition, result.error, ShadowAfter::kept_to_look_at);
     case StepOutcome::rows_written:
         return rebuild_after_writes(job, partition);
     case StepOutcome::keys_left:

@@ -5,6 +5,7 @@
 #include "partbackfill/job/claimed_row.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/throttle/activity.hpp"
+#include "partbackfill/worker/audit.hpp"
 #include "partbackfill/worker/blocking_build.hpp"
 #include "partbackfill/worker/build.hpp"
 #include "partbackfill/worker/capture.hpp"
@@ -34,7 +35,7 @@ using job::Partition;
 class SeparateSteps : public Steps {
 public:
     SeparateSteps(const Job &job, Partition &partition, throttle::Throttler &throttler)
-        : job_(job), partition_(partition), throttler_(throttler) {
+        : job_(job), partition_(partition), throttler_(throttler), audits_(job, partition) {
         if (job.on_write == job::OnWrite::catch_up)
             catch_up_.emplace(job_, partition_, throttler_);
     }
@@ -46,7 +47,10 @@ public:
     }
     StepResult validate() override { return worker::validate(job_, partition_); }
     StepResult catch_up() override { return catch_up_ ? catch_up_->run() : StepResult{}; }
-    StepResult swap() override { return swap_partition(job_, partition_, catch_up_ ? &*catch_up_ : nullptr); }
+    StepResult audit() override { return audits_.run(catch_up_ ? &*catch_up_ : nullptr); }
+    StepResult swap() override {
+        return swap_partition(job_, partition_, catch_up_ ? &*catch_up_ : nullptr, audits_);
+    }
     bool tries_again(const StepResult &result) override {
         if (result.outcome != StepOutcome::keys_left || catch_up_->is_outrun())
             return result.outcome == StepOutcome::not_prepared;
@@ -59,6 +63,7 @@ private:
     Partition &partition_;
     throttle::Throttler &throttler_;
     std::optional<CatchUp> catch_up_;
+    Audits audits_;
     int tries_ = 0;
 };
 

@@ -10,12 +10,12 @@ StepResult build_to_swap(Steps &steps, const job::Job &job, const job::Partition
         return result;
     if (would_shrink(job, partition))
         return {StepOutcome::would_shrink};
-    // A step that judges what was built before readers see it, such as an audit, goes here: a method
-    // of Steps, an outcome that settle() knows, a Phase and an InjectionPoint.
     do {
         result = steps.catch_up();
         if (result.is_done())
             result = steps.validate();
+        if (result.is_done())
+            result = steps.audit();
         if (result.is_done())
             result = steps.swap();
     } while (steps.tries_again(result));

@@ -144,7 +144,7 @@ struct Hold {
 
 // Keeps writers out and refreshes the last rows, within the transaction of the swap.
 StepResult catch_up_last(const job::Job &job, const job::Partition &partition, CatchUp &catch_up,
-                         Hold &hold) {
+                         Audits &audits, Hold &hold) {
     {
         const pg::PinnedSettings pinned;
         const pg::AsExtensionOwner owner;
@@ -163,19 +163,21 @@ StepResult catch_up_last(const job::Job &job, const job::Partition &partition, C
     if (!catch_up.finish(hold.until - whole / 4))
         return {StepOutcome::keys_left, {}, {}, catch_up.distance()};
     injection_point(InjectionPoint::caught_up, partition);
-    return {};
+    return catch_up.refreshed_last() || audits.are_undecided()
+               ? audits.run_last(catch_up, hold.until - whole / 8)
+               : StepResult{};
 }
 
 // The transaction of the swap; done when it has committed.
-StepResult try_swap(const job::Job &job, job::Partition &partition, CatchUp *catch_up, swap::SwapResult &swap,
-                    bool &settles) {
+StepResult try_swap(const job::Job &job, job::Partition &partition, CatchUp *catch_up, Audits &audits,
+                    swap::SwapResult &swap, bool &settles) {
     pg::Transaction transaction;
     // A synchronous standby that hangs must not keep readers out.
     pg::execute("SET LOCAL synchronous_commit = local");
     Hold hold{};
     StepResult result;
     if (catch_up != nullptr)
-        result = catch_up_last(job, partition, *catch_up, hold);
+        result = catch_up_last(job, partition, *catch_up, audits, hold);
     if (result.is_done()) {
         swap = exchange(job, partition, catch_up != nullptr ? job::Milliseconds(0) : job.lock_timeout,
                         catch_up != nullptr ? hold.left() : job.lock_timeout);
@@ -203,7 +205,7 @@ StepResult try_swap(const job::Job &job, job::Partition &partition, CatchUp *cat
 
 } // namespace
 
-StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchUp *catch_up) {
+StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchUp *catch_up, Audits &audits) {
     throttle::show_phase(partition, throttle::Phase::swapping);
     if (catch_up != nullptr)
         record_settling(partition, true);
@@ -211,7 +213,7 @@ StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchU
     StepResult result;
     bool settles = false;
     try {
-        result = try_swap(job, partition, catch_up, swap, settles);
+        result = try_swap(job, partition, catch_up, audits, swap, settles);
     } catch (const job::LostClaim &) {
         throw;
     } catch (...) {

@@ -135,8 +135,22 @@ sub relations {
         "'{{{{{{t_1}}}}}}'::regclass[]", 'ARRAY[' . join(',', map { relation(0) . '::regclass' } 1 .. 3) . ']');
 }
 
+my @audits = (
+    'SELECT k FROM {shadow} WHERE v IS NULL', 'SELECT k FROM {live} EXCEPT SELECT k FROM {shadow}', 'SELECT {range_start}, {range_end} WHERE false',
+    'SELECT s.k FROM {live} AS l FULL JOIN {shadow} AS s USING (k) WHERE l.k IS NULL', 'SELECT {shadow}.k FROM {shadow}, {live} WHERE false',
+    'SELECT FROM {shadow}', 'TABLE {live}', 'SELECT 1 AS a, NULL AS a', "SELECT '{shadow} {live} {range_start}'", 'SELECT {nothing}', '{shadow}', '{', '{}');
+
+sub audits {
+    my ($sane) = @_;
+    return pick("'{}'", "ARRAY['$audits[0]', '$audits[1]']") . '::text[]' if $sane;
+    return pick("'{}'::text[]", 'ARRAY[NULL]::text[]', "'{{SELECT 1,SELECT 2},{a,b}}'::text[]", "array_fill('SELECT FROM {shadow}'::text, ARRAY[1000])",
+        'ARRAY[' . pick(@huge) . ']::text[]') if rand() < 0.2;
+    return 'ARRAY[' . join(', ', map { rand() < 0.7 ? literal(pick(@audits)) : text('throttle_query') } 1 .. 1 + int rand 3) . ']::text[]';
+}
+
 my %by_type = (
     text => \&text,
+    'text[]' => sub { audits($_[1]) },
     regclass => sub { relation($_[1]) },
     'regclass[]' => sub { relations($_[1]) },
     boolean => sub { pick(qw(true false)) },

@@ -8,12 +8,12 @@ BEGIN;
 SELECT plan(29);
 
 SELECT function_returns('backfill_start',
-    '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text,integer,text,boolean,interval,interval,text,boolean,boolean}'::text[], 'bigint');
+    '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text[],text,integer,text,boolean,interval,interval,text,boolean,boolean}'::text[], 'bigint');
 SELECT is(pg_get_function_arguments('backfill_start'::regproc),
     'target regclass, source text, range_start text DEFAULT NULL::text, range_end text DEFAULT NULL::text, '
     'partitions regclass[] DEFAULT NULL::regclass[], newest_first boolean DEFAULT false, workers integer DEFAULT 1, '
     'delay interval DEFAULT ''00:00:01''::interval, nice_ratio double precision DEFAULT 0, max_wal_rate text DEFAULT NULL::text, '
-    'max_replica_lag interval DEFAULT NULL::interval, throttle_query text DEFAULT NULL::text, min_free_disk text DEFAULT ''5%''::text, on_write text DEFAULT ''rebuild''::text, on_error text DEFAULT ''continue''::text, '
+    'max_replica_lag interval DEFAULT NULL::interval, throttle_query text DEFAULT NULL::text, min_free_disk text DEFAULT ''5%''::text, on_write text DEFAULT ''rebuild''::text, audits text[] DEFAULT ''{}''::text[], on_error text DEFAULT ''continue''::text, '
     'max_attempts integer DEFAULT 3, swap text DEFAULT ''auto''::text, keep_old boolean DEFAULT true, '
     'lock_timeout interval DEFAULT ''00:00:00.1''::interval, swap_patience interval DEFAULT ''01:00:00''::interval, label text DEFAULT NULL::text, '
     'skip_triggers boolean DEFAULT false, allow_shrink boolean DEFAULT false',

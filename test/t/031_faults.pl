@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # In the order of a partition's life; those before `ready` cost the build.
-my @steps = qw(claimed captured created loading indexing analyzing built ready validating swapping swapped tidying ending);
+my @steps = qw(claimed captured created loading indexing analyzing built ready validating auditing swapping swapped tidying ending);
 my %before_ready = map { $_ => 1 } qw(claimed captured created loading indexing analyzing built);
 # Here the worker has locked the partition's row, for a moment, and whoever controls the job waits for it; or it comes
 # here again after a cancel. 032_release.pl has these.
@@ -124,7 +124,8 @@ sub strike {
             TRUNCATE source;
             INSERT INTO source SELECT k, '$new' FROM generate_series(100, 499) AS k;
             SELECT backfill_start('$table', 'source', range_start => '100', range_end => '500', workers => $workers, delay => '0',
-                                  swap => '$swap', keep_old => false, max_attempts => 5);
+                                  swap => '$swap', keep_old => false, max_attempts => 5,
+                                  audits => ARRAY['SELECT k FROM {shadow} WHERE v <> ''$new''', 'SELECT k FROM {live} EXCEPT SELECT k FROM {shadow}']);
 SQL
     }, @where);
     my %pids;

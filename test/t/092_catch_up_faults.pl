@@ -8,7 +8,7 @@ use Backfill;
 use CatchUp;
 use Test::More;
 
-my @steps = qw(catching_up converged caught_up swapping swapped);
+my @steps = qw(catching_up converged auditing caught_up swapping swapped);
 # From the first of these on the rows that are built may have been changed in place.
 my %after_settling = map { $_ => 1 } qw(caught_up swapping);
 # Here the worker has locked the partition's row, for a moment, and who controls the job waits for it.
@@ -72,7 +72,8 @@ sub start {
             INSERT INTO t SELECT k, 'u' || k, 'old' FROM generate_series(0, $keys) AS i, LATERAL (VALUES (i), (i + 1000)) AS n (k);
             INSERT INTO raw SELECT k, u, 'new' FROM t;
             SELECT backfill_start('t', 'SELECT k, u, v FROM raw WHERE CASE k WHEN 0 THEN write_once() ELSE true END', on_write => 'catch_up',
-                                  swap => '$method', keep_old => false, delay => '0', max_attempts => 20, lock_timeout => '2 s');
+                                  swap => '$method', keep_old => false, delay => '0', max_attempts => 20, lock_timeout => '2 s',
+                                  audits => ARRAY['SELECT k FROM {live} EXCEPT SELECT k FROM {shadow}', 'SELECT k FROM {shadow} WHERE v IS NULL']);
 SQL
     }, @where);
     return;

@@ -47,6 +47,7 @@ struct Partition {
     std::int64_t rows = 0;                   // of the shadow, after the build
     std::optional<std::int64_t> rows_before; // of the live partition, when the shadow has far fewer
     bool built = false;                      // the shadow is complete
+    bool audited = false;                    // the shadow, as it is now, has passed the audits
     bool claimed = false;                    // a worker claimed the partition and did not give it back
     bool settling = false;                   // a swap that settles rows of the shadow has begun
     int orphaned = 0;                        // how often a worker died that had claimed it when it was ready

@@ -24,6 +24,8 @@ public:
     std::optional<Job> find_now(std::int64_t job) const;
     // The job's source. A Job has none, since only a build needs it. The job has to exist.
     std::string source(std::int64_t job) const;
+    // The job's audits, in their order. A Job has none either.
+    std::vector<std::string> audits(std::int64_t job) const;
     // The session settings of the caller of backfill_start; none once the job has ended.
     std::vector<pg::Setting> settings(std::int64_t job) const;
     bool is_of_another_installation(std::int64_t job) const;

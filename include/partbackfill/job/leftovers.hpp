@@ -11,7 +11,8 @@
 namespace partbackfill::job {
 
 // Shadows and captured partitions that no swap can use any more: a job that is paused or failed
-// keeps those of partitions that are built. Proofs all go: an inactive job may stay so for long,
+// keeps those of partitions that are built, and shadows of which an audit has failed, to be looked at.
+// Proofs all go: an inactive job may stay so for long,
 // and a CHECK on a DEFAULT would keep rows out once the partition it is about is dropped.
 struct Leftovers {
     std::vector<Oid> shadows;

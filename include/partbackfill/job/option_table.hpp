@@ -32,7 +32,7 @@ struct Option {
     Altered altered;
     // Reads the argument at that position, checked; an error that names the parameter.
     std::function<void(Options &, const pg::Arguments &, int)> read;
-    std::vector<OptionColumn> columns;
+    std::vector<OptionColumn> columns; // none: the option has a reader and a writer of its own
 };
 
 // The options in the order of backfill_start's parameters. Those that can be altered have the

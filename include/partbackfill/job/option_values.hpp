@@ -26,6 +26,8 @@ core::DiskReserve parsed_free_disk(const std::optional<std::string> &text);
 // One query that only reads and gives one column, boolean or numeric. It is parsed as the
 // caller, under the caller's settings.
 std::optional<std::string> checked_throttle_query(const std::optional<std::string> &text);
+// None is NULL. Whether each is a query that can be asked is for load::check_audits, which knows the table.
+std::vector<std::string> checked_audits(const std::vector<std::optional<std::string>> &texts);
 // At least one character, at most 200 bytes, and no control character: the server's log has it.
 std::optional<std::string> checked_label(const std::optional<std::string> &text);
 

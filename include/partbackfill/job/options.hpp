@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "partbackfill/core/quantity.hpp"
 
@@ -52,6 +53,10 @@ struct StepOptions {
     bool allow_shrink = false;        // a partition may be swapped that has lost most of its rows
 };
 
-struct Options : StepOptions, ThrottleSettings {};
+struct Options : StepOptions, ThrottleSettings {
+    // Queries that must give no row before a partition is swapped. They may be long: a worker reads them
+    // when they are due (JobTable::audits).
+    std::vector<std::string> audits;
+};
 
 } // namespace partbackfill::job

@@ -9,6 +9,10 @@
 
 namespace partbackfill::job {
 
+// What stays of a partition that has failed: nothing; its shadow and write capture, since a retry can swap
+// what was built; or its shadow only, for people to look at.
+enum class Keep { nothing, for_retry, to_look_at };
+
 // Each function that changes a partition throws LostClaim when the worker has lost its claim.
 class PartitionTable : ClaimedRow {
 public:
@@ -27,6 +31,8 @@ public:
     // Before a swap that settles rows of the shadow, and after one that has not come to that.
     void record_settling(const Partition &partition, bool settling) const;
     void built(Partition &partition, const BuildFigures &figures) const;
+    // Records that the shadow has passed the audits, or that it is another one since.
+    void record_audited(Partition &partition, bool audited) const;
     // Makes the partition pending again after a build that did not get a lock that it needs; the
     // attempt does not count.
     void defer_build(Partition &partition) const;
@@ -52,10 +58,9 @@ public:
     // its error until it is built.
     void rebuild(Partition &partition, const std::string &reason) const;
     void skip(Partition &partition, const std::string &reason) const;
-    // `event` is retry or fail. No worker takes the partition up earlier than in `pause`; `keep`
-    // keeps what was built for a retry.
+    // `event` is retry or fail. No worker takes the partition up earlier than in `pause`.
     void attempt_failed(Partition &partition, core::PartitionEvent event, const pg::ErrorFields &error,
-                        Milliseconds pause, bool keep) const;
+                        Milliseconds pause, Keep keep) const;
     // Sends a NOTIFY of the partition's state, for the states of which no trigger does.
     void announce(const Partition &partition) const;
 };

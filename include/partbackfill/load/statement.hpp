@@ -43,8 +43,9 @@ std::set<std::string> untyped_columns(const std::string &sql, const std::optiona
 Oid named_relation(const std::string &text);
 
 // The single statement in the text, without its semicolon. An error, which calls the text
-// `what`, unless the text is one SELECT.
-std::string single_select(const std::string &text, const char *what = "source");
+// `what`, or `subject` at the beginning of a sentence, unless the text is one SELECT.
+std::string single_select(const std::string &text, const std::string &what = "source",
+                          const std::string &subject = {});
 
 // The type's name as the caller may write it.
 std::string type_text(Oid type, int typmod);

@@ -35,6 +35,9 @@ public:
     // Seconds of an interval. With a name, an error when it is infinite or negative.
     std::optional<double> optional_seconds(int i, const char *name = nullptr) const;
     std::optional<std::vector<Oid>> optional_oids(int i) const;
+    // Elements of an array of texts, NULL or not, in order. Raises when the array is NULL, or longer than
+    // kLongestText as a whole.
+    std::vector<std::optional<std::string>> texts(int i, const char *name) const;
 
 private:
     void require(int i, const char *name) const;

@@ -77,6 +77,8 @@ public:
     Row &operator=(Row &&) noexcept;
     ~Row();
 
+    size_t size() const noexcept { return fields_.size(); }
+    const std::string &name(size_t i) const { return names_->at(i); }
     const Field &field(size_t i) const { return fields_.at(i); }
     bool is_null(size_t i) const { return !field(i).has_value(); }
     const std::string &text(size_t i) const;

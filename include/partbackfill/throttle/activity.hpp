@@ -16,7 +16,7 @@
 namespace partbackfill::throttle {
 
 // Phases of a running partition, by their names in backfill_progress.
-enum class Phase { creating, loading, indexing, analyzing, validating, catching_up, swapping };
+enum class Phase { creating, loading, indexing, analyzing, validating, catching_up, auditing, swapping };
 
 // Shows the phase; in a phase of several parts, also which of them. Clears waiting_on and the keys
 // behind; when the partition is another one, or is created anew, the rows and times too.

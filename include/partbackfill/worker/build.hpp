@@ -1,6 +1,7 @@
 // The step that fills the shadow, builds its indexes and analyzes it.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "partbackfill/job/job.hpp"
@@ -17,9 +18,11 @@ StepResult build_partition(const job::Job &job, job::Partition &partition, throt
 
 // Builds within the caller's transaction; returns the text for the log. At full speed, for a build
 // that writers wait for, nothing is slept: the next build pays the debt.
+// `before_record` is called once the shadow is complete and before the row of the partition is changed,
+// after which who controls the job waits; not for a partition that would shrink.
 enum class Speed { throttled, full };
-std::string build(const job::Job &job, job::Partition &partition, throttle::Throttler &throttler,
-                  Speed speed);
+std::string build(const job::Job &job, job::Partition &partition, throttle::Throttler &throttler, Speed speed,
+                  const std::function<void()> &before_record = {});
 
 // What follows an error that ended a build, whose transaction is over: an error of contention is
 // reported as locks that were not granted, any other is thrown again. To be called where the error

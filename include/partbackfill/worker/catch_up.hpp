@@ -35,6 +35,13 @@ public:
     // settled before the commit.
     bool finish(Clock::time_point deadline);
 
+    // Whether rows were written that run() has not refreshed.
+    bool is_behind();
+    // Whether finish() has refreshed a row, so that what is swapped is not what it was before.
+    bool refreshed_last() const noexcept { return refreshed_last_; }
+    // Notes that what else has to be done while writers are locked out did not end in time either.
+    void note_unfinished(const std::string &why);
+
     // Whether writers have outrun the passes, or the time that a swap may hold writers, for longer than
     // swap_patience; and how far, for people: "12,000 keys behind, 900 keys/s in, 700 keys/s out".
     bool is_outrun() const;
@@ -53,12 +60,13 @@ private:
     StepResult after_error(const pg::Error &error, load::LogPart &part);
     void settle_committed();
     load::LogSize begin_pass();
-    void record_rows(std::int64_t rows);
+    void record_refreshed(const load::Refreshed &refreshed);
     void shorten_log(std::uint32_t from, std::uint32_t to);
     void measure(std::int64_t behind);
     void show_pace() const;
     void set_batch(std::int64_t keys, Clock::duration time);
     job::Milliseconds budget() const;
+    bool is_over(const std::optional<Clock::time_point> &since) const;
 
     const job::Job &job_;
     job::Partition &partition_;
@@ -68,10 +76,12 @@ private:
     std::set<std::uint32_t> blocks_; // of the shadow, whose rows are not settled
     std::int64_t batch_;             // entries of the log that the next transaction takes
     bool whole_ = false;             // the next part is all of the log
-    int violations_ = 0;             // of constraints, one after the other
+    bool refreshed_last_ = false;
+    int violations_ = 0; // of constraints, one after the other
     core::CatchUpPace pace_;
     std::optional<Clock::time_point> outrun_since_;     // no pass has become smaller since
     std::optional<Clock::time_point> unfinished_since_; // a swap had too little time
+    std::string unfinished_;                            // what had too little time
     std::string distance_;
 };
 

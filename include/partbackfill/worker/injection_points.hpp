@@ -21,6 +21,7 @@ enum class InjectionPoint {
     catching_up, // rows are refreshed, not committed
     converged,   // few keys are left
     validating,  // a proof or a foreign key is made or validated, not committed
+    auditing,    // no audit has been asked yet
     recheck,     // the shadow was found to be as it was built, before the locks of the swap or under them
     caught_up,   // the last rows are refreshed while writers are kept out, not committed
     swapping,    // the tables are exchanged under all locks, not committed

@@ -17,6 +17,7 @@ enum class StepOutcome {
     locks_not_granted,  // others are in the way
     not_prepared,       // what the swap needs has to be validated first, once more
     would_shrink,       // the partition would lose most of its rows
+    audit_failed,       // an audit gave a row, which the error has
     rows_written,       // rows were written that the shadow lacks
     keys_left,          // rows were written whose keys could not be caught up with in time
     shadow_changed,     // the shadow is not as it was built
@@ -27,7 +28,8 @@ struct StepResult {
     StepOutcome outcome = StepOutcome::done;
     std::vector<locks::TableLock> locks{}; // not granted
     std::chrono::duration<double> lock_wait{0};
-    std::string reason{}; // for waiting, when no session is in the way of the locks any more
+    std::string reason{};    // for waiting, when no session is in the way of the locks any more
+    pg::ErrorFields error{}; // of audit_failed
 
     bool is_done() const noexcept { return outcome == StepOutcome::done; }
 };

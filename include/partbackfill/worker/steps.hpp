@@ -15,8 +15,9 @@ public:
     virtual StepResult build() = 0;    // nothing to do for a partition that is built
     virtual StepResult catch_up() = 0; // with what was written since; nothing to do while writers wait
     virtual StepResult validate() = 0;
+    virtual StepResult audit() = 0;
     virtual StepResult swap() = 0;
-    // Whether catch_up(), validate() and swap() are to be tried once more, now that one reported `result`.
+    // Whether the steps from catch_up() to swap() are to be tried once more, now that one reported `result`.
     // May pause.
     virtual bool tries_again(const StepResult &result) = 0;
 

@@ -3,6 +3,7 @@
 
 #include "partbackfill/job/job.hpp"
 #include "partbackfill/swap/swap.hpp"
+#include "partbackfill/worker/audit.hpp"
 #include "partbackfill/worker/catch_up.hpp"
 #include "partbackfill/worker/outcomes.hpp"
 
@@ -12,8 +13,9 @@ namespace partbackfill::worker {
 // milliseconds: attach locks the parent, the partition and a DEFAULT sibling, storage the partition.
 // Stands in their queues for no longer than lock_timeout.
 // With a CatchUp, writers are kept out before that, for no longer than lock_timeout in all, while the
-// last rows are refreshed: EXCLUSIVE on what the method names against writers.
-StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchUp *catch_up);
+// last rows are refreshed, and the audits asked again if there were some: EXCLUSIVE on what the method
+// names against writers.
+StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchUp *catch_up, Audits &audits);
 
 // The parts of that step, for a transaction of the caller's: the exchange, for whose locks a moment is
 // awaited for up to `moment`, and which are waited for up to `limit`; the step's result; and what follows
