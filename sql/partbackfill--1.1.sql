@@ -54,6 +54,8 @@ CREATE TABLE @extschema@.backfill_job (
     max_attempts    integer NOT NULL,
     on_error        text NOT NULL,
     swap            text NOT NULL,
+    publish         text NOT NULL,
+    publishing      boolean NOT NULL,
     keep_old        boolean NOT NULL,
     lock_timeout    interval NOT NULL,
     swap_patience   interval NOT NULL,
@@ -70,13 +72,14 @@ CREATE TABLE @extschema@.backfill_job (
     error           text,
     partitions      integer,
     pending         integer,
+    ready           integer,
     done            integer,
     failed          integer,
     skipped         integer,
     percent         numeric,
     rows            bigint,
     rows_per_second numeric,
-    CHECK (state IN ('running', 'paused', 'done', 'failed', 'canceled')),
+    CHECK (state IN ('running', 'paused', 'ready', 'done', 'failed', 'canceled')),
     CHECK (workers > 0),
     CHECK (delay >= '0'::interval),
     CHECK (nice_ratio >= 0::float8),
@@ -89,6 +92,7 @@ CREATE TABLE @extschema@.backfill_job (
     CHECK (max_attempts > 0),
     CHECK (on_error IN ('continue', 'stop')),
     CHECK (swap IN ('attach', 'storage')),
+    CHECK (publish IN ('each', 'together', 'manual')),
     CHECK (lock_timeout >= '0'::interval),
     CHECK (swap_patience >= '0'::interval),
     CHECK (pg_catalog.cardinality(setting_names) = pg_catalog.cardinality(setting_values))
@@ -104,7 +108,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.reads_target IS 'whether the source r
 COMMENT ON COLUMN @extschema@.backfill_job.key_type IS 'type of the target''s key, when it is RANGE on one column: what $1 and $2 in the source are';
 COMMENT ON COLUMN @extschema@.backfill_job.key_columns IS 'columns of partition keys; the source must give them with exactly the types of the keys';
 COMMENT ON COLUMN @extschema@.backfill_job.owner IS 'the role that called backfill_start, as which the workers run';
-COMMENT ON COLUMN @extschema@.backfill_job.state IS 'running, paused, done, failed or canceled';
+COMMENT ON COLUMN @extschema@.backfill_job.state IS 'running, paused, ready, done, failed or canceled';
 COMMENT ON COLUMN @extschema@.backfill_job.tidied IS 'whether the job is inactive and what its work left behind is dropped';
 COMMENT ON COLUMN @extschema@.backfill_job.nice_ratio IS 'seconds that the job''s workers sleep for each second of work';
 COMMENT ON COLUMN @extschema@.backfill_job.max_wal_rate IS 'bytes of WAL that the job''s workers together may write in a second; NULL for no limit';
@@ -115,6 +119,8 @@ COMMENT ON COLUMN @extschema@.backfill_job.min_free_disk_ratio IS 'the workers w
 COMMENT ON COLUMN @extschema@.backfill_job.on_write IS 'what happens when a partition is written to while it is rebuilt: rebuild, catch_up, block or ignore';
 COMMENT ON COLUMN @extschema@.backfill_job.audits IS 'queries that must give no row before a partition is swapped, as the caller wrote them';
 COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
+COMMENT ON COLUMN @extschema@.backfill_job.publish IS 'when partitions are swapped: each by itself, all together, or all together by backfill_publish (manual)';
+COMMENT ON COLUMN @extschema@.backfill_job.publishing IS 'whether all partitions of the job are to be swapped in one transaction, once they are built';
 COMMENT ON COLUMN @extschema@.backfill_job.skip_triggers IS 'whether the new rows may do without the partitions'' BEFORE ROW INSERT triggers';
 COMMENT ON COLUMN @extschema@.backfill_job.allow_shrink IS 'whether a partition may be swapped that has lost most of its rows';
 COMMENT ON COLUMN @extschema@.backfill_job.label IS 'the owner''s own name for the job; a call of backfill_start with the label of an unfinished job starts nothing';
@@ -123,7 +129,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.setting_values IS 'values of setting_
 COMMENT ON COLUMN @extschema@.backfill_job.rested_at IS 'when the job became inactive; NULL while it runs';
 COMMENT ON COLUMN @extschema@.backfill_job.idle_time IS 'how long the job was inactive before it was resumed or retried';
 COMMENT ON COLUMN @extschema@.backfill_job.workers_started_at IS 'when a session last started workers for the job';
-COMMENT ON COLUMN @extschema@.backfill_job.finished_at IS 'when the job ended and was tidied up; NULL while it runs or is paused';
+COMMENT ON COLUMN @extschema@.backfill_job.finished_at IS 'when the job ended and was tidied up; NULL while it runs, is paused or is ready';
 COMMENT ON COLUMN @extschema@.backfill_job.error IS 'the last error that kept a partition or the job from being done';
 COMMENT ON COLUMN @extschema@.backfill_job.partitions IS 'partitions of a job that has ended; like the figures after it NULL until then, and what backfill_status shows from then on without a look at the partitions';
 
@@ -218,7 +224,7 @@ CREATE INDEX backfill_job_unfinished ON @extschema@.backfill_job (job) WHERE NOT
 
 -- One unfinished job a label and owner.
 CREATE UNIQUE INDEX backfill_job_label ON @extschema@.backfill_job (owner, label, installation)
-    WHERE label IS NOT NULL AND state = ANY (ARRAY ['running', 'paused']);
+    WHERE label IS NOT NULL AND state = ANY (ARRAY ['running', 'paused', 'ready']);
 
 CREATE TABLE @extschema@.backfill_write (
     job       bigint NOT NULL,
@@ -300,6 +306,7 @@ CREATE FUNCTION @extschema@.backfill_start(
     on_error      text       DEFAULT 'continue',
     max_attempts  integer    DEFAULT 3,
     swap          text       DEFAULT 'auto',
+    publish       text       DEFAULT 'each',
     keep_old      boolean    DEFAULT true,
     lock_timeout  interval   DEFAULT '100 ms',
     swap_patience interval   DEFAULT '1 hour',
@@ -333,6 +340,10 @@ COMMENT ON FUNCTION @extschema@.backfill_pause IS 'stop a job until it is resume
 CREATE FUNCTION @extschema@.backfill_resume(job bigint DEFAULT NULL) RETURNS integer
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_resume';
 COMMENT ON FUNCTION @extschema@.backfill_resume IS 'start a paused job again, or one whose workers are gone, or all such jobs; returns how many';
+
+CREATE FUNCTION @extschema@.backfill_publish(job bigint) RETURNS integer
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'partbackfill_publish';
+COMMENT ON FUNCTION @extschema@.backfill_publish IS 'swap the partitions of a ready job in one transaction, and wait for that; returns how many';
 
 CREATE FUNCTION @extschema@.backfill_retry(job bigint) RETURNS integer
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'partbackfill_retry';
@@ -517,7 +528,7 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
            COALESCE(j.partitions::bigint, f.partitions) AS partitions,
            COALESCE(j.pending::bigint, f.pending) AS pending,
            COALESCE(f.running, 0) AS running,
-           COALESCE(f.ready, 0) AS ready,
+           COALESCE(j.ready::bigint, f.ready, 0) AS ready,
            COALESCE(j.done::bigint, f.done) AS done,
            COALESCE(j.failed::bigint, f.failed) AS failed,
            COALESCE(j.skipped::bigint, f.skipped) AS skipped,

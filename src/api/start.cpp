@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/checks/lock_table.hpp"
 #include "partbackfill/checks/preconditions.hpp"
 #include "partbackfill/checks/refusals.hpp"
 #include "partbackfill/checks/row_keys.hpp"
@@ -67,7 +68,10 @@ std::optional<std::int64_t> find_labelled(const std::string &label, Oid target, 
     pg::notice(fmt::format("backfill job {} has label \"{}\" and is unfinished: no job is started",
                            found->job, label),
                found->source == source ? "" : "Its source is another one.",
-               found->paused ? fmt::format("The job is paused: call backfill_resume({}).", found->job) : "");
+               found->state == core::JobState::running
+                   ? ""
+                   : fmt::format("The job is {}: call {}.", core::name(found->state),
+                                 job::way_on(found->job, found->state)));
     return found->job;
 }
 
@@ -96,6 +100,15 @@ void check_readable(const load::Source &source, const catalog::Target &target) {
         load::explain(source, target, leaf, constraint);
         return;
     }
+}
+
+// No transaction lasts from the snapshot of the first build to the swap of all.
+void check_can_publish(const job::Options &options) {
+    if (options.on_write == job::OnWrite::block)
+        pg::raise(pg::sqlcode::kFeatureNotSupported,
+                  "cannot swap partitions together with on_write => 'block'",
+                  "Writers would wait from the build of the first partition to that of the last.",
+                  "Use on_write => 'catch_up' or on_write => 'rebuild', or publish => 'each'.");
 }
 
 void check_size(const std::vector<pg::Setting> &settings) {
@@ -134,10 +147,10 @@ job::Job insert_job(const catalog::Target &target, const load::Source &source,
     for (const catalog::Leaf &leaf : target.leaves)
         if (leaf.selected)
             if (const auto other = rows.claimant_of(leaf.oid)) {
-                if (other->failed)
+                if (other->failed || other->state == core::JobState::failed)
                     job::raise_kept(leaf.name, other->job);
-                if (other->paused)
-                    job::raise_paused(leaf.name, other->job);
+                if (!job::way_on(other->job, other->state).empty())
+                    job::raise_resting(leaf.name, other->job, other->state);
                 job::raise_busy(leaf.name, other->job);
             }
     job::NewJob job;
@@ -195,6 +208,10 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     {
         const pg::PinnedSettings pinned;
         options.swap = checks::check_preconditions(target, options.swap).name;
+        if (options.publish != job::Publish::each) {
+            check_can_publish(options);
+            checks::check_room_for_locks(target.selected_oids());
+        }
         if (options.on_write == job::OnWrite::ignore)
             checks::check_can_ignore_writes(target.selected_oids());
         if (options.on_write == job::OnWrite::catch_up)

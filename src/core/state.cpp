@@ -18,7 +18,7 @@ struct Transition {
 
 using J = JobState;
 using JE = JobEvent;
-constexpr std::array<Transition<J, JE>, 8> kJob{{
+constexpr std::array<Transition<J, JE>, 11> kJob{{
     {J::running, JE::finish, J::done},
     {J::running, JE::fail, J::failed},
     {J::running, JE::pause, J::paused},
@@ -27,6 +27,9 @@ constexpr std::array<Transition<J, JE>, 8> kJob{{
     {J::running, JE::cancel, J::canceled},
     {J::paused, JE::cancel, J::canceled},
     {J::failed, JE::cancel, J::canceled},
+    {J::running, JE::built, J::ready},
+    {J::ready, JE::publish, J::running},
+    {J::ready, JE::cancel, J::canceled},
 }};
 
 using P = PartitionState;
@@ -48,8 +51,9 @@ constexpr std::array<Transition<P, PE>, 21> kPartition{{
 template <class E>
 using Names = std::span<const std::pair<E, std::string_view>>;
 
-constexpr std::array<std::pair<J, std::string_view>, 5> kJobNames{{{J::running, "running"},
+constexpr std::array<std::pair<J, std::string_view>, 6> kJobNames{{{J::running, "running"},
                                                                    {J::paused, "paused"},
+                                                                   {J::ready, "ready"},
                                                                    {J::done, "done"},
                                                                    {J::failed, "failed"},
                                                                    {J::canceled, "canceled"}}};
@@ -60,12 +64,14 @@ constexpr std::array<std::pair<P, std::string_view>, 7> kPartitionNames{{{P::pen
                                                                          {P::failed, "failed"},
                                                                          {P::skipped, "skipped"},
                                                                          {P::canceled, "canceled"}}};
-constexpr std::array<std::pair<JE, std::string_view>, 6> kJobEventNames{{{JE::finish, "finish"},
+constexpr std::array<std::pair<JE, std::string_view>, 8> kJobEventNames{{{JE::finish, "finish"},
                                                                          {JE::fail, "fail"},
                                                                          {JE::pause, "pause"},
                                                                          {JE::resume, "resume"},
                                                                          {JE::retry, "retry"},
-                                                                         {JE::cancel, "cancel"}}};
+                                                                         {JE::cancel, "cancel"},
+                                                                         {JE::built, "built"},
+                                                                         {JE::publish, "publish"}}};
 constexpr std::array<std::pair<PE, std::string_view>, 12> kPartitionEventNames{{{PE::claim, "claim"},
                                                                                 {PE::built, "built"},
                                                                                 {PE::swapped, "swapped"},

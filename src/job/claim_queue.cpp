@@ -1,9 +1,8 @@
 #include "partbackfill/job/claim_queue.hpp"
 
-#include <random>
-
 #include <fmt/format.h>
 
+#include "partbackfill/job/partition_row.hpp"
 #include "partbackfill/swap/method.hpp"
 
 namespace partbackfill::job {
@@ -14,12 +13,13 @@ namespace {
 
 constexpr const char *kDue = "(c.not_before IS NULL OR c.not_before <= clock_timestamp())";
 // Built, and claimed by no worker. A partition of whose swap a worker died keeps its pause.
-constexpr const char *kWaitsForSwap = "c.state = 'ready' AND c.worker_pid IS NULL AND c.orphaned = 0";
+constexpr const char *kWaitsForSwap =
+    "c.state = 'ready' AND c.worker_pid IS NULL AND c.orphaned = 0 AND j.publish = 'each'";
 
 // What the job's other partitions let a pending one do, in FROM after the job j. A build whose
 // source reads the target delays swaps that lock the parent ($3): while a swap waits, no build
 // begins, unless those that wait took less than a second each to build; then several partitions are
-// swapped between two readers. A build
+// swapped between two readers. (Those that are swapped together wait for the builds.) A build
 // that keeps writers out would wait for another such build. A partition whose build may have
 // crashed the server is built alone: others would lose an attempt with each crash.
 constexpr const char *kOthers = R"SQL(
@@ -27,7 +27,7 @@ constexpr const char *kOthers = R"SQL(
             SELECT built.running,
                    built.suspect OR j.on_write = 'block' AND built.running
                        OR j.on_error = 'stop' AND EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed')
-                       OR j.reads_target AND $3 AND waiting.swaps > 0
+                       OR j.reads_target AND j.publish = 'each' AND $3 AND waiting.swaps > 0
                           AND (waiting.swaps >= 8 OR COALESCE(waiting.longest_build > interval '1 s', true)) AS forbid
             FROM (SELECT count(*) > 0 AS running, COALESCE(bool_or(suspect), false) AS suspect
                   FROM {s}.backfill_control WHERE job = $1 AND state = 'running') AS built
@@ -36,39 +36,6 @@ constexpr const char *kOthers = R"SQL(
                               WHERE job = $1 AND state = 'ready' ORDER BY ordinal LIMIT 8) AS ready) AS waiting
         ) AS others)SQL";
 
-Partition partition_of(const pg::Row &row) {
-    Partition partition;
-    partition.job = row.integer("job");
-    partition.ordinal = static_cast<int>(row.integer("ordinal"));
-    partition.live = row.oid("partition_oid");
-    partition.name = row.text("partition");
-    partition.bound = row.text("partition_bound");
-    partition.range_start = row.field("range_start");
-    partition.range_end = row.field("range_end");
-    partition.state = core::partition_state(row.text("state"));
-    partition.attempts = static_cast<int>(row.integer("attempts"));
-    partition.rebuilds = static_cast<int>(row.integer("rebuilds"));
-    partition.swap_attempts = static_cast<int>(row.integer("swap_attempts"));
-    partition.constraint = row.field("partition_constraint");
-    partition.definition_digest = row.text("definition_digest");
-    partition.shadow = row.oid("shadow_oid");
-    partition.proof = row.oid("proof_oid");
-    partition.rows = row.integer("rows");
-    if (!row.is_null("rows_before"))
-        partition.rows_before = row.integer("rows_before");
-    partition.built = row.boolean("built");
-    partition.audited = row.boolean("audited");
-    partition.claimed = row.boolean("claimed");
-    partition.orphaned = static_cast<int>(row.integer("orphaned"));
-    partition.settling = row.boolean("settling");
-    return partition;
-}
-
-std::int64_t new_token() {
-    std::random_device device;
-    return static_cast<std::int64_t>((static_cast<std::uint64_t>(device()) << 31) ^ device());
-}
-
 } // namespace
 
 std::vector<Partition> ClaimQueue::candidates(const Job &job, const std::string &condition,
@@ -76,12 +43,7 @@ std::vector<Partition> ClaimQueue::candidates(const Job &job, const std::string 
     pg::Params params{job.id, job.owner, swap::swap_method(job.swap).locks_parent,
                       core::sources(core::PartitionEvent::claim)};
     params.insert(params.end(), more_params.begin(), more_params.end());
-    const pg::Result result = run(R"SQL(
-        SELECT c.job, c.ordinal, c.partition_oid::bigint, c.partition, c.partition_bound, c.range_start, c.range_end,
-               c.state, c.attempts, c.rebuilds, c.swap_attempts, c.partition_constraint,
-               COALESCE(c.definition_digest, '') AS definition_digest,
-               COALESCE(c.shadow_oid, 0)::bigint AS shadow_oid, COALESCE(c.proof_oid, 0)::bigint AS proof_oid,
-               COALESCE(c.rows, 0) AS rows, c.rows_before, c.built, c.audited, c.worker_pid IS NOT NULL AS claimed, c.orphaned, c.settling
+    const pg::Result result = run("SELECT " + partition_columns() + R"SQL(
         FROM {s}.backfill_job AS j
         )SQL" + std::string(kOthers) +
                                       R"SQL(
@@ -115,13 +77,14 @@ std::optional<int> ClaimQueue::next(const Job &job, const std::vector<int> &pass
             turn, state, kDue, unless);
     };
     // Each state is asked for its first partition by an index, however many partitions there are.
-    const pg::Result found = run(
-        "SELECT first.ordinal FROM {s}.backfill_job AS j" + std::string(kOthers) + " CROSS JOIN LATERAL (" +
-            first_of(1, "ready", "") + " UNION ALL " + first_of(2, "running", "") + " UNION ALL " +
-            first_of(2, "pending", " AND NOT others.forbid AND NOT (others.running AND c.suspect)") +
-            " ORDER BY turn, ordinal LIMIT 1) AS first"
-            " WHERE j.job = $1 AND j.owner = $2",
-        {job.id, job.owner, swap::swap_method(job.swap).locks_parent, ordinals});
+    const pg::Result found =
+        run("SELECT first.ordinal FROM {s}.backfill_job AS j" + std::string(kOthers) +
+                " CROSS JOIN LATERAL (" + first_of(1, "ready", " AND j.publish = 'each'") + " UNION ALL " +
+                first_of(2, "running", "") + " UNION ALL " +
+                first_of(2, "pending", " AND NOT others.forbid AND NOT (others.running AND c.suspect)") +
+                " ORDER BY turn, ordinal LIMIT 1) AS first"
+                " WHERE j.job = $1 AND j.owner = $2",
+            {job.id, job.owner, swap::swap_method(job.swap).locks_parent, ordinals});
     return found.empty() ? std::nullopt : std::optional(static_cast<int>(found.rows.front().integer(0)));
 }
 
@@ -140,7 +103,7 @@ std::optional<Partition> ClaimQueue::lock_waiting(const Job &job, int ordinal) c
 
 void ClaimQueue::claim(Partition &partition) const {
     const core::PartitionState to = core::next(partition.state, core::PartitionEvent::claim);
-    partition.claim = new_token();
+    partition.claim = new_claim_token();
     run(R"SQL(
         UPDATE {s}.backfill_control
         SET state = $3, claim = $4, worker_pid = pg_backend_pid(), waiting_on = NULL, not_before = NULL,

@@ -18,7 +18,8 @@ void JobControl::move(const Job &job, core::JobEvent event, const std::string &m
                       const pg::Params &more_params) const {
     pg::Params params{job.id, core::name(job.state), core::name(core::next(job.state, event))};
     params.insert(params.end(), more_params.begin(), more_params.end());
-    if (run("UPDATE {s}.backfill_job SET state = $3, tidied = false, partitions = NULL, pending = NULL, done "
+    if (run("UPDATE {s}.backfill_job SET state = $3, tidied = false, partitions = NULL, pending = NULL, "
+            "ready = NULL, done "
             "= NULL,"
             " failed = NULL, skipped = NULL, percent = NULL, rows = NULL, rows_per_second = NULL" +
                 more + " WHERE job = $1 AND state = $2",
@@ -66,6 +67,18 @@ void JobControl::resume(const Job &job) const {
     run("UPDATE {s}.backfill_control SET not_before = NULL, swap_since = NULL"
         " WHERE job = $1 AND state = ANY ($2) AND (not_before IS NOT NULL OR swap_since IS NOT NULL)",
         {job.id, core::sources(core::PartitionEvent::claim)});
+}
+
+// Writes of the time in which the job was ready do not count as those of its builds.
+void JobControl::publish(const Job &job) const {
+    move(job, core::JobEvent::publish,
+         ", publishing = true, error = NULL, idle_time = idle_time + (clock_timestamp() - rested_at), "
+         "rested_at = NULL,"
+         " workers_started_at = clock_timestamp()");
+    run("UPDATE {s}.backfill_control SET not_before = NULL, swap_since = NULL, rebuilds = 0"
+        " WHERE job = $1 AND state = $2 AND (not_before IS NOT NULL OR swap_since IS NOT NULL OR rebuilds > "
+        "0)",
+        {job.id, core::name(core::PartitionState::ready)});
 }
 
 // Since the job failed its label may have become that of another one.

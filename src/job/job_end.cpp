@@ -8,12 +8,20 @@ void JobEnd::end(const Job &job, core::JobEvent event) const {
         SET state = $2, tidied = true, rested_at = clock_timestamp(), finished_at = clock_timestamp(),
             -- Settings may be secrets, and nothing runs under them any more.
             setting_names = CASE WHEN $2 = $4 THEN '{{}}' ELSE setting_names END,
-            setting_values = CASE WHEN $2 = $4 THEN '{{}}' ELSE setting_values END
+            setting_values = CASE WHEN $2 = $4 THEN '{{}}' ELSE setting_values END,
+            -- After a retry a person decides again.
+            publishing = publish = 'together'
         WHERE job = $1 AND state = $3
     )SQL",
         {job.id, core::name(core::next(job.state, event)), core::name(job.state),
          core::name(core::JobState::done)});
     record_figures(job.id);
+}
+
+void JobEnd::rest_ready(const Job &job) const {
+    run("UPDATE {s}.backfill_job SET state = $2, tidied = true, rested_at = clock_timestamp() WHERE job = $1 "
+        "AND state = $3",
+        {job.id, core::name(core::next(job.state, core::JobEvent::built)), core::name(job.state)});
 }
 
 void JobEnd::mark_tidied(const Job &job) const {
@@ -34,8 +42,8 @@ void JobEnd::mark_tidied(const Job &job) const {
 void JobEnd::record_figures(std::int64_t job) const {
     run(R"SQL(
         UPDATE {s}.backfill_job AS j
-        SET (partitions, pending, done, failed, skipped, percent, rows, rows_per_second)
-            = (SELECT s.partitions, s.pending, s.done, s.failed, s.skipped, s.percent, s.rows, s.rows_per_second
+        SET (partitions, pending, ready, done, failed, skipped, percent, rows, rows_per_second)
+            = (SELECT s.partitions, s.pending, s.ready, s.done, s.failed, s.skipped, s.percent, s.rows, s.rows_per_second
                FROM {s}.backfill_status AS s WHERE s.job = j.job)
         WHERE j.job = $1 AND j.partitions IS NULL
     )SQL",

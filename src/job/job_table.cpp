@@ -113,7 +113,12 @@ int JobTable::claimable_partitions(std::int64_t job, int limit) const {
         CROSS JOIN LATERAL (
             (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'running' LIMIT $2)
             UNION ALL
-            (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'ready' LIMIT $2)
+            -- Those that are swapped together wait for the last of them, and none must have failed.
+            (SELECT FROM {s}.backfill_control
+             WHERE job = $1 AND state = 'ready'
+               AND (j.publish = 'each'
+                    OR j.publishing AND NOT EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed'))
+             LIMIT CASE j.publish WHEN 'each' THEN $2 ELSE 1 END)
             UNION ALL
             (SELECT FROM {s}.backfill_control
              WHERE job = $1 AND state = 'pending'
@@ -128,8 +133,9 @@ int JobTable::claimable_partitions(std::int64_t job, int limit) const {
                                 .integer(0));
 }
 
-bool JobTable::has_failed_partition(std::int64_t job) const {
-    return !run("SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed' LIMIT 1", {job})
+bool JobTable::has_partition(std::int64_t job, core::PartitionState state) const {
+    return !run("SELECT FROM {s}.backfill_control WHERE job = $1 AND state = $2 LIMIT 1",
+                {job, core::name(state)})
                 .empty();
 }
 

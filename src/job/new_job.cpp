@@ -21,7 +21,7 @@ std::int64_t NewJobRows::next_number() const {
 
 std::optional<NewJobRows::Claimant> NewJobRows::claimant_of(Oid partition) const {
     const pg::Result result = run(R"SQL(
-        SELECT c.job, c.state = 'failed' AS failed, j.state = 'paused' AS paused
+        SELECT c.job, c.state = 'failed' AS failed, j.state AS job_state
         FROM {s}.backfill_control AS c
         JOIN {s}.backfill_job AS j ON j.job = c.job AND j.installation = {s}.backfill_installation()
         WHERE c.partition_oid = $1
@@ -31,22 +31,22 @@ std::optional<NewJobRows::Claimant> NewJobRows::claimant_of(Oid partition) const
     if (result.empty())
         return std::nullopt;
     const pg::Row &row = result.rows.front();
-    return Claimant{row.integer("job"), row.boolean("failed"), row.boolean("paused")};
+    return Claimant{row.integer("job"), row.boolean("failed"), core::job_state(row.text("job_state"))};
 }
 
 std::optional<NewJobRows::Labelled> NewJobRows::unfinished_with_label(Oid owner,
                                                                       const std::string &label) const {
     const pg::Result result = run(R"SQL(
-        SELECT job, target_oid::bigint AS target, target AS target_name, source, state = 'paused' AS paused
+        SELECT job, target_oid::bigint AS target, target AS target_name, source, state
         FROM {s}.backfill_job
-        WHERE installation = {s}.backfill_installation() AND owner = $1 AND label = $2 AND state IN ('running', 'paused')
+        WHERE installation = {s}.backfill_installation() AND owner = $1 AND label = $2 AND state IN ('running', 'paused', 'ready')
     )SQL",
                                   {owner, label}, pg::Read::active_snapshot);
     if (result.empty())
         return std::nullopt;
     const pg::Row &row = result.rows.front();
     return Labelled{row.integer("job"), row.oid("target"), row.text("target_name"), row.text("source"),
-                    row.boolean("paused")};
+                    core::job_state(row.text("state"))};
 }
 
 void NewJobRows::insert(const NewJob &job) const {
@@ -56,9 +56,11 @@ void NewJobRows::insert(const NewJob &job) const {
         names.push_back(name);
         values.push_back(value);
     }
-    pg::Params params{job.id,           job.target,   job.target_name, job.source,        job.source_oid,
-                      job.reads_target, job.key_type, job.key_columns, job.owner,         job.range_start,
-                      job.range_end,    names,        values,          job.options.audits};
+    pg::Params params{job.id,          job.target,         job.target_name,
+                      job.source,      job.source_oid,     job.reads_target,
+                      job.key_type,    job.key_columns,    job.owner,
+                      job.range_start, job.range_end,      names,
+                      values,          job.options.audits, job.options.publish == Publish::together};
     std::vector<const Option *> options;
     for (const Option &option : option_table())
         options.push_back(&option);
@@ -70,10 +72,10 @@ void NewJobRows::insert(const NewJob &job) const {
     }
     run(R"SQL(
         INSERT INTO {s}.backfill_job (installation, job, target_oid, target, source, source_oid, reads_target, key_type,
-            key_columns, owner, range_start, range_end, setting_names, setting_values, audits)SQL" +
+            key_columns, owner, range_start, range_end, setting_names, setting_values, audits, publishing)SQL" +
             option_columns + R"SQL()
         VALUES ({s}.backfill_installation(), $1, $2, $3, $4, NULLIF($5, 0::oid), $6, NULLIF($7, 0::oid),
-            $8, $9, $10, $11, $12, $13, $14)SQL" +
+            $8, $9, $10, $11, $12, $13, $14, $15)SQL" +
             option_values + ")",
         params);
 }

@@ -226,6 +226,8 @@ const std::vector<Option> &option_table() {
         choice("on_error", &Options::stop_on_error, {{"continue", false}, {"stop", true}}),
         count("max_attempts", &Options::max_attempts),
         swap_option(),
+        choice("publish", &Options::publish,
+               {{"each", Publish::each}, {"together", Publish::together}, {"manual", Publish::manual}}),
         flag("keep_old", &Options::keep_old),
         interval("lock_timeout", &Options::lock_timeout, Altered::between_steps),
         interval("swap_patience", &Options::swap_patience, Altered::between_steps),

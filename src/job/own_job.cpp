@@ -101,12 +101,20 @@ void raise_busy(const std::string &partition, std::int64_t job) {
                        : "");
 }
 
-void raise_paused(const std::string &partition, std::int64_t job) {
+std::string way_on(std::int64_t job, core::JobState state) {
+    if (state == core::JobState::paused)
+        return fmt::format("backfill_resume({})", job);
+    if (state == core::JobState::ready)
+        return fmt::format("backfill_publish({})", job);
+    return "";
+}
+
+void raise_resting(const std::string &partition, std::int64_t job, core::JobState state) {
     pg::raise(
         pg::sqlcode::kObjectInUse,
         fmt::format("partition \"{}\" already belongs to an unfinished job", partition),
-        fmt::format("It is job {}, which is paused.", job),
-        fmt::format("Go on with it by backfill_resume({0}), or end it with backfill_cancel({0}).", job));
+        fmt::format("It is job {}, which is {}.", job, core::name(state)),
+        fmt::format("Go on with it by {}, or end it with backfill_cancel({}).", way_on(job, state), job));
 }
 
 void raise_kept(const std::string &partition, std::int64_t job) {

@@ -1,5 +1,7 @@
 #include "partbackfill/swap/swap.hpp"
 
+#include <algorithm>
+#include <map>
 #include <optional>
 
 #include "partbackfill/catalog/catalog_drop.hpp"
@@ -102,46 +104,136 @@ bool take_locks(const SwapRequest &request, SwapResult &result) {
     return locked;
 }
 
-} // namespace
-
-SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
-    const pg::KeepPlans keep;
-    pg::SettingsScope by_index; // readers wait: no catalog is read whole, however many tables there are
-    by_index.set("enable_seqscan", "off");
-    SwapResult result;
-    const auto stop = [&](SwapOutcome outcome) {
-        result.outcome = outcome;
-        return result;
-    };
-    const auto before = catalog::find_same_leaf(request.live, request.target, request.bound);
-    if (!before)
-        return stop(SwapOutcome::partition_gone);
-    method.check_rights(*before);
-    std::string known = request.definition_digest;
-    const auto met = obstacle(method, request, *before, known, Look::before_locks);
-    if (met && *met != SwapOutcome::locks_not_granted)
-        return stop(*met);
-    result.locks = method.tables_to_lock(*before, request.shadow);
-    if (met || !take_locks(request, result))
-        return result;
-    // Each answer may have changed while the locks were waited for.
+// Looks whether the exchange may be made and which locks it needs. False with the outcome otherwise.
+bool look_first(const SwapMethod &method, PendingSwap &swap) {
+    const SwapRequest &request = swap.request;
     const auto leaf = catalog::find_same_leaf(request.live, request.target, request.bound);
-    if (!leaf || leaf->parent != before->parent)
+    swap.result.outcome = SwapOutcome::partition_gone;
+    if (!leaf)
+        return false;
+    swap.leaf = *leaf;
+    method.check_rights(*leaf);
+    swap.known = request.definition_digest;
+    const auto met = obstacle(method, request, *leaf, swap.known, Look::before_locks);
+    swap.result.outcome = met.value_or(SwapOutcome::locks_not_granted);
+    if (!met || *met == SwapOutcome::locks_not_granted)
+        swap.result.locks = method.tables_to_lock(*leaf, request.shadow);
+    return !met;
+}
+
+// Exchanges under the locks, since each answer may have changed while they were waited for. False with
+// the outcome when it did.
+bool exchange_locked(const SwapMethod &method, PendingSwap &swap) {
+    const SwapRequest &request = swap.request;
+    const auto stop = [&](SwapOutcome outcome) {
+        swap.result.outcome = outcome;
+        return false;
+    };
+    const auto leaf = catalog::find_same_leaf(request.live, request.target, request.bound);
+    if (!leaf || leaf->parent != swap.leaf.parent)
         return stop(SwapOutcome::partition_gone);
     method.check_rights(*leaf);
-    if (method.tables_to_lock(*leaf, request.shadow) != result.locks)
+    if (method.tables_to_lock(*leaf, request.shadow) != swap.result.locks)
         return stop(SwapOutcome::definition_changed);
     // Every writer has ended, and what it committed is seen.
-    if (const auto meets = obstacle(method, request, *leaf, known, Look::under_locks))
+    if (const auto meets = obstacle(method, request, *leaf, swap.known, Look::under_locks))
         return stop(*meets);
     const bool free = locks::try_bounded(request.lock_timeout, [&] {
         for (const Oid table : {request.live, request.shadow}) {
             writes::drop_write_capture(request.job, table);
             catalog::unmark_triggers(table);
         }
-        result.old_table = method.exchange(request, *leaf);
+        swap.result.old_table = method.exchange(request, *leaf);
     });
-    return stop(free ? SwapOutcome::swapped : SwapOutcome::locks_not_granted);
+    stop(free ? SwapOutcome::swapped : SwapOutcome::locks_not_granted);
+    return free;
+}
+
+// Readers wait: no catalog is read whole, however many tables there are.
+class ByIndex {
+public:
+    ByIndex() { settings_.set("enable_seqscan", "off"); }
+
+private:
+    const pg::KeepPlans keep_;
+    pg::SettingsScope settings_;
+};
+
+// The locks of all, in their order, each table once with its strongest mode.
+std::vector<locks::TableLock> locks_of(const std::vector<PendingSwap> &swaps) {
+    std::vector<locks::TableLock> all;
+    std::map<Oid, std::size_t> place;
+    for (const PendingSwap &swap : swaps)
+        for (const locks::TableLock &lock : swap.result.locks) {
+            const auto [known, is_new] = place.emplace(lock.table, all.size());
+            if (is_new)
+                all.push_back(lock);
+            else
+                all[known->second].mode = std::max(all[known->second].mode, lock.mode);
+        }
+    return all;
+}
+
+// The first swap for which it holds; the number of swaps when there is none.
+template <class Condition>
+std::size_t first_with(std::vector<PendingSwap> &swaps, Condition &&condition) {
+    const auto found = std::find_if(swaps.begin(), swaps.end(), condition);
+    return static_cast<std::size_t>(found - swaps.begin());
+}
+
+// Takes the locks of all at once. Returns the first swap that is in the way, or their number.
+std::size_t take_all_locks(std::vector<PendingSwap> &swaps, std::chrono::milliseconds moment,
+                           std::chrono::milliseconds limit) {
+    const std::vector<locks::TableLock> all = locks_of(swaps);
+    const auto asked = Clock::now();
+    const bool had_moment = locks::wait_for_moment(all, limit, moment);
+    if (const std::size_t written =
+            first_with(swaps, [](const PendingSwap &swap) { return lacks_writes(swap.request); });
+        had_moment && written < swaps.size()) {
+        swaps[written].result.outcome = SwapOutcome::rows_written;
+        return written;
+    }
+    Clock::time_point locked_at;
+    const bool locked = had_moment && locks::lock_politely(all, limit, &locked_at);
+    for (PendingSwap &swap : swaps) {
+        swap.result.locked_at = locked_at;
+        swap.result.lock_wait = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - asked);
+    }
+    if (locked)
+        return swaps.size();
+    const std::size_t blocked =
+        first_with(swaps, [](const PendingSwap &swap) { return !locks::none_in_the_way(swap.result.locks); });
+    return blocked < swaps.size() ? blocked : 0;
+}
+
+} // namespace
+
+SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
+    const ByIndex by_index;
+    PendingSwap swap{request, {}, {}, {}};
+    if (look_first(method, swap) && take_locks(request, swap.result))
+        exchange_locked(method, swap);
+    return swap.result;
+}
+
+std::size_t swap_together(const SwapMethod &method, std::vector<PendingSwap> &swaps,
+                          const TogetherRequest &request) {
+    const ByIndex by_index;
+    for (std::size_t i = 0; i < swaps.size(); i++) {
+        request.begins(i);
+        if (!look_first(method, swaps[i]))
+            return i;
+    }
+    if (const std::size_t met = take_all_locks(swaps, request.moment, request.lock_timeout);
+        met < swaps.size())
+        return met;
+    for (std::size_t i = 0; i < swaps.size(); i++) {
+        request.begins(i);
+        if (!exchange_locked(method, swaps[i]))
+            return i;
+        request.swapped(i);
+    }
+    return swaps.size();
 }
 
 } // namespace partbackfill::swap

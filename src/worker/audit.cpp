@@ -21,25 +21,6 @@
 
 namespace partbackfill::worker {
 
-namespace {
-
-// Whether the shadow lacks rows that were written to the live partition since the build, and cannot catch
-// up with them.
-bool lacks_writes(const job::Job &job, const job::Partition &partition) {
-    if (!job::notices_writes(job.on_write))
-        return false;
-    pg::Transaction transaction;
-    bool lacks = false;
-    {
-        const pg::PinnedSettings pinned;
-        lacks = swap_request(job, partition).lacks_writes();
-    }
-    transaction.commit();
-    return lacks;
-}
-
-} // namespace
-
 // Within a transaction.
 void Audits::read() {
     if (audits_)

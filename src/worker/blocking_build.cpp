@@ -169,7 +169,7 @@ StepResult run_in_one_transaction(const job::Job &job, job::Partition &partition
     }
     if (result.is_done()) {
         log_line(job.id, steps.report());
-        finish_swap(job, partition, steps.last_swap());
+        finish_swap(job, partition, steps.last_swap(), Clock::now() - steps.last_swap().locked_at);
         return result;
     }
     partition.state = core::PartitionState::running; // nothing of this was committed

@@ -215,6 +215,23 @@ std::string tidy_up(const job::Job &job) {
     pg::raise(pg::sqlcode::kLockNotAvailable, fmt::format("could not tidy up: {}", what.holders));
 }
 
+// The last change of the job's row, and what the log says of it.
+const char *rest_job(const pg::AsExtensionOwner &owner, const job::Job &job) {
+    if (job.state != core::JobState::running) {
+        job::JobEnd(owner).mark_tidied(job);
+        return job.state == core::JobState::paused ? "is paused" : "has ended";
+    }
+    const job::JobTable table(owner);
+    if (table.has_partition(job.id, core::PartitionState::failed))
+        job::JobEnd(owner).end(job, core::JobEvent::fail);
+    else if (table.has_partition(job.id, core::PartitionState::ready)) {
+        job::JobEnd(owner).rest_ready(job);
+        return "is ready";
+    } else
+        job::JobEnd(owner).end(job, core::JobEvent::finish);
+    return "has ended";
+}
+
 } // namespace
 
 void end_job(const job::Job &job) {
@@ -230,6 +247,7 @@ void end_job(const job::Job &job) {
     if (!kept.empty())
         log_warning(job.id, kept);
     injection_point(InjectionPoint::ending);
+    const char *rest = "";
     pg::Transaction transaction;
     {
         const pg::AsExtensionOwner owner;
@@ -239,15 +257,10 @@ void end_job(const job::Job &job) {
             return;
         if (!kept.empty())
             job::JobEnd(owner).set_error(job.id, kept);
-        if (job.state == core::JobState::running)
-            job::JobEnd(owner).end(job, job::JobTable(owner).has_failed_partition(job.id)
-                                            ? core::JobEvent::fail
-                                            : core::JobEvent::finish);
-        else
-            job::JobEnd(owner).mark_tidied(job);
+        rest = rest_job(owner, job);
     }
     transaction.commit();
-    log_line(job.id, job.state == core::JobState::paused ? "is paused" : "has ended");
+    log_line(job.id, rest);
 }
 
 } // namespace partbackfill::worker

@@ -2,6 +2,7 @@
 
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/pg/extension.hpp"
+#include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
@@ -27,6 +28,12 @@ bool has_work(std::int64_t id) {
     }
     transaction.commit();
     return found;
+}
+
+bool was_stopped(std::int64_t id) {
+    pg::forget_cancel();
+    const auto now = read_job(id);
+    return !now || now->state != core::JobState::running;
 }
 
 bool is_own(const job::Job &job) {

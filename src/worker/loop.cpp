@@ -17,6 +17,7 @@
 #include "partbackfill/worker/log.hpp"
 #include "partbackfill/worker/partition_life.hpp"
 #include "partbackfill/worker/pauses.hpp"
+#include "partbackfill/worker/publication.hpp"
 #include "partbackfill/worker/swap_watch.hpp"
 #include "partbackfill/worker/top_up.hpp"
 #include "partbackfill/worker/worker_slot.hpp"
@@ -100,14 +101,18 @@ Turn take_turn(std::int64_t id, WorkerSlot &slot, throttle::Throttler &throttler
     }
     if (!claimed && !has_work(id))
         return Turn::over;
+    if (!claimed && publish_if_due(*job, throttler))
+        return Turn::worked;
     if (!claimed)
         claimed = await_swap(*job, watch, idle_time);
     if (!claimed)
         return Turn::idle;
     work_on(*job, *claimed, orphaned, throttler);
-    watch.observe(*job, *claimed, tried);
+    const bool held = job->publish != job::Publish::each && claimed->state == core::PartitionState::ready;
+    if (!held)
+        watch.observe(*job, *claimed, tried);
     throttle::show_idle(id);
-    if (claimed->state == core::PartitionState::done && !watch.unblocked())
+    if (held || (claimed->state == core::PartitionState::done && !watch.unblocked()))
         pause_between(id, throttler, top_up);
     return Turn::worked;
 }

@@ -26,6 +26,7 @@ extern "C" {
 #include "partbackfill/worker/log.hpp"
 #include "partbackfill/worker/loop.hpp"
 #include "partbackfill/worker/process.hpp"
+#include "partbackfill/worker/publication.hpp"
 #include "partbackfill/worker/registration.hpp"
 #include "partbackfill/worker/session.hpp"
 
@@ -119,6 +120,8 @@ void run(const Assignment &assignment) {
     show_label(job->label);
     renew_session(assignment.job);
     const pg::KeepPlans keep(pg::KeepPlans::From::second_use);
+    if (assignment.publishes)
+        begin_publication(assignment.job);
     run_job(assignment.job);
 }
 

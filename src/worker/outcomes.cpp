@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/job/partition_table.hpp"
+#include "partbackfill/job/publication_table.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
@@ -42,6 +43,11 @@ pg::ErrorFields could_not_lock(const job::Job &job, const job::Partition &partit
             : "See who holds locks on the table in pg_locks, or start the job again with a longer "
               "swap_patience.";
     return error;
+}
+
+// Writers are not kept out of one partition until all others are built.
+bool may_block_at_last(const job::Job &job) {
+    return method_of(job).blocks_writers_at_last && job.publish == job::Publish::each;
 }
 
 // Tries the partition again later, or marks it as failed after swap_patience.
@@ -94,7 +100,7 @@ void rebuild_after_writes(const job::Job &job, job::Partition &partition) {
     if (job.on_write == job::OnWrite::catch_up)
         return rebuild_after_truncation(job, partition);
     // A blocking build can be written to by its own transaction only, which might never end.
-    const bool blocks = method_of(job).blocks_writers_at_last;
+    const bool blocks = may_block_at_last(job);
     const int most = blocks ? kMostRedefinitions : kMostRebuilds;
     if (partition.rebuilds < most)
         rebuild(job, partition, "it was written to meanwhile");
@@ -103,7 +109,9 @@ void rebuild_after_writes(const job::Job &job, job::Partition &partition) {
                 fmt::format("partition \"{}\" was modified during every build", partition.name),
                 fmt::format("It was written to during each of {} builds.", partition.rebuilds + 1),
                 blocks ? "A function or an event trigger that the build calls writes to the partition."
-                       : "Start the job again with on_write => 'block', or with swap => 'storage'.");
+                : job.publish != job::Publish::each
+                    ? "Start the job again with on_write => 'catch_up'."
+                    : "Start the job again with on_write => 'block', or with swap => 'storage'.");
 }
 
 pg::ErrorFields could_not_catch_up(const job::Job &job, const job::Partition &partition,
@@ -143,6 +151,16 @@ void rebuild_after_ddl(const job::Job &job, job::Partition &partition) {
             "Start the job again when no session changes the table.");
 }
 
+void hold(const job::Job &job, const job::Partition &partition) {
+    pg::Transaction transaction;
+    {
+        const pg::AsExtensionOwner owner;
+        job::PublicationTable(owner).hold(partition);
+    }
+    transaction.commit();
+    log_line(job.id, fmt::format("holds partition {} until all are built", partition.name));
+}
+
 void skip_now(const job::Job &job, job::Partition &partition) {
     pg::Transaction transaction;
     {
@@ -156,7 +174,7 @@ void skip_now(const job::Job &job, job::Partition &partition) {
 
 bool blocks_writers(const job::Job &job, const job::Partition &partition) {
     return job.on_write == job::OnWrite::block ||
-           (job.on_write == job::OnWrite::rebuild && method_of(job).blocks_writers_at_last &&
+           (job.on_write == job::OnWrite::rebuild && may_block_at_last(job) &&
             partition.rebuilds >= kMostRebuilds);
 }
 
@@ -166,6 +184,8 @@ void settle(const job::Job &job, job::Partition &partition, const StepResult &re
     case StepOutcome::settled:
     case StepOutcome::not_prepared: // the sequence validates once more
         return;
+    case StepOutcome::held:
+        return hold(job, partition);
     case StepOutcome::partition_gone:
         return skip_now(job, partition);
     case StepOutcome::locks_not_granted:

@@ -49,6 +49,8 @@ public:
     StepResult catch_up() override { return catch_up_ ? catch_up_->run() : StepResult{}; }
     StepResult audit() override { return audits_.run(catch_up_ ? &*catch_up_ : nullptr); }
     StepResult swap() override {
+        if (job_.publish != job::Publish::each)
+            return {StepOutcome::held};
         return swap_partition(job_, partition_, catch_up_ ? &*catch_up_ : nullptr, audits_);
     }
     bool tries_again(const StepResult &result) override {
@@ -108,13 +110,6 @@ void advance_from_claim(const Job &job, Partition &partition, bool orphaned, thr
         announce(partition);
 }
 
-// Whether the cancel that ended a step was for the job, not for the statement only.
-bool job_was_stopped(const Job &job) {
-    pg::forget_cancel();
-    const auto now = read_job(job.id);
-    return !now || now->state != core::JobState::running;
-}
-
 } // namespace
 
 void work_on(const Job &job, Partition &partition, bool orphaned, throttle::Throttler &throttler) {
@@ -125,7 +120,7 @@ void work_on(const Job &job, Partition &partition, bool orphaned, throttle::Thro
         give_back_if_paused(partition);
         throw;
     } catch (const pg::Error &error) {
-        if (error.code() == pg::sqlcode::kQueryCanceled && job_was_stopped(job)) {
+        if (error.code() == pg::sqlcode::kQueryCanceled && was_stopped(job.id)) {
             give_back_if_paused(partition);
             return;
         }

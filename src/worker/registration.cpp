@@ -52,7 +52,7 @@ BackgroundWorker worker_for(const Assignment &assignment) {
 }
 
 void start_worker_at_commit(std::int64_t job, Oid role, int earlier, pg::Needed needed) {
-    pg::start_at_commit(worker_for({MyDatabaseId, role, job, pg::current_xid(), earlier}), needed);
+    pg::start_at_commit(worker_for({MyDatabaseId, role, job, pg::current_xid(), earlier, false}), needed);
 }
 
 // The part of partbackfill.max_workers and of max_worker_processes that is free.
@@ -117,12 +117,25 @@ int register_at_once(const job::Job &job, int count, int alive) {
     const int granted = free_slots().grant(count, alive);
     int started = 0;
     while (started < granted) {
-        BackgroundWorker worker = worker_for({MyDatabaseId, job.owner, job.id, 0, started});
+        BackgroundWorker worker = worker_for({MyDatabaseId, job.owner, job.id, 0, started, false});
         if (!pg::guard([&] { return RegisterDynamicBackgroundWorker(&worker, nullptr); }))
             break;
         started++;
     }
     return started;
+}
+
+Publisher::Publisher(const job::Job &job) {
+    if (free_slots().grant(1, 0) == 0)
+        raise_no_worker();
+    BackgroundWorker worker = worker_for({MyDatabaseId, job.owner, job.id, 0, 0, true});
+    if (!pg::guard([&] { return RegisterDynamicBackgroundWorker(&worker, &handle_); }))
+        raise_no_slot();
+}
+
+bool Publisher::is_alive() const {
+    pid_t pid = 0;
+    return GetBackgroundWorkerPid(handle_, &pid) != BGWH_STOPPED;
 }
 
 MissingWorkers start_missing_workers(const job::Job &job, StartTime when) {

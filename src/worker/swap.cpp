@@ -25,9 +25,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
-// Of writers, where lock_timeout allows none.
-constexpr job::Milliseconds kShortestHold{20};
-
 } // namespace
 
 swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partition) {
@@ -102,8 +99,8 @@ StepResult result_of(const swap::SwapResult &swap) {
     return {};
 }
 
-void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap) {
-    const Seconds locked_for = Clock::now() - swap.locked_at;
+void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap,
+                 std::chrono::duration<double> locked_for) {
     injection_point(InjectionPoint::swapped, partition);
     pg::Transaction transaction;
     job::BuildFigures figures;
@@ -225,10 +222,23 @@ StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchU
         throw;
     }
     if (result.is_done())
-        finish_swap(job, partition, swap);
+        finish_swap(job, partition, swap, Clock::now() - swap.locked_at);
     else if (catch_up != nullptr && result.outcome != StepOutcome::settled)
         record_settling(partition, false);
     return result;
+}
+
+bool lacks_writes(const job::Job &job, const job::Partition &partition) {
+    if (!job::notices_writes(job.on_write))
+        return false;
+    pg::Transaction transaction;
+    bool lacks = false;
+    {
+        const pg::PinnedSettings pinned;
+        lacks = swap_request(job, partition).lacks_writes();
+    }
+    transaction.commit();
+    return lacks;
 }
 
 StepResult check_not_emptied(const job::Job &job, const job::Partition &partition) {

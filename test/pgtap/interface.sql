@@ -5,16 +5,16 @@
 \pset tuples_only on
 CREATE EXTENSION partbackfill;
 BEGIN;
-SELECT plan(29);
+SELECT plan(30);
 
 SELECT function_returns('backfill_start',
-    '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text[],text,integer,text,boolean,interval,interval,text,boolean,boolean}'::text[], 'bigint');
+    '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text[],text,integer,text,text,boolean,interval,interval,text,boolean,boolean}'::text[], 'bigint');
 SELECT is(pg_get_function_arguments('backfill_start'::regproc),
     'target regclass, source text, range_start text DEFAULT NULL::text, range_end text DEFAULT NULL::text, '
     'partitions regclass[] DEFAULT NULL::regclass[], newest_first boolean DEFAULT false, workers integer DEFAULT 1, '
     'delay interval DEFAULT ''00:00:01''::interval, nice_ratio double precision DEFAULT 0, max_wal_rate text DEFAULT NULL::text, '
     'max_replica_lag interval DEFAULT NULL::interval, throttle_query text DEFAULT NULL::text, min_free_disk text DEFAULT ''5%''::text, on_write text DEFAULT ''rebuild''::text, audits text[] DEFAULT ''{}''::text[], on_error text DEFAULT ''continue''::text, '
-    'max_attempts integer DEFAULT 3, swap text DEFAULT ''auto''::text, keep_old boolean DEFAULT true, '
+    'max_attempts integer DEFAULT 3, swap text DEFAULT ''auto''::text, publish text DEFAULT ''each''::text, keep_old boolean DEFAULT true, '
     'lock_timeout interval DEFAULT ''00:00:00.1''::interval, swap_patience interval DEFAULT ''01:00:00''::interval, label text DEFAULT NULL::text, '
     'skip_triggers boolean DEFAULT false, allow_shrink boolean DEFAULT false',
     'arguments of backfill_start');
@@ -22,6 +22,7 @@ SELECT is(pg_get_function_result('backfill_plan'::regproc),
     'TABLE(ordinal integer, partition regclass, range_start text, range_end text, action text, live_rows bigint, '
     'live_bytes bigint, hazards text[])', 'result of backfill_plan');
 SELECT function_returns('backfill_cancel', '{bigint}'::text[], 'boolean');
+SELECT function_returns('backfill_publish', '{bigint}'::text[], 'integer');
 SELECT function_returns('backfill_wait', '{bigint,interval}'::text[], 'text');
 SELECT function_returns('backfill_purge', '{bigint}'::text[], 'integer');
 SELECT function_returns('backfill_forget', '{bigint}'::text[], 'boolean');

@@ -26,3 +26,9 @@ CREATE VIEW wrong AS
     HAVING count(e.id) <> current_setting('stress.still')::int OR count(DISTINCT e.pass) <> 1;
 SELECT format('ALTER DATABASE %I SET stress.still = %s', current_database(), :still)
 \gexec
+
+-- Swapped together: every row of it has the same pass.
+CREATE TABLE whole (k int PRIMARY KEY, pass int NOT NULL) PARTITION BY RANGE (k);
+SELECT format('CREATE TABLE whole_%s PARTITION OF whole FOR VALUES FROM (%s) TO (%s)', n, n * 200, (n + 1) * 200) FROM generate_series(0, 11) AS n
+\gexec
+INSERT INTO whole SELECT k, 0 FROM generate_series(0, 2399) AS k;

@@ -39,6 +39,7 @@ start_clients() {
     local limit=$1 script writers=()
     bench point "$limit" -M prepared -c 2 -R 200 -f "$here/read_point.pgbench"
     bench read "$limit" -c 3 -R 30 -f "$here/read_partition.pgbench@4" -f "$here/read_all.pgbench" -f "$here/read_repeatable.pgbench@2"
+    bench whole "$limit" -c 2 -R 40 -f "$here/read_whole.pgbench"
     bench old "$limit" -c 1 -f "$here/read_old.pgbench"
     bench update "$limit" -D base=20 -c 1 -R 40 -f "$here/write_update.pgbench@3" -f "$here/write_insert.pgbench"
     for script in insert@4 update@4 delete@2 move@3 conflict@2 savepoint@2 rollback prepared copy; do
@@ -64,15 +65,15 @@ errors() {
     echo $((ended + failures))
 }
 
-# rewrite NUMBERS TABLE SOURCE METHOD ON_WRITE: one job after the other for as long as there are clients, whose numbers go
+# rewrite NUMBERS TABLE SOURCE METHOD ON_WRITE [PUBLISH]: one job after the other for as long as there are clients, whose numbers go
 # to that file, errors to one of its own. %s in the source is another number each time.
 rewrite() {
-    local numbers=$1 table=$2 source=$3 method=$4 on_write=$5 job state
+    local numbers=$1 table=$2 source=$3 method=$4 on_write=$5 publish=${6:-each} job state
     while kill -0 "${clients[0]}" 2>/dev/null; do
         pass=$((pass + 1))
         # In a deadlock with a migration it is backfill_start that gives way.
         until job=$(ask "SELECT backfill_start('$table', '${source/\%s/$pass}', swap => '$method',
-            on_write => '$on_write', workers => 2, delay => '0', keep_old => false)" 2>"$work/$table.error"); do
+            on_write => '$on_write', publish => '$publish', workers => 2, delay => '0', keep_old => false)" 2>"$work/$table.error"); do
             if ! grep -q 'deadlock detected' "$work/$table.error"; then
                 cat "$work/$table.error"
                 return 1
@@ -110,6 +111,9 @@ run() {
     rewrite "$work/side_jobs" message "SELECT * FROM message" "$method" "$on_write" &
     side+=($!)
     rewrite "$work/side_jobs" measured "SELECT k, generation, note FROM measured_raw" "$method" "$on_write" &
+    side+=($!)
+    # Of nothing that is swapped together a part is seen.
+    rewrite "$work/side_jobs" whole "SELECT k, %s AS pass FROM whole" "$method" "${on_write/block/rebuild}" together &
     side+=($!)
     rewrite "$work/jobs" events "SELECT id, at, value, %s AS pass, note FROM events" "$method" "$on_write" ||
         { bad=1; say "  the jobs ended early"; }

@@ -65,10 +65,11 @@ for my $round (1 .. $rounds) {
     my $new = "new $round";
     my $swap = rand() < 0.5 ? 'attach' : 'storage';
     my $workers = 1 + int(rand(3));
+    my $publish = rand() < 0.6 ? 'each' : 'together';
     $node->safe_psql('postgres', "TRUNCATE source; INSERT INTO source SELECT k, '$new' FROM generate_series(1000, 6999) AS k");
     my $old = $node->safe_psql('postgres', 'SELECT DISTINCT v FROM t WHERE k < 10000');
     my $job = start_job($node, "'t', 'SELECT k, v FROM source WHERE CASE WHEN k % 100 = 0 THEN pg_sleep(0.001) IS NOT NULL ELSE true END', range_start => '1000', range_end => '7000',"
-            . " swap => '$swap', workers => $workers, delay => '10 ms', keep_old => false, max_attempts => 100");
+            . " swap => '$swap', publish => '$publish', workers => $workers, delay => '10 ms', keep_old => false, max_attempts => 100");
     my @struck;
     for (1 .. 1 + int(rand(3))) {
         usleep(rand(600_000));
@@ -76,7 +77,7 @@ for my $round (1 .. $rounds) {
         push @struck, $name;
         last if $faults{$name}->($job);
     }
-    my $title = "round $round, $swap, $workers worker(s), " . join(', then ', @struck);
+    my $title = "round $round, $swap, $publish, $workers worker(s), " . join(', then ', @struck);
     my $state = wait_job($node, $job);
     like($state, qr/^(?:done|canceled)$/, "$title: the job has ended")
         or diag($node->safe_psql('postgres', "SELECT state, error FROM backfill_status WHERE job = $job; SELECT ordinal, state, attempts, error FROM backfill_progress WHERE job = $job"));
@@ -92,6 +93,8 @@ for my $round (1 .. $rounds) {
             <> (SELECT 1000 * count(*) FROM backfill_progress WHERE job = $job AND state = 'done');
         SELECT 'the rest has changed' WHERE (SELECT count(*) FROM t_rest) <> 7001;
 SQL
+    like($node->safe_psql('postgres', "SELECT string_agg(DISTINCT state, ' ') FROM backfill_progress WHERE job = $job"), qr/^\w+$/, "$title: all or nothing")
+        if $publish eq 'together';
     check_clean($node, $title);
     $node->safe_psql('postgres', "UPDATE t SET v = '$new' WHERE k < 10000 AND v <> '$new'");
 }

@@ -5,10 +5,10 @@
 namespace partbackfill::core {
 namespace {
 
-constexpr JobState kJobStates[] = {JobState::running, JobState::paused, JobState::done, JobState::failed,
-                                   JobState::canceled};
-constexpr JobEvent kJobEvents[] = {JobEvent::finish, JobEvent::fail,  JobEvent::pause,
-                                   JobEvent::resume, JobEvent::retry, JobEvent::cancel};
+constexpr JobState kJobStates[] = {JobState::running, JobState::paused, JobState::ready,
+                                   JobState::done,    JobState::failed, JobState::canceled};
+constexpr JobEvent kJobEvents[] = {JobEvent::finish, JobEvent::fail,   JobEvent::pause, JobEvent::resume,
+                                   JobEvent::retry,  JobEvent::cancel, JobEvent::built, JobEvent::publish};
 constexpr PartitionState kPartitionStates[] = {
     PartitionState::pending, PartitionState::running, PartitionState::ready,   PartitionState::done,
     PartitionState::failed,  PartitionState::skipped, PartitionState::canceled};
@@ -72,6 +72,14 @@ TEST(State, APausedJobRestsUntilItIsResumedOrCanceled) {
     EXPECT_THROW(next(PartitionState::ready, PartitionEvent::pause), ImpossibleTransition); // it stays ready
 }
 
+TEST(State, AReadyJobRestsUntilItIsPublishedOrCanceled) {
+    EXPECT_EQ(next(JobState::running, JobEvent::built), JobState::ready);
+    EXPECT_EQ(next(JobState::ready, JobEvent::publish), JobState::running);
+    for (const auto event : kJobEvents)
+        EXPECT_EQ(can(JobState::ready, event), event == JobEvent::publish || event == JobEvent::cancel)
+            << name(event);
+}
+
 TEST(State, NoShortCuts) {
     EXPECT_THROW(next(PartitionState::pending, PartitionEvent::built), ImpossibleTransition);
     EXPECT_THROW(next(PartitionState::pending, PartitionEvent::swapped), ImpossibleTransition);
@@ -91,7 +99,7 @@ TEST(State, TheErrorNamesStateAndEvent) {
 TEST(State, SourcesAreWhereAnEventCanHappen) {
     EXPECT_EQ(sources(PartitionEvent::cancel), (std::vector<std::string>{"pending", "running", "ready"}));
     EXPECT_EQ(sources(PartitionEvent::swapped), (std::vector<std::string>{"ready"}));
-    EXPECT_EQ(sources(JobEvent::cancel), (std::vector<std::string>{"running", "paused", "failed"}));
+    EXPECT_EQ(sources(JobEvent::cancel), (std::vector<std::string>{"running", "paused", "failed", "ready"}));
     for (const auto event : kPartitionEvents)
         for (const auto &source : sources(event))
             EXPECT_NO_THROW(next(partition_state(source), event));

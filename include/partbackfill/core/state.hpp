@@ -11,7 +11,7 @@
 
 namespace partbackfill::core {
 
-enum class JobState { running, paused, done, failed, canceled };
+enum class JobState { running, paused, ready, done, failed, canceled };
 enum class JobEvent {
     finish, // no partition has work left, none failed
     fail,   // all that could be done is done, and at least one partition failed
@@ -19,6 +19,8 @@ enum class JobEvent {
     resume,
     retry, // the job had failed
     cancel,
+    built,   // every partition is, and a person decides when they are swapped
+    publish, // that person does
 };
 
 enum class PartitionState { pending, running, ready, done, failed, skipped, canceled };
@@ -53,7 +55,7 @@ bool can(JobState from, JobEvent event);
 std::vector<std::string> sources(JobEvent event);
 std::vector<std::string> sources(PartitionEvent event);
 
-// Whether no work is left for a worker: the job is paused, done, failed or canceled.
+// Whether no work is left for a worker: the job does not run.
 bool is_inactive(JobState state);
 
 std::string_view name(JobState state);

@@ -22,6 +22,8 @@ public:
     // `live` are the ordinals that a living worker has claimed: their attempts do not count.
     void pause(const Job &job, const std::vector<int> &live) const;
     void resume(const Job &job) const;
+    // Begins to swap the partitions of a ready job.
+    void publish(const Job &job) const;
     // Queues the failed partitions again, with all their attempts; returns how many.
     int retry(const Job &job) const;
     void alter(std::int64_t job, const Alteration &alteration) const;

@@ -19,6 +19,8 @@ public:
     // Moves the job to the state after `event`, tidied. Changes nothing when another session has
     // changed the job's state since `job` was read.
     void end(const Job &job, core::JobEvent event) const;
+    // Moves a job whose partitions are built to the state in which it waits for backfill_publish().
+    void rest_ready(const Job &job) const;
     // Notes that a paused, failed or canceled job has left nothing behind.
     void mark_tidied(const Job &job) const;
     // Removes all rows of the job.

@@ -36,7 +36,7 @@ public:
     // How many partitions of the job are pending, running or ready, and a worker may take them up;
     // counts up to the limit.
     int claimable_partitions(std::int64_t job, int limit) const;
-    bool has_failed_partition(std::int64_t job) const;
+    bool has_partition(std::int64_t job, core::PartitionState state) const;
     // Jobs that a worker, or the tidying after one, has still to bring to an end; paused ones too.
     std::vector<Job> unfinished() const;
     // The first job that forbids to drop the extension: it is unfinished, or keeps what a retry

@@ -46,18 +46,18 @@ public:
     // what it built.
     struct Claimant {
         std::int64_t job = 0;
-        bool failed = false;
-        bool paused = false;
+        bool failed = false; // for the partition
+        core::JobState state = core::JobState::running;
     };
     std::optional<Claimant> claimant_of(Oid partition) const;
 
-    // The running or paused job of that owner with that label, by the active snapshot.
+    // The unfinished job of that owner with that label, by the active snapshot.
     struct Labelled {
         std::int64_t job = 0;
         Oid target = kNoOid;
         std::string target_name;
         std::string source;
-        bool paused = false;
+        core::JobState state = core::JobState::running;
     };
     std::optional<Labelled> unfinished_with_label(Oid owner, const std::string &label) const;
 

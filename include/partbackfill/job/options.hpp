@@ -27,6 +27,13 @@ constexpr bool notices_writes(OnWrite on_write) noexcept {
     return on_write == OnWrite::rebuild || on_write == OnWrite::catch_up;
 }
 
+// When a partition that is built is swapped.
+enum class Publish {
+    each,     // by itself, at once
+    together, // in one transaction with all others of the job, once every one is built
+    manual,   // as together, when backfill_publish() is called
+};
+
 // Options that a worker reads again every second, in the middle of a build too.
 struct ThrottleSettings {
     double nice_ratio = 0;                 // seconds slept per second worked
@@ -44,6 +51,7 @@ struct StepOptions {
     OnWrite on_write = OnWrite::rebuild;
     bool stop_on_error = false;
     int max_attempts = 3;
+    Publish publish = Publish::each;
     std::string swap; // name of the method; before the job is stored also swap::kAnyMethod
     bool keep_old = true;
     Milliseconds lock_timeout{0};

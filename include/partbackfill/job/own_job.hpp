@@ -35,8 +35,10 @@ bool is_settled(const Job &job);
 
 // For a partition that is in another job, whose number is 0 when it is not known.
 [[noreturn]] void raise_busy(const std::string &partition, std::int64_t job);
-// For a partition of a paused job.
-[[noreturn]] void raise_paused(const std::string &partition, std::int64_t job);
+// For a partition of a paused or ready job.
+[[noreturn]] void raise_resting(const std::string &partition, std::int64_t job, core::JobState state);
+// What makes a paused or ready job go on; empty for another state.
+std::string way_on(std::int64_t job, core::JobState state);
 // For a partition of a job that has failed and keeps what it built.
 [[noreturn]] void raise_kept(const std::string &partition, std::int64_t job);
 

@@ -108,7 +108,7 @@ const SwapMethod &swap_method(const std::string &name);
 
 // The value of backfill_start's parameter `swap` that leaves the choice to it.
 inline constexpr const char *kAnyMethod = "auto";
-// That value, or the name of a method. Raises invalid_parameter_value when it is neither.
+// The name, which is that value or a method's. Raises invalid_parameter_value when it is neither.
 const std::string &checked_method(const std::string &name);
 
 } // namespace partbackfill::swap

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "partbackfill/swap/method.hpp"
@@ -30,5 +32,25 @@ struct SwapResult {
 // Takes the method's locks, checks again that the partition and the shadow are those of the
 // build, and exchanges them. Needs a PinnedSettings scope; the caller commits or aborts.
 SwapResult swap(const SwapMethod &method, const SwapRequest &request);
+
+// One swap of several that are made in one transaction.
+struct PendingSwap {
+    SwapRequest request;
+    catalog::Leaf leaf; // before the locks
+    std::string known;  // digest of the definition of the leaf
+    SwapResult result;
+};
+
+struct TogetherRequest {
+    std::chrono::milliseconds lock_timeout{0};
+    std::chrono::milliseconds moment{0};      // as in SwapRequest
+    std::function<void(std::size_t)> begins;  // called before the swap at that place is looked at
+    std::function<void(std::size_t)> swapped; // called after its exchange
+};
+
+// As swap(), for all or none: the locks of all are taken together. Returns the place of the first swap
+// that was not made, whose result tells why; the number of swaps when all were.
+std::size_t swap_together(const SwapMethod &method, std::vector<PendingSwap> &swaps,
+                          const TogetherRequest &request);
 
 } // namespace partbackfill::swap

@@ -35,6 +35,10 @@ public:
     // settled before the commit.
     bool finish(Clock::time_point deadline);
 
+    // Whether the last pass found keys, so that there may soon be more.
+    bool is_busy() const { return pace_.behind() > 0 || pace_.done() > 0; }
+    // Whether rows were refreshed that are not settled.
+    bool has_unsettled() const noexcept { return !blocks_.empty(); }
     // Whether rows were written that run() has not refreshed.
     bool is_behind();
     // Whether finish() has refreshed a row, so that what is swapped is not what it was before.

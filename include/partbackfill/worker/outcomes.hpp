@@ -12,6 +12,7 @@ namespace partbackfill::worker {
 
 enum class StepOutcome {
     done,               // the next step may be made
+    held,               // the partition is built, and is swapped together with the others of the job
     settled,            // the step has recorded what becomes of the partition
     partition_gone,     // the partition was dropped, detached or given other bounds
     locks_not_granted,  // others are in the way

@@ -6,6 +6,8 @@
 #include "partbackfill/job/job.hpp"
 #include "partbackfill/pg/error.hpp"
 
+struct BackgroundWorkerHandle;
+
 namespace partbackfill::worker {
 
 // What a worker is started with.
@@ -15,6 +17,7 @@ struct Assignment {
     std::int64_t job;
     std::uint32_t starter; // transaction that must have ended first; 0 for none
     int earlier;           // number of workers started before it for the job
+    bool publishes;        // the job is ready, and to be published
 };
 
 // The type of workers in pg_stat_activity.
@@ -32,6 +35,17 @@ void register_tidier(const job::Job &job);
 // Starts up to `count` more workers at once, by a process that has nothing to commit; the job has
 // `alive` workers. Returns how many were started.
 int register_at_once(const job::Job &job, int count, int alive);
+
+// A worker that publishes a ready job. It is started at once, whatever becomes of the current
+// transaction. An error when no slot is free.
+class Publisher {
+public:
+    explicit Publisher(const job::Job &job);
+    bool is_alive() const; // false too while the postmaster starts it again after a crash
+
+private:
+    BackgroundWorkerHandle *handle_ = nullptr; // in the memory of the current transaction
+};
 
 // Starts the workers that an unfinished job lacks; for an inactive job, one that tidies up. Either as
 // register_workers() and register_tidier() do, or as register_at_once() does.

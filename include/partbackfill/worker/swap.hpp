@@ -23,10 +23,15 @@ StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchU
 swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment,
                           job::Milliseconds limit);
 StepResult result_of(const swap::SwapResult &swap);
-void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap);
+void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap,
+                 std::chrono::duration<double> locked_for);
 
 // What the swap method is told of the partition.
 swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partition);
+
+// Whether rows were written to the live partition since the build, which the shadow lacks. In a
+// transaction of its own.
+bool lacks_writes(const job::Job &job, const job::Partition &partition);
 
 // An error when a crash of the server has emptied the shadow of an unlogged partition after its
 // build: it must not be swapped. ACCESS SHARE on the shadow, politely; locks_not_granted without it.

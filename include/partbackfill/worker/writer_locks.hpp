@@ -9,6 +9,9 @@
 
 namespace partbackfill::worker {
 
+// How long writers may be kept out, where lock_timeout allows no waiting.
+inline constexpr job::Milliseconds kShortestHold{20};
+
 // Waits for up to `moment`, without queueing, for a moment in which the swap could have its locks:
 // writers are not held for a swap that a reader keeps from them. `locks` are those that are asked for.
 StepOutcome await_swap_locks(const job::Job &job, const job::Partition &partition, job::Milliseconds moment,

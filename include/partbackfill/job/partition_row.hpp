@@ -1,0 +1,19 @@
+// A partition as a worker takes it up from its row of backfill_control.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "partbackfill/job/job.hpp"
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::job {
+
+// The select list that partition_of() reads, of a row c.
+const std::string &partition_columns();
+Partition partition_of(const pg::Row &row);
+
+// A token for a claim, which no other claim has.
+std::int64_t new_claim_token();
+
+} // namespace partbackfill::job

@@ -1,0 +1,132 @@
+// The function that SQL calls to swap all partitions of a job that is ready.
+#include "partbackfill/pg/server.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+}
+
+#include <algorithm>
+#include <chrono>
+
+#include <fmt/format.h>
+
+#include "partbackfill/job/job_table.hpp"
+#include "partbackfill/job/own_job.hpp"
+#include "partbackfill/job/publication_table.hpp"
+#include "partbackfill/pg/arguments.hpp"
+#include "partbackfill/pg/entry.hpp"
+#include "partbackfill/pg/latch.hpp"
+#include "partbackfill/pg/pinned_settings.hpp"
+#include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/worker/registration.hpp"
+
+namespace partbackfill {
+
+namespace {
+
+// What a job that is not ready needs first.
+std::string hint_for(const job::Job &job) {
+    if (job.publish != job::Publish::manual)
+        return "A job started with publish => 'manual' waits for backfill_publish().";
+    switch (job.state) {
+    case core::JobState::running:
+        return fmt::format("Wait for it with backfill_wait({}).", job.id);
+    case core::JobState::paused:
+        return fmt::format("Go on with it by backfill_resume({}).", job.id);
+    case core::JobState::failed:
+        return fmt::format("backfill_retry({}) builds again what has failed.", job.id);
+    default:
+        return "";
+    }
+}
+
+void check_is_ready(const job::Job &job) {
+    if (job.state != core::JobState::ready)
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("backfill job {} is not ready to be published", job.id),
+                  fmt::format("Its state is \"{}\".", core::name(job.state)), hint_for(job));
+}
+
+// The worker would wait for the caller's transaction, which waits for the worker.
+void check_not_in_the_way(const job::Job &job) {
+    std::optional<std::string> table;
+    bool changed = false;
+    {
+        const pg::PinnedSettings pinned;
+        const pg::AsExtensionOwner owner;
+        changed = job::JobTable(owner).is_of_this_transaction(job.id);
+        table = job::PublicationTable(owner).table_locked_here(job);
+    }
+    if (changed || table)
+        pg::raise(pg::sqlcode::kActiveTransaction,
+                  fmt::format("cannot publish backfill job {} in a transaction that {}", job.id,
+                              changed ? "changed it" : fmt::format("has used table {}", *table)),
+                  "The job's worker would wait for this transaction.", "Commit first.");
+}
+
+[[noreturn]] void raise_not_published(const job::Job &job) {
+    const std::string message = fmt::format("could not publish backfill job {}", job.id);
+    if (job.state == core::JobState::ready)
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, message, "Its worker could not start.",
+                  "See the server's log.");
+    std::optional<std::string> error;
+    {
+        const pg::SnapshotScope newest;
+        const pg::AsExtensionOwner owner;
+        error = job::PublicationTable(owner).error_of(job.id);
+    }
+    pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, message,
+              error ? *error : fmt::format("Its state is \"{}\".", core::name(job.state)), hint_for(job));
+}
+
+job::Job read_newest(std::int64_t id) {
+    const pg::SnapshotScope newest; // also above READ COMMITTED
+    const pg::AsExtensionOwner owner;
+    auto job = job::JobTable(owner).find_now(id);
+    if (!job)
+        pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id));
+    return *job;
+}
+
+// Until the worker has brought the job from ready to another state in which it rests.
+job::Job await_publication(std::int64_t id, const worker::Publisher &publisher) {
+    std::chrono::milliseconds pause{5};
+    for (;;) {
+        const bool was_alive = publisher.is_alive();
+        const job::Job job = read_newest(id);
+        if (job.state == core::JobState::ready ? !was_alive : job::is_settled(job))
+            return job;
+        pg::wait_latch(pause, pg::Wait::result);
+        pause = std::min(pause * 5 / 4, std::chrono::milliseconds(100));
+    }
+}
+
+} // namespace
+
+} // namespace partbackfill
+
+using namespace partbackfill;
+
+// backfill_publish: swaps every partition of a ready job in one transaction, and returns how many. A
+// worker does it, in transactions of its own: what it did stays when the caller's transaction is rolled
+// back, and it goes on when the caller stops waiting. An error when the job is not ready, or when it
+// was not published.
+// Locks: none of the caller's; those of the worker are in worker/publication.hpp.
+PARTBACKFILL_FUNCTION(partbackfill_publish) {
+    const pg::Arguments arguments(fcinfo);
+    const std::int64_t id = arguments.bigint(0, "job");
+    job::begin_change("backfill_publish()");
+    if (InSecurityRestrictedOperation())
+        pg::raise(pg::sqlcode::kInsufficientPrivilege,
+                  "cannot publish a backfill within a security-restricted operation");
+    job::find_own_job(id);
+    check_is_ready(read_newest(id));
+    check_not_in_the_way(job::find_own_job(id));
+    const worker::Publisher publisher(read_newest(id));
+    const job::Job job = await_publication(id, publisher);
+    if (job.state != core::JobState::done)
+        raise_not_published(job);
+    const pg::SnapshotScope newest;
+    const pg::AsExtensionOwner owner;
+    PG_RETURN_INT32(job::PublicationTable(owner).published(id));
+}
