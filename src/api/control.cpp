@@ -13,7 +13,7 @@
 #include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
-#include "partbackfill/worker/registration.hpp"
+#include "partbackfill/process/registration.hpp"
 
 namespace partbackfill {
 
@@ -22,9 +22,9 @@ namespace {
 // Interrupts the job's workers when the calling transaction commits; the last of them tidies
 // up. A job without workers gets one process that tidies up.
 void stop_workers(const job::Job &job) {
-    locks::cancel_workers_at_commit(job.id, worker::kWorkerType);
+    locks::cancel_workers_at_commit(job.id, process::kWorkerType);
     if (locks::job_workers(job.id).empty())
-        worker::register_tidier(job);
+        process::register_tidier(job);
 }
 
 // Returns whether there was something to resume.
@@ -36,10 +36,10 @@ bool resume(const job::Job &job) {
             job::JobControl(owner).resume(job);
         }
         // All workers, since those that are still alive may be about to leave.
-        worker::register_workers(job, job.workers, 0);
+        process::register_workers(job, job.workers, 0);
         return true;
     }
-    if (job::is_settled(job) || worker::start_missing_workers(job, worker::StartTime::at_commit).alive > 0)
+    if (job::is_settled(job) || process::start_missing_workers(job, process::StartTime::at_commit).alive > 0)
         return false;
     const pg::AsExtensionOwner owner;
     job::JobControl(owner).note_start(job);
@@ -130,7 +130,7 @@ PARTBACKFILL_FUNCTION(partbackfill_retry) {
     }
     if (job.state == core::JobState::failed) {
         shadow::make_schemas(job.id);
-        worker::register_workers(job, job.workers, 0);
+        process::register_workers(job, job.workers, 0);
     }
     PG_RETURN_INT32(queued);
 }
@@ -153,7 +153,7 @@ PARTBACKFILL_FUNCTION(partbackfill_alter) {
     // A worker too many finds no slot of the job, and leaves.
     if (job.state == core::JobState::running && alteration.gives("workers")) {
         const auto alive = static_cast<int>(locks::job_workers(job.id).size());
-        worker::register_workers(job, alteration.values.workers - alive, alive);
+        process::register_workers(job, alteration.values.workers - alive, alive);
     }
     PG_RETURN_VOID();
 }

@@ -2,7 +2,7 @@
 #include "partbackfill/pg/server.hpp"
 
 #include "partbackfill/pg/guc.hpp"
-#include "partbackfill/worker/registration.hpp"
+#include "partbackfill/process/registration.hpp"
 
 extern "C" {
 PG_MODULE_MAGIC;
@@ -13,5 +13,5 @@ PGDLLEXPORT void _PG_init(void);
 void _PG_init(void) {
     partbackfill::pg::define_settings();
     if (process_shared_preload_libraries_in_progress)
-        partbackfill::worker::register_launcher();
+        partbackfill::process::register_launcher();
 }

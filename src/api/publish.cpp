@@ -18,7 +18,7 @@ extern "C" {
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/pinned_settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/registration.hpp"
+#include "partbackfill/process/registration.hpp"
 
 namespace partbackfill {
 
@@ -89,7 +89,7 @@ job::Job read_newest(std::int64_t id) {
 }
 
 // Until the worker has brought the job from ready to another state in which it rests.
-job::Job await_publication(std::int64_t id, const worker::Publisher &publisher) {
+job::Job await_publication(std::int64_t id, const process::Publisher &publisher) {
     std::chrono::milliseconds pause{5};
     for (;;) {
         const bool was_alive = publisher.is_alive();
@@ -122,7 +122,7 @@ PARTBACKFILL_FUNCTION(partbackfill_publish) {
     job::find_own_job(id);
     check_is_ready(read_newest(id));
     check_not_in_the_way(job::find_own_job(id));
-    const worker::Publisher publisher(read_newest(id));
+    const process::Publisher publisher(read_newest(id));
     const job::Job job = await_publication(id, publisher);
     if (job.state != core::JobState::done)
         raise_not_published(job);

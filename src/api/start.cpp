@@ -32,7 +32,7 @@
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/swap/method.hpp"
-#include "partbackfill/worker/registration.hpp"
+#include "partbackfill/process/registration.hpp"
 
 namespace partbackfill {
 
@@ -229,7 +229,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
     std::vector<pg::Setting> settings = pg::session_settings();
     check_size(settings);
     const job::Job job = insert_job(target, source, selection, options, std::move(settings));
-    worker::register_workers(job, job.workers, 0);
+    process::register_workers(job, job.workers, 0);
     if (options.on_write == job::OnWrite::catch_up)
         checks::notice_doubt(target, source, row_key_columns);
     PG_RETURN_INT64(job.id);

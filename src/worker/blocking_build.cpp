@@ -12,7 +12,7 @@
 #include "partbackfill/worker/failure.hpp"
 #include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/live_partition.hpp"
-#include "partbackfill/worker/log.hpp"
+#include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/steps.hpp"
 #include "partbackfill/worker/swap.hpp"
 #include "partbackfill/worker/validation.hpp"
@@ -168,7 +168,7 @@ StepResult run_in_one_transaction(const job::Job &job, job::Partition &partition
         }
     }
     if (result.is_done()) {
-        log_line(job.id, steps.report());
+        process::log_line(job.id, steps.report());
         finish_swap(job, partition, steps.last_swap(), Clock::now() - steps.last_swap().locked_at);
         return result;
     }

@@ -20,7 +20,7 @@
 #include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/live_partition.hpp"
 #include "partbackfill/worker/load_request.hpp"
-#include "partbackfill/worker/log.hpp"
+#include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/shrinking.hpp"
 #include "partbackfill/worker/swap.hpp"
 #include "partbackfill/worker/validation.hpp"
@@ -245,7 +245,7 @@ StepResult build_partition(const job::Job &job, job::Partition &partition, throt
             injection_point(InjectionPoint::built, partition);
             transaction.commit();
             injection_point(InjectionPoint::ready, partition);
-            log_line(job.id, report);
+            process::log_line(job.id, report);
             announce(partition);
             return {};
         } catch (const pg::Error &error) {
@@ -262,7 +262,7 @@ StepResult contended_build(const job::Job &job, job::Partition &partition,
         throw;
     partition.state = core::PartitionState::running; // nothing of the build was committed
     const std::string &reason = error.fields().message;
-    log_line(job.id, fmt::format("gives up the build of partition {}: {}", partition.name, reason));
+    process::log_line(job.id, fmt::format("gives up the build of partition {}: {}", partition.name, reason));
     return {StepOutcome::locks_not_granted,
             {{partition.live, locks::LockMode::access_share}},
             throttler.waited().locked,

@@ -10,7 +10,7 @@
 #include "partbackfill/locks/advisory_locks.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/failure.hpp"
-#include "partbackfill/worker/pauses.hpp"
+#include "partbackfill/process/pauses.hpp"
 
 namespace partbackfill::worker {
 
@@ -104,7 +104,7 @@ bool recover_orphan(const Job &job, Partition &partition) {
             transaction.commit();
         }
         fail_attempt(job, partition, died_with(partition, "rebuilt", "attempt", partition.attempts),
-                     crash_pause(partition.attempts));
+                     process::crash_pause(partition.attempts));
         return false;
     }
     if (partition.orphaned <= 1)
@@ -117,7 +117,7 @@ bool recover_orphan(const Job &job, Partition &partition) {
     pg::Transaction transaction;
     {
         const pg::AsExtensionOwner owner;
-        job::ClaimQueue(owner).defer(partition, crash_pause(partition.orphaned - 1));
+        job::ClaimQueue(owner).defer(partition, process::crash_pause(partition.orphaned - 1));
     }
     transaction.commit();
     return false;

@@ -16,7 +16,7 @@
 #include "partbackfill/shadow/own_tables.hpp"
 #include "partbackfill/worker/drop.hpp"
 #include "partbackfill/worker/injection_points.hpp"
-#include "partbackfill/worker/log.hpp"
+#include "partbackfill/process/log.hpp"
 #include "partbackfill/writes/write_capture.hpp"
 
 namespace partbackfill::worker {
@@ -245,7 +245,7 @@ void end_job(const job::Job &job) {
     if (in_the_way)
         wait_to_tidy(job, *in_the_way);
     if (!kept.empty())
-        log_warning(job.id, kept);
+        process::log_warning(job.id, kept);
     injection_point(InjectionPoint::ending);
     const char *rest = "";
     pg::Transaction transaction;
@@ -260,7 +260,7 @@ void end_job(const job::Job &job) {
         rest = rest_job(owner, job);
     }
     transaction.commit();
-    log_line(job.id, rest);
+    process::log_line(job.id, rest);
 }
 
 } // namespace partbackfill::worker

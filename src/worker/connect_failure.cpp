@@ -22,11 +22,11 @@ extern "C" {
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/cleanup.hpp"
-#include "partbackfill/worker/current_job.hpp"
-#include "partbackfill/worker/log.hpp"
-#include "partbackfill/worker/process.hpp"
-#include "partbackfill/worker/registration.hpp"
-#include "partbackfill/worker/session.hpp"
+#include "partbackfill/process/current_job.hpp"
+#include "partbackfill/process/log.hpp"
+#include "partbackfill/process/process.hpp"
+#include "partbackfill/process/registration.hpp"
+#include "partbackfill/process/session.hpp"
 
 extern "C" {
 PGDLLEXPORT void partbackfill_connect_failure_main(Datum argument);
@@ -64,7 +64,7 @@ pg::ErrorFields could_not_connect(const job::Job &job, const char *reason) {
     return error;
 }
 
-void give_up(const ConnectFailure &connect_failure) {
+void give_up(const process::ConnectFailure &connect_failure) {
     pg::Transaction transaction;
     if (pg::extension_installed()) {
         const pg::AsExtensionOwner owner;
@@ -73,7 +73,7 @@ void give_up(const ConnectFailure &connect_failure) {
         if (job && job->state == core::JobState::running && job->owner == connect_failure.assignment.role) {
             const pg::ErrorFields error = could_not_connect(*job, connect_failure.message);
             job::JobControl(owner).give_up(*job, error);
-            log_error(job->id, error);
+            process::log_error(job->id, error);
         }
     }
     transaction.commit();
@@ -82,15 +82,15 @@ void give_up(const ConnectFailure &connect_failure) {
 // Tidies up an inactive job: one that was just marked as failed, or one that was canceled by a
 // role that cannot connect.
 void tidy(std::int64_t id) {
-    const auto job = read_job(id);
+    const auto job = process::read_job(id);
     if (job && core::is_inactive(job->state) && !job->tidied && locks::try_end_job(id))
         end_job(*job);
 }
 
 void record_connect_failure(void *argument) {
-    const auto *connect_failure = static_cast<const ConnectFailure *>(argument);
+    const auto *connect_failure = static_cast<const process::ConnectFailure *>(argument);
     const std::int64_t id = connect_failure->assignment.job;
-    override_session();
+    process::override_session();
     {
         pg::Transaction transaction;
         pg::wait_for_transaction(connect_failure->assignment.starter);
@@ -108,9 +108,9 @@ void record_connect_failure(void *argument) {
 
 void partbackfill_connect_failure_main(Datum) {
     using namespace partbackfill;
-    worker::ConnectFailure connect_failure;
+    process::ConnectFailure connect_failure;
     memcpy(&connect_failure, MyBgworkerEntry->bgw_extra, sizeof(connect_failure));
-    worker::connect_process(connect_failure.assignment.database, InvalidOid);
+    process::connect_process(connect_failure.assignment.database, InvalidOid);
     pg::enter_worker(worker::record_connect_failure, &connect_failure);
     proc_exit(0);
 }

@@ -5,7 +5,7 @@
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/drop.hpp"
-#include "partbackfill/worker/log.hpp"
+#include "partbackfill/process/log.hpp"
 
 namespace partbackfill::worker {
 
@@ -44,8 +44,9 @@ job::Keep record_failure(job::Partition &partition, const pg::ErrorFields &error
 
 void finish_failure(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                     job::Keep keep) {
-    log_line(job.id, fmt::format("could not rebuild partition {} in attempt {} of {}: {}", partition.name,
-                                 partition.attempts, job.max_attempts, error.message));
+    process::log_line(job.id,
+                      fmt::format("could not rebuild partition {} in attempt {} of {}: {}", partition.name,
+                                  partition.attempts, job.max_attempts, error.message));
     if (keep == job::Keep::for_retry)
         return;
     if (partition.state == core::PartitionState::failed) {

@@ -12,15 +12,15 @@
 #include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/worker/claim.hpp"
 #include "partbackfill/worker/cleanup.hpp"
-#include "partbackfill/worker/current_job.hpp"
+#include "partbackfill/process/current_job.hpp"
 #include "partbackfill/worker/injection_points.hpp"
-#include "partbackfill/worker/log.hpp"
+#include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/partition_life.hpp"
-#include "partbackfill/worker/pauses.hpp"
+#include "partbackfill/process/pauses.hpp"
 #include "partbackfill/worker/publication.hpp"
 #include "partbackfill/worker/swap_watch.hpp"
 #include "partbackfill/worker/top_up.hpp"
-#include "partbackfill/worker/worker_slot.hpp"
+#include "partbackfill/process/worker_slot.hpp"
 
 namespace partbackfill::worker {
 
@@ -49,8 +49,8 @@ void pause_between(std::int64_t id, throttle::Throttler &throttler, TopUp &top_u
     using Clock = std::chrono::steady_clock;
     const auto begun = Clock::now();
     for (;;) {
-        const auto job = read_job(id);
-        if (!job || job->state != core::JobState::running || !is_own(*job) || !has_work(id))
+        const auto job = process::read_job(id);
+        if (!job || job->state != core::JobState::running || !process::is_own(*job) || !process::has_work(id))
             return;
         top_up.start_lacking(*job);
         const auto pause = std::chrono::ceil<Milliseconds>(begun + job->delay - Clock::now());
@@ -86,10 +86,10 @@ std::optional<Partition> await_swap(const Job &job, SwapWatch &watch, Millisecon
 
 enum class Turn { worked, idle, over };
 
-Turn take_turn(std::int64_t id, WorkerSlot &slot, throttle::Throttler &throttler, SwapWatch &watch,
+Turn take_turn(std::int64_t id, process::WorkerSlot &slot, throttle::Throttler &throttler, SwapWatch &watch,
                TopUp &top_up, Milliseconds idle_time) {
-    const auto job = read_job(id);
-    if (!job || job->state != core::JobState::running || !is_own(*job) || !slot.is_wanted(*job))
+    const auto job = process::read_job(id);
+    if (!job || job->state != core::JobState::running || !process::is_own(*job) || !slot.is_wanted(*job))
         return Turn::over;
     top_up.start_lacking(*job);
     bool orphaned = false;
@@ -99,7 +99,7 @@ Turn take_turn(std::int64_t id, WorkerSlot &slot, throttle::Throttler &throttler
         claimed = claim_next(*job, orphaned);
         tried = claimed ? SwapWatch::Tried::otherwise : tried;
     }
-    if (!claimed && !has_work(id))
+    if (!claimed && !process::has_work(id))
         return Turn::over;
     if (!claimed && publish_if_due(*job, throttler))
         return Turn::worked;
@@ -118,10 +118,11 @@ Turn take_turn(std::int64_t id, WorkerSlot &slot, throttle::Throttler &throttler
 }
 
 // Shows the worker as one of the job's; false when the job does not want it.
-bool join(std::int64_t id, WorkerSlot &slot) {
+bool join(std::int64_t id, process::WorkerSlot &slot) {
     locks::share_job(id);
-    const auto job = read_job(id);
-    if (job && (job->state == core::JobState::running ? is_own(*job) && slot.is_wanted(*job) : !job->tidied))
+    const auto job = process::read_job(id);
+    if (job && (job->state == core::JobState::running ? process::is_own(*job) && slot.is_wanted(*job)
+                                                      : !job->tidied))
         return true;
     locks::unshare_job(id);
     return false;
@@ -130,13 +131,13 @@ bool join(std::int64_t id, WorkerSlot &slot) {
 // Whether the job runs and has work for a worker that has just left it: the job may have been
 // resumed meanwhile.
 bool runs_on(std::int64_t id) {
-    const auto job = read_job(id);
-    return job && job->state == core::JobState::running && is_own(*job) && has_work(id);
+    const auto job = process::read_job(id);
+    return job && job->state == core::JobState::running && process::is_own(*job) && process::has_work(id);
 }
 
 // Tries for a while to join: the worker that has the slot may be about to leave, or work for a job
 // that had the number before the extension was installed anew.
-bool join_in_time(std::int64_t id, WorkerSlot &slot) {
+bool join_in_time(std::int64_t id, process::WorkerSlot &slot) {
     for (int tries = 0; !join(id, slot); tries++) {
         if (tries == kMostJoins || !runs_on(id))
             return false;
@@ -190,7 +191,7 @@ bool give_up_end(std::int64_t id, EndLock &lock, bool over_if_running) {
 // Leaves the job; the last worker ends it. True when no work is left to come back for. A session
 // that resumes a job starts workers, which find a slot once it has committed: one of those workers
 // sees the work, or the worker that gave up its slot and reads the job after that.
-bool leave(std::int64_t id, WorkerSlot &slot) {
+bool leave(std::int64_t id, process::WorkerSlot &slot) {
     slot.leave(id);
     locks::unshare_job(id);
     if (runs_on(id))
@@ -198,10 +199,10 @@ bool leave(std::int64_t id, WorkerSlot &slot) {
     EndLock lock(id);
     if (!lock.held())
         return true; // another worker is still there, and comes here later
-    const auto job = read_job(id);
+    const auto job = process::read_job(id);
     const bool runs = job && job->state == core::JobState::running;
-    const bool over = !runs || !has_work(id);
-    const bool ends = job && over && !job->tidied && (!runs || is_own(*job));
+    const bool over = !runs || !process::has_work(id);
+    const bool ends = job && over && !job->tidied && (!runs || process::is_own(*job));
     if (ends)
         end_job(*job);
     return give_up_end(id, lock, over && !ends);
@@ -216,7 +217,7 @@ void empty_caches() {
 } // namespace
 
 void run_job(std::int64_t id) {
-    WorkerSlot slot;
+    process::WorkerSlot slot;
     throttle::Throttler throttler(id);
     SwapWatch watch;
     TopUp top_up;
@@ -251,11 +252,11 @@ void run_job(std::int64_t id) {
             if (error.code() == pg::sqlcode::kQueryCanceled)
                 continue;
             if (errors == 0 || error.fields().message != logged)
-                log_error(id, error.fields());
+                process::log_error(id, error.fields());
             logged = error.fields().message;
             errors++;
             try {
-                pg::sleep(retry_pause(errors), pg::Wait::backoff);
+                pg::sleep(process::retry_pause(errors), pg::Wait::backoff);
             } catch (const pg::Error &) {
                 // A cancel ends the pause early.
             }

@@ -23,12 +23,12 @@ extern "C" {
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/pg/trusted.hpp"
 #include "partbackfill/throttle/activity.hpp"
-#include "partbackfill/worker/log.hpp"
+#include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/loop.hpp"
-#include "partbackfill/worker/process.hpp"
+#include "partbackfill/process/process.hpp"
 #include "partbackfill/worker/publication.hpp"
-#include "partbackfill/worker/registration.hpp"
-#include "partbackfill/worker/session.hpp"
+#include "partbackfill/process/registration.hpp"
+#include "partbackfill/process/session.hpp"
 
 extern "C" {
 PGDLLEXPORT void partbackfill_worker_main(Datum argument);
@@ -54,7 +54,7 @@ std::optional<job::Job> find_job(std::int64_t id) {
     return job;
 }
 
-void await_starter(const Assignment &assignment) {
+void await_starter(const process::Assignment &assignment) {
     pg::Transaction transaction;
     pg::wait_for_transaction(assignment.starter);
     transaction.commit();
@@ -64,7 +64,7 @@ void await_starter(const Assignment &assignment) {
 // start more than partbackfill.max_workers. The only worker of a job stays.
 bool is_surplus(std::int64_t job) {
     pg::Transaction transaction;
-    const bool surplus = too_many_workers() && !locks::job_workers(job).empty();
+    const bool surplus = process::too_many_workers() && !locks::job_workers(job).empty();
     transaction.commit();
     return surplus;
 }
@@ -83,7 +83,7 @@ std::optional<pg::ErrorFields> distrust() {
 void await_trust(std::int64_t job) {
     for (bool logged = false; const auto error = distrust(); logged = true) {
         if (!logged)
-            log_warning(job, "does not go on: " + error->message);
+            process::log_warning(job, "does not go on: " + error->message);
         throttle::show_idle(job, error->message);
         pg::wait_latch(kTrustPollInterval, pg::Wait::backoff);
     }
@@ -92,7 +92,7 @@ void await_trust(std::int64_t job) {
 // Workers beyond the second begin one after the other: a job of many small partitions is done
 // before all the workers that it asks for have warmed their caches. A worker stops waiting once
 // the first ones, which had their time to begin, have left.
-void await_turn(const Assignment &assignment) {
+void await_turn(const process::Assignment &assignment) {
     using Clock = std::chrono::steady_clock;
     const auto now = Clock::now();
     const auto begin = now + kBetweenWorkers * std::max(0, assignment.earlier - 1);
@@ -105,8 +105,8 @@ void await_turn(const Assignment &assignment) {
     }
 }
 
-void run(const Assignment &assignment) {
-    override_session();
+void run(const process::Assignment &assignment) {
+    process::override_session();
     // Whether the transaction commits is told by the visible row: after a restart of the server
     // the transaction's number may be another's.
     await_starter(assignment);
@@ -117,8 +117,8 @@ void run(const Assignment &assignment) {
     const auto job = find_job(assignment.job);
     if (!job)
         return;
-    show_label(job->label);
-    renew_session(assignment.job);
+    process::show_label(job->label);
+    process::renew_session(assignment.job);
     const pg::KeepPlans keep(pg::KeepPlans::From::second_use);
     if (assignment.publishes)
         begin_publication(assignment.job);
@@ -126,9 +126,9 @@ void run(const Assignment &assignment) {
 }
 
 // For the callbacks below, which the server calls when the process ends.
-Assignment assigned{};
+process::Assignment assigned{};
 bool connected = false;
-char connect_error[sizeof(ConnectFailure::message)] = "";
+char connect_error[sizeof(process::ConnectFailure::message)] = "";
 int connect_error_code = 0;
 
 emit_log_hook_type previous_log_hook = nullptr;
@@ -156,7 +156,7 @@ bool is_transient() {
 // process records the failure in the job.
 void report_unless_connected(int code, Datum) {
     if (!connected && code != 0 && connect_error[0] != '\0' && !is_transient())
-        register_connect_failure(assigned, connect_error);
+        process::register_connect_failure(assigned, connect_error);
 }
 
 void exit_for_good_unless_connected(int code, Datum) {
@@ -176,9 +176,9 @@ void partbackfill_worker_main(Datum) {
     emit_log_hook = worker::remember_error;
     before_shmem_exit(worker::report_unless_connected, 0);
     on_proc_exit(worker::exit_for_good_unless_connected, 0);
-    worker::connect_process(worker::assigned.database, worker::assigned.role, pg::bypass_login_flag());
+    process::connect_process(worker::assigned.database, worker::assigned.role, pg::bypass_login_flag());
     worker::connected = true;
-    pg::enter_worker([](void *argument) { worker::run(*static_cast<worker::Assignment *>(argument)); },
+    pg::enter_worker([](void *argument) { worker::run(*static_cast<process::Assignment *>(argument)); },
                      &worker::assigned);
     proc_exit(0);
 }

@@ -10,8 +10,8 @@
 #include "partbackfill/worker/drop.hpp"
 #include "partbackfill/worker/failure.hpp"
 #include "partbackfill/worker/live_partition.hpp"
-#include "partbackfill/worker/log.hpp"
-#include "partbackfill/worker/pauses.hpp"
+#include "partbackfill/process/log.hpp"
+#include "partbackfill/process/pauses.hpp"
 #include "partbackfill/worker/shrinking.hpp"
 
 namespace partbackfill::worker {
@@ -63,8 +63,8 @@ void defer(const job::Job &job, job::Partition &partition, const StepResult &res
     }
     {
         const pg::AsExtensionOwner owner;
-        tried_for = job::PartitionTable(owner).defer_swap(partition, result.lock_wait.count(),
-                                                          swap_pause(partition.swap_attempts), holders);
+        tried_for = job::PartitionTable(owner).defer_swap(
+            partition, result.lock_wait.count(), process::swap_pause(partition.swap_attempts), holders);
         if (partition.state == core::PartitionState::running && tried_for < Seconds(job.swap_patience))
             job::PartitionTable(owner).defer_build(partition);
     }
@@ -158,7 +158,7 @@ void hold(const job::Job &job, const job::Partition &partition) {
         job::PublicationTable(owner).hold(partition);
     }
     transaction.commit();
-    log_line(job.id, fmt::format("holds partition {} until all are built", partition.name));
+    process::log_line(job.id, fmt::format("holds partition {} until all are built", partition.name));
 }
 
 void skip_now(const job::Job &job, job::Partition &partition) {
@@ -213,7 +213,7 @@ void skip(const job::Job &job, job::Partition &partition) {
     if (dropped)
         job::PartitionTable(owner).forget_shadow(partition);
     job::PartitionTable(owner).skip(partition, kPartitionGone);
-    log_line(job.id, fmt::format("skipped partition {}: {}", partition.name, kPartitionGone));
+    process::log_line(job.id, fmt::format("skipped partition {}: {}", partition.name, kPartitionGone));
 }
 
 void rebuild(const job::Job &job, job::Partition &partition, const std::string &reason) {
@@ -226,7 +226,7 @@ void rebuild(const job::Job &job, job::Partition &partition, const std::string &
         job::PartitionTable(owner).rebuild(partition, reason);
     }
     transaction.commit();
-    log_line(job.id, fmt::format("rebuilds partition {}: {}", partition.name, reason));
+    process::log_line(job.id, fmt::format("rebuilds partition {}: {}", partition.name, reason));
 }
 
 void announce(const job::Partition &partition) {
@@ -241,7 +241,7 @@ void announce(const job::Partition &partition) {
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kQueryCanceled)
             throw;
-        log_error(partition.job, error.fields());
+        process::log_error(partition.job, error.fields());
     }
 }
 

@@ -14,12 +14,12 @@
 #include "partbackfill/worker/claim_lock.hpp"
 #include "partbackfill/worker/cleanup.hpp"
 #include "partbackfill/worker/creation.hpp"
-#include "partbackfill/worker/current_job.hpp"
+#include "partbackfill/process/current_job.hpp"
 #include "partbackfill/worker/failure.hpp"
 #include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/outcomes.hpp"
-#include "partbackfill/worker/pauses.hpp"
-#include "partbackfill/worker/session.hpp"
+#include "partbackfill/process/pauses.hpp"
+#include "partbackfill/process/session.hpp"
 #include "partbackfill/worker/steps.hpp"
 #include "partbackfill/worker/swap.hpp"
 #include "partbackfill/worker/validation.hpp"
@@ -56,7 +56,7 @@ public:
     bool tries_again(const StepResult &result) override {
         if (result.outcome != StepOutcome::keys_left || catch_up_->is_outrun())
             return result.outcome == StepOutcome::not_prepared;
-        pg::sleep(swap_pause(tries_++), pg::Wait::backoff); // writers are not held again at once
+        pg::sleep(process::swap_pause(tries_++), pg::Wait::backoff); // writers are not held again at once
         return true;
     }
 
@@ -99,7 +99,7 @@ void advance_from_claim(const Job &job, Partition &partition, bool orphaned, thr
     if (orphaned && !recover_orphan(job, partition))
         return;
     injection_point(InjectionPoint::claimed, partition);
-    renew_session(job.id);
+    process::renew_session(job.id);
     if (partition.state == core::PartitionState::ready && partition.settling)
         return rebuild(job, partition, "its worker ended in the midst of its swap");
     if (partition.state == core::PartitionState::ready)
@@ -120,18 +120,18 @@ void work_on(const Job &job, Partition &partition, bool orphaned, throttle::Thro
         give_back_if_paused(partition);
         throw;
     } catch (const pg::Error &error) {
-        if (error.code() == pg::sqlcode::kQueryCanceled && was_stopped(job.id)) {
+        if (error.code() == pg::sqlcode::kQueryCanceled && process::was_stopped(job.id)) {
             give_back_if_paused(partition);
             return;
         }
         if (partition.state == core::PartitionState::done)
             throw; // it is swapped, only tidying has failed
-        fail_attempt(job, partition, error.fields(), retry_pause(partition.attempts));
+        fail_attempt(job, partition, error.fields(), process::retry_pause(partition.attempts));
     } catch (const std::bad_alloc &) {
         pg::ErrorFields error;
         error.code = pg::sqlcode::kOutOfMemory;
         error.message = "out of memory";
-        fail_attempt(job, partition, error, retry_pause(partition.attempts));
+        fail_attempt(job, partition, error, process::retry_pause(partition.attempts));
     }
 }
 

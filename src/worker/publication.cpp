@@ -18,13 +18,13 @@
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/claim.hpp"
 #include "partbackfill/worker/cleanup.hpp"
-#include "partbackfill/worker/current_job.hpp"
+#include "partbackfill/process/current_job.hpp"
 #include "partbackfill/worker/failure.hpp"
 #include "partbackfill/worker/joint_swap.hpp"
-#include "partbackfill/worker/log.hpp"
+#include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/outcomes.hpp"
-#include "partbackfill/worker/pauses.hpp"
-#include "partbackfill/worker/session.hpp"
+#include "partbackfill/process/pauses.hpp"
+#include "partbackfill/process/session.hpp"
 #include "partbackfill/worker/shrinking.hpp"
 #include "partbackfill/worker/swap.hpp"
 #include "partbackfill/worker/validation.hpp"
@@ -146,7 +146,8 @@ void Publication::finish() {
     const Seconds held = Clock::now() - swaps.front().result.locked_at;
     for (std::size_t i = 0; i < parts_.size(); i++)
         finish_swap(job_, parts_[i]->partition, swaps[i].result, held);
-    log_line(job_.id, fmt::format("published {} partitions in one transaction: held their locks for {:.1f} "
+    process::log_line(job_.id,
+                      fmt::format("published {} partitions in one transaction: held their locks for {:.1f} "
                                   "ms, {:.1f} ms for each",
                                   parts_.size(), held.count() * 1000,
                                   held.count() * 1000 / static_cast<double>(parts_.size())));
@@ -164,7 +165,7 @@ void Publication::give_back() {
 }
 
 void Publication::bring_and_swap() {
-    renew_session(job_.id);
+    process::renew_session(job_.id);
     if (!recover_orphans())
         return;
     for (int tries = 0; bring_up_to_date();) {
@@ -172,14 +173,14 @@ void Publication::bring_and_swap() {
         if (result.is_done())
             return finish();
         if (result.outcome == StepOutcome::keys_left && !current_->catch_up->is_outrun())
-            pg::sleep(swap_pause(tries++), pg::Wait::backoff); // writers are not held again at once
+            pg::sleep(process::swap_pause(tries++), pg::Wait::backoff); // writers are not held again at once
         else if (result.outcome != StepOutcome::not_prepared)
             return settle(job_, current_->partition, result);
     }
 }
 
 void Publication::fail(const pg::ErrorFields &error) {
-    fail_attempt(job_, current_->partition, error, retry_pause(current_->partition.attempts));
+    fail_attempt(job_, current_->partition, error, process::retry_pause(current_->partition.attempts));
 }
 
 void Publication::run() {
@@ -191,7 +192,7 @@ void Publication::run() {
     } catch (const pg::Error &error) {
         if (swap_.is_committed())
             throw; // only tidying has failed
-        if (error.code() != pg::sqlcode::kQueryCanceled || !was_stopped(job_.id))
+        if (error.code() != pg::sqlcode::kQueryCanceled || !process::was_stopped(job_.id))
             fail(error.fields());
     } catch (const std::bad_alloc &) {
         pg::ErrorFields error;

@@ -14,7 +14,7 @@
 #include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/live_partition.hpp"
-#include "partbackfill/worker/log.hpp"
+#include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/writer_locks.hpp"
 #include "partbackfill/writes/write_capture.hpp"
 
@@ -110,12 +110,13 @@ void finish_swap(const job::Job &job, job::Partition &partition, const swap::Swa
     }
     catalog::carry_counters(partition.live, partition.shadow, swap.old_table);
     transaction.commit();
-    log_line(job.id,
-             fmt::format("swapped partition {}: {} rows in {:.2f} s, {:.1f} MB of WAL; waited {:.1f} ms for "
-                         "locks, held them for {:.1f} ms",
-                         partition.name, figures.rows, figures.seconds.count(),
-                         static_cast<double>(figures.wal_bytes) / 1048576.0,
-                         Seconds(swap.lock_wait).count() * 1000, locked_for.count() * 1000));
+    process::log_line(
+        job.id,
+        fmt::format("swapped partition {}: {} rows in {:.2f} s, {:.1f} MB of WAL; waited {:.1f} ms for "
+                    "locks, held them for {:.1f} ms",
+                    partition.name, figures.rows, figures.seconds.count(),
+                    static_cast<double>(figures.wal_bytes) / 1048576.0,
+                    Seconds(swap.lock_wait).count() * 1000, locked_for.count() * 1000));
 }
 
 namespace {

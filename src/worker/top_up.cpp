@@ -5,7 +5,7 @@
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/locks/advisory_locks.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/registration.hpp"
+#include "partbackfill/process/registration.hpp"
 
 namespace partbackfill::worker {
 
@@ -20,7 +20,7 @@ void TopUp::start_lacking(const job::Job &job) {
         wanted = job::JobTable(owner).claimable_partitions(job.id, job.workers);
     }
     const bool lacking = alive < wanted;
-    if (lacking && register_at_once(job, 1, alive) > 0)
+    if (lacking && process::register_at_once(job, 1, alive) > 0)
         pause_ = std::min(pause_ * 2, kLongest);
     transaction.commit();
     if (!lacking)

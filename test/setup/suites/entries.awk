@@ -43,7 +43,7 @@ main && /^}/ {
 }
 
 # One place sets search_path; settings that travel with a job are looked up by that name.
-in_code && /"search_path"|kSearchPath/ && FILENAME !~ /\/pg\/(search_path\.[ch]pp|session_settings\.cpp)$|^src\/worker\/session\.cpp$/ {
+in_code && /"search_path"|kSearchPath/ && FILENAME !~ /\/pg\/(search_path\.[ch]pp|session_settings\.cpp)$|^src\/process\/session\.cpp$/ {
     passes("search_path is set in pg/search_path.cpp")
 }
 

@@ -1,7 +1,7 @@
 # Reads "file:line:include directive" and prints those that break a rule of the floors: order (nothing includes a
 # higher floor) or pure (core and job name no header of the server).
 BEGIN {
-    count = split("core pg locks catalog writes load shadow swap checks job throttle worker api", name, " ")
+    count = split("core pg locks catalog writes load shadow swap checks job throttle process worker api", name, " ")
     for (i = 1; i <= count; i++) height[name[i]] = i
 }
 function floor_of(path) {

@@ -17,16 +17,16 @@ extern "C" {
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/log.hpp"
-#include "partbackfill/worker/pauses.hpp"
-#include "partbackfill/worker/process.hpp"
-#include "partbackfill/worker/registration.hpp"
+#include "partbackfill/process/log.hpp"
+#include "partbackfill/process/pauses.hpp"
+#include "partbackfill/process/process.hpp"
+#include "partbackfill/process/registration.hpp"
 
 extern "C" {
 PGDLLEXPORT void partbackfill_launcher_main(Datum argument);
 }
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 namespace {
 
@@ -70,11 +70,11 @@ void scan_databases(void *) {
 
 } // namespace
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process
 
 void partbackfill_launcher_main(Datum) {
     using namespace partbackfill;
-    worker::connect_process(InvalidOid, InvalidOid);
-    pg::enter_worker(worker::scan_databases, nullptr);
+    process::connect_process(InvalidOid, InvalidOid);
+    pg::enter_worker(process::scan_databases, nullptr);
     proc_exit(1);
 }

@@ -6,9 +6,9 @@ extern "C" {
 #include "tcop/tcopprot.h"
 }
 
-#include "partbackfill/worker/process.hpp"
+#include "partbackfill/process/process.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 void connect_process(Oid database, Oid role, std::uint32_t flags) {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -17,4 +17,4 @@ void connect_process(Oid database, Oid role, std::uint32_t flags) {
     BackgroundWorkerInitializeConnectionByOid(database, role, flags);
 }
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

@@ -5,7 +5,7 @@
 
 #include "partbackfill/job/job.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 // A job has as many slots, numbered from 1, as it wants workers; a session lock holds one.
 class WorkerSlot {
@@ -23,4 +23,4 @@ private:
     int slot_ = 0; // 0 is none
 };
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

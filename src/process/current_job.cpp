@@ -1,4 +1,4 @@
-#include "partbackfill/worker/current_job.hpp"
+#include "partbackfill/process/current_job.hpp"
 
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/pg/extension.hpp"
@@ -6,7 +6,7 @@
 #include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 std::optional<job::Job> read_job(std::int64_t id) {
     pg::Transaction transaction;
@@ -40,4 +40,4 @@ bool is_own(const job::Job &job) {
     return job.owner == pg::current_role();
 }
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

@@ -1,8 +1,8 @@
-#include "partbackfill/worker/worker_slot.hpp"
+#include "partbackfill/process/worker_slot.hpp"
 
 #include "partbackfill/locks/advisory_locks.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 // Takes the lowest free slot that is lower than the one in hand.
 bool WorkerSlot::find(const job::Job &job) {
@@ -25,4 +25,4 @@ bool WorkerSlot::is_wanted(const job::Job &job) {
     return (slot_ != 0 && slot_ <= job.workers) || find(job);
 }
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

@@ -7,7 +7,7 @@
 
 #include "partbackfill/pg/error.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 // Lines have the label of the process's job from then on: "backfill job 7 (LABEL) TEXT".
 void show_label(const std::optional<std::string> &label);
@@ -20,4 +20,4 @@ void log_warning(std::int64_t job, const std::string &text);
 // "backfill job 7: MESSAGE" as a WARNING, for an error that fails no attempt.
 void log_error(std::int64_t job, const pg::ErrorFields &error);
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

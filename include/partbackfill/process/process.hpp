@@ -5,11 +5,11 @@
 
 #include "partbackfill/pg/error.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 // Sets up signals (SIGHUP reloads, SIGTERM ends the process at its next interrupt check) and
 // connects: as the server's first superuser without a role, to no database without one. C-style,
 // since an error is the server's to report: the process ends by it.
 void connect_process(Oid database, Oid role, std::uint32_t flags = 0);
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

@@ -1,11 +1,11 @@
-#include "partbackfill/worker/pauses.hpp"
+#include "partbackfill/process/pauses.hpp"
 
 #include <random>
 
 #include "partbackfill/core/backoff.hpp"
 #include "partbackfill/pg/guc.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 namespace {
 
@@ -35,4 +35,4 @@ Milliseconds crash_pause(int crashes) {
     return core::crash_pause(pg::crash_pause_unit(), crashes);
 }
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

@@ -8,7 +8,7 @@
 
 struct BackgroundWorkerHandle;
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 // What a worker is started with.
 struct Assignment {
@@ -76,4 +76,4 @@ struct ConnectFailure {
     char message[96];
 };
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

@@ -17,9 +17,9 @@ extern "C" {
 #include "partbackfill/pg/notice.hpp"
 #include "partbackfill/pg/processes.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/registration.hpp"
+#include "partbackfill/process/registration.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 namespace {
 
@@ -199,4 +199,4 @@ void register_connect_failure(const Assignment &assignment, const char *message)
             (errmsg("no free background worker slot to mark a backfill job whose worker could not connect")));
 }
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

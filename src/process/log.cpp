@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include "partbackfill/pg/guard.hpp"
-#include "partbackfill/worker/log.hpp"
+#include "partbackfill/process/log.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 namespace {
 
@@ -43,4 +43,4 @@ void log_error(std::int64_t job, const pg::ErrorFields &error) {
     log_warning(fmt::format("{}: {}", name_of(job), error.message));
 }
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

@@ -10,18 +10,18 @@
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/log.hpp"
-#include "partbackfill/worker/pauses.hpp"
-#include "partbackfill/worker/process.hpp"
-#include "partbackfill/worker/registration.hpp"
-#include "partbackfill/worker/session.hpp"
+#include "partbackfill/process/log.hpp"
+#include "partbackfill/process/pauses.hpp"
+#include "partbackfill/process/process.hpp"
+#include "partbackfill/process/registration.hpp"
+#include "partbackfill/process/session.hpp"
 
 extern "C" {
 #include "storage/ipc.h"
 PGDLLEXPORT void partbackfill_database_scan_main(Datum argument);
 }
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 namespace {
 
@@ -73,11 +73,11 @@ void resume_jobs(void *) {
 
 } // namespace
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process
 
 void partbackfill_database_scan_main(Datum database) {
     using namespace partbackfill;
-    worker::connect_process(DatumGetObjectId(database), InvalidOid);
-    pg::enter_worker(worker::resume_jobs, nullptr);
+    process::connect_process(DatumGetObjectId(database), InvalidOid);
+    pg::enter_worker(process::resume_jobs, nullptr);
     proc_exit(0);
 }

@@ -4,7 +4,7 @@
 
 #include "partbackfill/job/job.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 // Between tries when no worker slot is free.
 inline constexpr job::Milliseconds kNoSlotPause{10000};
@@ -15,4 +15,4 @@ job::Milliseconds swap_pause(int tries);
 // After a worker died that had the partition claimed, the one of that number.
 job::Milliseconds crash_pause(int crashes);
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

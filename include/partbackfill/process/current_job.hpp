@@ -6,7 +6,7 @@
 
 #include "partbackfill/job/job.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 // Each in a transaction of its own.
 
@@ -24,4 +24,4 @@ bool was_stopped(std::int64_t id);
 // tidied as the role that canceled it.)
 bool is_own(const job::Job &job);
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

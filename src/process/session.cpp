@@ -10,9 +10,9 @@ extern "C" {
 #include "partbackfill/pg/search_path.hpp"
 #include "partbackfill/pg/session_settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/session.hpp"
+#include "partbackfill/process/session.hpp"
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 void override_session() {
     // ALTER ROLE or ALTER DATABASE ... SET role would have the process run as another role.
@@ -57,4 +57,4 @@ void renew_session(std::int64_t id) {
     transaction.commit();
 }
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace partbackfill::worker {
+namespace partbackfill::process {
 
 // Overrides the settings of the role and the database that would end a step half-way, or change
 // what a step sees.
@@ -13,4 +13,4 @@ void override_session();
 // anything that the source of a partition has set since.
 void renew_session(std::int64_t job);
 
-} // namespace partbackfill::worker
+} // namespace partbackfill::process
