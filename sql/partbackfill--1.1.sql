@@ -158,6 +158,7 @@ CREATE TABLE @extschema@.backfill_control (
     shadow_digest            text,
     shadow_oid      oid,
     built           boolean NOT NULL DEFAULT false,
+    held            boolean NOT NULL DEFAULT false,
     audited         boolean NOT NULL DEFAULT false,
     audit_failed    boolean NOT NULL DEFAULT false,
     orphaned        integer NOT NULL DEFAULT 0,
@@ -201,6 +202,7 @@ COMMENT ON COLUMN @extschema@.backfill_control.shadow_oid IS 'the shadow, a tabl
 COMMENT ON COLUMN @extschema@.backfill_control.built IS 'whether the shadow is complete: only the swap is left to do';
 COMMENT ON COLUMN @extschema@.backfill_control.audited IS 'whether the shadow has passed the job''s audits since it last changed';
 COMMENT ON COLUMN @extschema@.backfill_control.audit_failed IS 'whether an audit of the shadow gave a row: the shadow is kept to be looked at, and a retry builds it anew';
+COMMENT ON COLUMN @extschema@.backfill_control.held IS 'whether nothing is left to do but to swap it together with the others of its job';
 COMMENT ON COLUMN @extschema@.backfill_control.settling IS 'a swap has begun that changes rows of the shadow in place: a worker that died in it has left a shadow that must be built anew';
 COMMENT ON COLUMN @extschema@.backfill_control.orphaned IS 'how often a worker died that had claimed the partition when it was ready';
 COMMENT ON COLUMN @extschema@.backfill_control.suspect IS 'whether the worker of the last build died, perhaps of it: the partition is then built while no other one is';

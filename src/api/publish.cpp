@@ -34,7 +34,7 @@ std::string hint_for(const job::Job &job) {
     case core::JobState::paused:
         return fmt::format("Go on with it by backfill_resume({}).", job.id);
     case core::JobState::failed:
-        return fmt::format("backfill_retry({}) builds again what has failed.", job.id);
+        return fmt::format("backfill_retry({0}) goes on with it; then backfill_publish({0}).", job.id);
     default:
         return "";
     }
@@ -93,7 +93,7 @@ job::Job await_publication(std::int64_t id, const process::Publisher &publisher)
     std::chrono::milliseconds pause{5};
     for (;;) {
         const bool was_alive = publisher.is_alive();
-        const job::Job job = read_newest(id);
+        job::Job job = read_newest(id);
         if (job.state == core::JobState::ready ? !was_alive : job::is_settled(job))
             return job;
         pg::wait_latch(pause, pg::Wait::result);

@@ -25,9 +25,11 @@ PARTBACKFILL_FUNCTION(partbackfill_purge) {
                   fmt::format("Its state is \"{}\".", core::name(job.state)),
                   fmt::format("Wait for it with backfill_wait({}).", job.id));
     std::vector<Oid> tables;
+    bool is_over = false;
     {
         const pg::AsExtensionOwner owner;
         tables = job::LeftoverRows(owner).old_tables(job.id);
+        is_over = !job::LeftoverRows(owner).keeps_shadow(job.id);
     }
     int dropped = 0;
     for (const Oid table : tables) {
@@ -35,7 +37,8 @@ PARTBACKFILL_FUNCTION(partbackfill_purge) {
         const pg::AsExtensionOwner owner;
         job::LeftoverRows(owner).forget_old(job.id, table);
     }
-    shadow::drop_empty_schemas(job.id);
+    if (is_over) // the swap of what is built will need both schemas
+        shadow::drop_empty_schemas(job.id);
     {
         const pg::AsExtensionOwner owner;
         job::JobEnd(owner).clear_tidy_error(job.id);

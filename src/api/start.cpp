@@ -111,6 +111,18 @@ void check_can_publish(const job::Options &options) {
                   "Use on_write => 'catch_up' or on_write => 'rebuild', or publish => 'each'.");
 }
 
+// The locks of all exchanges are held until the last.
+void notice_long_locks(std::size_t partitions) {
+    constexpr std::size_t kMany = 100;
+    if (partitions >= kMany)
+        pg::notice(
+            fmt::format("the swap of {} partitions in one transaction will hold its locks for seconds",
+                        partitions),
+            "Each takes about 5 ms by storage; by attach 10 ms, and more the more partitions the table has. "
+            "Who reads or writes one of them waits meanwhile.",
+            "Several jobs, each with a range, hold them for a shorter time each.");
+}
+
 void check_size(const std::vector<pg::Setting> &settings) {
     std::size_t size = 0;
     for (const auto &[name, value] : settings)
@@ -211,6 +223,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
         if (options.publish != job::Publish::each) {
             check_can_publish(options);
             checks::check_room_for_locks(target.selected_oids());
+            notice_long_locks(target.selected_oids().size());
         }
         if (options.on_write == job::OnWrite::ignore)
             checks::check_can_ignore_writes(target.selected_oids());

@@ -11,8 +11,9 @@ namespace {
 
 // The part of the lock table that one transaction may take: other sessions need some, too.
 constexpr double kUsable = 0.8;
-// Locks of a swap beside those on tables and indexes: the claim, the schemas, rows of catalogs.
-constexpr int kOther = 3;
+// Locks of a swap beside those on tables and indexes: the claim, the triggers of the write capture, and a
+// share of those on schemas and catalogs.
+constexpr int kOther = 4;
 
 // Both the partition and its shadow are locked, with their indexes and TOAST tables.
 long locks_to_swap(const std::vector<Oid> &leaves) {

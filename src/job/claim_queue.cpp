@@ -36,6 +36,14 @@ constexpr const char *kOthers = R"SQL(
                               WHERE job = $1 AND state = 'ready' ORDER BY ordinal LIMIT 8) AS ready) AS waiting
         ) AS others)SQL";
 
+std::vector<std::string> texts(const std::vector<int> &numbers) {
+    std::vector<std::string> found;
+    found.reserve(numbers.size());
+    for (const int number : numbers)
+        found.push_back(std::to_string(number));
+    return found;
+}
+
 } // namespace
 
 std::vector<Partition> ClaimQueue::candidates(const Job &job, const std::string &condition,
@@ -64,11 +72,17 @@ std::optional<Partition> ClaimQueue::candidate(const Job &job, const std::string
     return found.empty() ? std::nullopt : std::optional(found.front());
 }
 
+std::optional<int> ClaimQueue::next_unheld(const Job &job, const std::vector<int> &passed) const {
+    if (job.publish == Publish::each)
+        return std::nullopt;
+    const pg::Result found = run(
+        "SELECT c.ordinal FROM {s}.backfill_control AS c WHERE c.job = $1 AND c.state = 'ready' AND NOT c.held AND "s +
+            kDue + " AND c.ordinal <> ALL ($2::integer[]) ORDER BY c.ordinal LIMIT 1",
+        {job.id, texts(passed)});
+    return found.empty() ? std::nullopt : std::optional(static_cast<int>(found.rows.front().integer(0)));
+}
+
 std::optional<int> ClaimQueue::next(const Job &job, const std::vector<int> &passed) const {
-    std::vector<std::string> ordinals;
-    ordinals.reserve(passed.size());
-    for (const int ordinal : passed)
-        ordinals.push_back(std::to_string(ordinal));
     const auto first_of = [](int turn, const char *state, const char *unless) {
         return fmt::format(
             "(SELECT {} AS turn, c.ordinal FROM {{s}}.backfill_control AS c"
@@ -84,7 +98,7 @@ std::optional<int> ClaimQueue::next(const Job &job, const std::vector<int> &pass
                 first_of(2, "pending", " AND NOT others.forbid AND NOT (others.running AND c.suspect)") +
                 " ORDER BY turn, ordinal LIMIT 1) AS first"
                 " WHERE j.job = $1 AND j.owner = $2",
-            {job.id, job.owner, swap::swap_method(job.swap).locks_parent, ordinals});
+            {job.id, job.owner, swap::swap_method(job.swap).locks_parent, texts(passed)});
     return found.empty() ? std::nullopt : std::optional(static_cast<int>(found.rows.front().integer(0)));
 }
 

@@ -75,9 +75,9 @@ void JobControl::publish(const Job &job) const {
          ", publishing = true, error = NULL, idle_time = idle_time + (clock_timestamp() - rested_at), "
          "rested_at = NULL,"
          " workers_started_at = clock_timestamp()");
-    run("UPDATE {s}.backfill_control SET not_before = NULL, swap_since = NULL, rebuilds = 0"
-        " WHERE job = $1 AND state = $2 AND (not_before IS NOT NULL OR swap_since IS NOT NULL OR rebuilds > "
-        "0)",
+    run("UPDATE {s}.backfill_control SET not_before = NULL, swap_since = NULL, rebuilds = 0, orphaned = 0"
+        " WHERE job = $1 AND state = $2"
+        " AND (not_before IS NOT NULL OR swap_since IS NOT NULL OR rebuilds > 0 OR orphaned > 0)",
         {job.id, core::name(core::PartitionState::ready)});
 }
 
@@ -106,6 +106,11 @@ int JobControl::retry(const Job &job) const {
                  {job.id, core::name(job.state)})
                  .processed != 1)
         raise_changed(job);
+    // Partitions that were to be swapped together with what has failed begin anew, too.
+    run("UPDATE {s}.backfill_control SET orphaned = 0, swap_since = NULL, not_before = NULL"
+        " WHERE job = $1 AND state = $2 AND held"
+        " AND (orphaned > 0 OR swap_since IS NOT NULL OR not_before IS NOT NULL)",
+        {job.id, core::name(core::PartitionState::ready)});
     try {
         return static_cast<int>(
             run(R"SQL(

@@ -124,6 +124,9 @@ int JobTable::claimable_partitions(std::int64_t job, int limit) const {
              WHERE job = $1 AND state = 'pending'
                AND NOT (j.on_error = 'stop' AND EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed'))
              LIMIT $2)
+            UNION ALL
+            -- One that its worker has left before it was held; looked for last, since all that are held are passed.
+            (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'ready' AND NOT held AND j.publish <> 'each' LIMIT 1)
             LIMIT $2
         ) AS claimable
         WHERE j.job = $1

@@ -68,6 +68,10 @@ std::vector<Oid> LeftoverRows::old_tables(std::int64_t job) const {
     return oids;
 }
 
+bool LeftoverRows::keeps_shadow(std::int64_t job) const {
+    return !run("SELECT FROM {s}.backfill_control WHERE job = $1 AND built LIMIT 1", {job}).empty();
+}
+
 void LeftoverRows::tidying_waits(std::int64_t job, Oid table, const std::string &waiting_on) const {
     run(R"SQL(
         UPDATE {s}.backfill_control AS c SET waiting_on = $3

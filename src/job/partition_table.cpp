@@ -50,7 +50,8 @@ void PartitionTable::record_settling(const Partition &partition, bool settling) 
 void PartitionTable::built(Partition &partition, const BuildFigures &figures) const {
     move(
         partition, core::PartitionEvent::built,
-        ", built = true, audited = false, suspect = false, settling = false, orphaned = 0, swap_since = "
+        ", built = true, held = false, audited = false, suspect = false, settling = false, orphaned = 0, "
+        "swap_since = "
         "NULL, rows = $6, "
         "wal_bytes = $7, "
         "build_time = make_interval(secs => $8), sqlstate = NULL, error = NULL,"

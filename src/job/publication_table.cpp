@@ -12,14 +12,15 @@ bool PublicationTable::is_due(const Job &job) const {
           AND EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'ready')
           AND NOT EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = ANY ('{{pending,running,failed}}'))
           AND NOT EXISTS (SELECT FROM {s}.backfill_control
-                          WHERE job = $1 AND state = 'ready' AND not_before > clock_timestamp())
+                          WHERE job = $1 AND state = 'ready' AND (NOT held OR not_before > clock_timestamp()))
     )SQL",
                 {job.id, core::name(core::JobState::running)})
                 .empty();
 }
 
 void PublicationTable::hold(const Partition &partition) const {
-    change(partition, "worker_pid = NULL, waiting_on = NULL");
+    change(partition,
+           "held = true, worker_pid = NULL, waiting_on = NULL, swap_since = NULL, not_before = NULL");
 }
 
 std::vector<Partition> PublicationTable::claim_all(const Job &job) const {
@@ -75,14 +76,18 @@ std::optional<std::string> PublicationTable::error_of(std::int64_t job) const {
 
 std::optional<std::string> PublicationTable::table_locked_here(const Job &job) const {
     const pg::Result result = run(R"SQL(
+        WITH part AS (SELECT partition_oid, shadow_oid FROM {s}.backfill_control WHERE job = $1),
+        parent AS (SELECT DISTINCT i.inhparent FROM part AS p JOIN pg_inherits AS i ON i.inhrelid = p.partition_oid)
         SELECT l.relation::regclass::text
         FROM pg_locks AS l
-        WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
-          AND (l.relation = $2
-               OR EXISTS (SELECT FROM {s}.backfill_control AS c
-                          WHERE c.job = $1 AND l.relation IN (c.partition_oid, c.shadow_oid))
-               OR EXISTS (SELECT FROM {s}.backfill_control AS c JOIN pg_inherits AS i ON i.inhrelid = c.partition_oid
-                          WHERE c.job = $1 AND i.inhparent = l.relation))
+        WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted AND l.relation >= 16384
+          AND l.relation <> ALL ('{{{s}.backfill_job,{s}.backfill_control,{s}.backfill_write}}'::regclass[])
+          AND (l.mode <> 'AccessShareLock' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = l.relation AND c.relkind IN ('r', 'p', 'f', 'm', 'v'))
+               OR l.relation = $2
+               OR l.relation IN (SELECT p.partition_oid FROM part AS p)
+               OR l.relation IN (SELECT p.shadow_oid FROM part AS p)
+               OR l.relation IN (SELECT p.inhparent FROM parent AS p)
+               OR l.relation IN (SELECT d.partdefid FROM parent AS p JOIN pg_partitioned_table AS d ON d.partrelid = p.inhparent))
         LIMIT 1
     )SQL",
                                   {job.id, job.target});

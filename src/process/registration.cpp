@@ -42,11 +42,11 @@ BackgroundWorker description(const char *function, const char *type, const char 
     return worker;
 }
 
-BackgroundWorker worker_for(const Assignment &assignment) {
+BackgroundWorker worker_for(const Assignment &assignment, int restart = kRestartSeconds) {
     static_assert(sizeof(Assignment) <= BGW_EXTRALEN);
     BackgroundWorker worker =
         description("partbackfill_worker_main", kWorkerType,
-                    fmt::format("partbackfill worker for job {}", assignment.job).c_str(), kRestartSeconds);
+                    fmt::format("partbackfill worker for job {}", assignment.job).c_str(), restart);
     memcpy(worker.bgw_extra, &assignment, sizeof(assignment));
     return worker;
 }
@@ -128,7 +128,8 @@ int register_at_once(const job::Job &job, int count, int alive) {
 Publisher::Publisher(const job::Job &job) {
     if (free_slots().grant(1, 0) == 0)
         raise_no_worker();
-    BackgroundWorker worker = worker_for({MyDatabaseId, job.owner, job.id, 0, 0, true});
+    // It must not come back after it was reported as lost: the job could be published later, unasked.
+    BackgroundWorker worker = worker_for({MyDatabaseId, job.owner, job.id, 0, 0, true}, BGW_NEVER_RESTART);
     if (!pg::guard([&] { return RegisterDynamicBackgroundWorker(&worker, &handle_); }))
         raise_no_slot();
 }

@@ -224,11 +224,12 @@ std::size_t swap_together(const SwapMethod &method, std::vector<PendingSwap> &sw
         if (!look_first(method, swaps[i]))
             return i;
     }
-    if (const std::size_t met = take_all_locks(swaps, request.moment, request.lock_timeout);
-        met < swaps.size())
+    const std::chrono::milliseconds limit = request.lock_timeout();
+    if (const std::size_t met = take_all_locks(swaps, request.moment, limit); met < swaps.size())
         return met;
     for (std::size_t i = 0; i < swaps.size(); i++) {
         request.begins(i);
+        swaps[i].request.lock_timeout = limit;
         if (!exchange_locked(method, swaps[i]))
             return i;
         request.swapped(i);

@@ -44,6 +44,11 @@ bool is_violation(const pg::Error &error) {
            error.code() == pg::sqlcode::kForeignKeyViolation;
 }
 
+std::int64_t entries_now(Oid log) {
+    const pg::SnapshotScope snapshot;
+    return load::size_of_log(log).entries;
+}
+
 bool definition_changed(const job::Partition &partition) {
     const pg::PinnedSettings pinned;
     std::string known = partition.definition_digest;
@@ -285,6 +290,7 @@ bool CatchUp::finish(Clock::time_point deadline) {
         const load::Refreshed refreshed = refresh_part({0, kAll}, load::Entries::kept);
         blocks_.insert(refreshed.blocks.begin(), refreshed.blocks.end());
         refreshed_last_ = refreshed.keys > 0;
+        finished_at_ = entries_now(request_->log);
         return true;
     } catch (const pg::Error &error) {
         // A violation shows itself in the next pass, which tells a fault of the source from one of time.
@@ -293,6 +299,15 @@ bool CatchUp::finish(Clock::time_point deadline) {
         note_unfinished("too slow for the last keys within lock_timeout");
         return false;
     }
+}
+
+void CatchUp::check_unwritten() const {
+    if (entries_now(request_->log) == finished_at_)
+        return;
+    pg::raise(pg::sqlcode::kObjectInUse,
+              fmt::format("partition \"{}\" was written to by the swap of another one", partition_.name),
+              "An event trigger, or a function that the swap calls, writes to it.",
+              "Start the job again with publish => 'each', or while that event trigger is disabled.");
 }
 
 void CatchUp::note_unfinished(const std::string &why) {

@@ -51,7 +51,11 @@ std::optional<Partition> claim_next(const Job &job, bool &orphaned) {
         const pg::AsExtensionOwner owner;
         if (!job::JobTable(owner).keep_running(job.id))
             return std::nullopt;
-        while (const auto candidate = job::ClaimQueue(owner).next(job, passed)) {
+        const auto next = [&] {
+            const auto found = job::ClaimQueue(owner).next(job, passed);
+            return found ? found : job::ClaimQueue(owner).next_unheld(job, passed);
+        };
+        while (const auto candidate = next()) {
             const bool is_first = passed.empty();
             passed.push_back(*candidate);
             if (!locks::try_claim(job.id, *candidate)) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "partbackfill/core/throttle.hpp"
 #include "partbackfill/job/claimed_row.hpp"
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/job/publication_table.hpp"
@@ -83,23 +84,30 @@ StepResult JointSwap::catch_up_last() {
     return {};
 }
 
+// Looks at a part and at what the swaps before it have done: an event trigger may write to any partition.
+void JointSwap::begin_part(std::size_t i) {
+    current_ = parts_[i].get();
+    if (current_->catch_up)
+        current_->catch_up->check_unwritten();
+}
+
+void JointSwap::record_swapped(std::size_t i) {
+    const core::Seconds lock_wait(swaps_[i].result.lock_wait);
+    const pg::AsExtensionOwner owner;
+    job::PartitionTable(owner).swapped(parts_[i]->partition, swaps_[i].result.old_table, lock_wait.count());
+}
+
 StepResult JointSwap::make_exchanges() {
     const pg::PinnedSettings pinned;
-    const job::Milliseconds limit = catches_up() ? hold_left() : job_.lock_timeout;
     swaps_.clear();
-    for (const auto &part : parts_) {
+    for (const auto &part : parts_)
         swaps_.push_back({swap_request(job_, part->partition), {}, {}, {}});
-        swaps_.back().request.lock_timeout = limit;
-    }
     swap::TogetherRequest request;
-    request.lock_timeout = limit;
-    request.moment = catches_up() ? job::Milliseconds(0) : limit;
-    request.begins = [this](std::size_t i) { current_ = parts_[i].get(); };
-    request.swapped = [this](std::size_t i) {
-        const pg::AsExtensionOwner owner;
-        job::PartitionTable(owner).swapped(parts_[i]->partition, swaps_[i].result.old_table,
-                                           Seconds(swaps_[i].result.lock_wait).count());
-    };
+    // Writers wait already, from before the looks at all of the partitions.
+    request.lock_timeout = [this] { return catches_up() ? hold_left() : job_.lock_timeout; };
+    request.moment = catches_up() ? job::Milliseconds(0) : job_.lock_timeout;
+    request.begins = [this](std::size_t i) { begin_part(i); };
+    request.swapped = [this](std::size_t i) { record_swapped(i); };
     const std::size_t made = swap::swap_together(method_of(job_), swaps_, request);
     if (made == parts_.size())
         return {};

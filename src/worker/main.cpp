@@ -120,9 +120,8 @@ void run(const process::Assignment &assignment) {
     process::show_label(job->label);
     process::renew_session(assignment.job);
     const pg::KeepPlans keep(pg::KeepPlans::From::second_use);
-    if (assignment.publishes)
-        begin_publication(assignment.job);
-    run_job(assignment.job);
+    if (!assignment.publishes || !begin_publication(assignment.job))
+        run_job(assignment.job);
 }
 
 // For the callbacks below, which the server calls when the process ends.

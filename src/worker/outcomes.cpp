@@ -37,9 +37,8 @@ pg::ErrorFields could_not_lock(const job::Job &job, const job::Partition &partit
         error.detail += fmt::format(" Its last build was given up: {}.", reason);
     error.hint =
         partition.state == core::PartitionState::ready
-            ? fmt::format(
-                  "What was built is kept: backfill_retry({0}) swaps it, backfill_cancel({0}) drops it.",
-                  job.id)
+            ? fmt::format("What was built is kept: backfill_retry({0}) {1}, backfill_cancel({0}) drops it.",
+                          job.id, job.publish == job::Publish::manual ? "makes it ready again" : "swaps it")
             : "See who holds locks on the table in pg_locks, or start the job again with a longer "
               "swap_patience.";
     return error;
@@ -110,7 +109,7 @@ void rebuild_after_writes(const job::Job &job, job::Partition &partition) {
                 fmt::format("It was written to during each of {} builds.", partition.rebuilds + 1),
                 blocks ? "A function or an event trigger that the build calls writes to the partition."
                 : job.publish != job::Publish::each
-                    ? "Start the job again with on_write => 'catch_up'."
+                    ? "Start the job again with on_write => 'catch_up', or with publish => 'each'."
                     : "Start the job again with on_write => 'block', or with swap => 'storage'.");
 }
 

@@ -45,7 +45,10 @@ public:
                    ? build_partition(job_, partition_, throttler_)
                    : StepResult{};
     }
-    StepResult validate() override { return worker::validate(job_, partition_); }
+    StepResult validate() override {
+        // Foreign keys of a shadow keep others from deleting what it refers to, for as long as it waits.
+        return job_.publish == job::Publish::each ? worker::validate(job_, partition_) : StepResult{};
+    }
     StepResult catch_up() override { return catch_up_ ? catch_up_->run() : StepResult{}; }
     StepResult audit() override { return audits_.run(catch_up_ ? &*catch_up_ : nullptr); }
     StepResult swap() override {

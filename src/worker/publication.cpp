@@ -4,6 +4,7 @@
 #include <chrono>
 #include <memory>
 #include <new>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -20,10 +21,12 @@
 #include "partbackfill/worker/cleanup.hpp"
 #include "partbackfill/process/current_job.hpp"
 #include "partbackfill/worker/failure.hpp"
+#include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/joint_swap.hpp"
 #include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/outcomes.hpp"
 #include "partbackfill/process/pauses.hpp"
+#include "partbackfill/process/registration.hpp"
 #include "partbackfill/process/session.hpp"
 #include "partbackfill/worker/shrinking.hpp"
 #include "partbackfill/worker/swap.hpp"
@@ -65,6 +68,8 @@ private:
     bool recover_orphans();
     bool bring_up_to_date();
     StepResult check(Part &part);
+    StepResult check_each(Part &part);
+    void settle_part(Part &part, const StepResult &result);
     void finish();
     void give_back();
 
@@ -97,7 +102,10 @@ bool Publication::claim() {
             part.catch_up.emplace(job_, part.partition, throttler_);
     }
     transaction.commit();
-    return !parts_.empty();
+    if (parts_.empty())
+        return false;
+    current_ = parts_.front().get();
+    return true;
 }
 
 // After a second crash the job is left alone for a while, and after too many the partition at which it
@@ -129,14 +137,36 @@ StepResult Publication::check(Part &part) {
     return result;
 }
 
+void Publication::fail(const pg::ErrorFields &error) {
+    fail_attempt(job_, current_->partition, error, process::retry_pause(current_->partition.attempts));
+}
+
+// As check(); an error is an attempt of that partition that has failed.
+StepResult Publication::check_each(Part &part) {
+    current_ = &part;
+    try {
+        return check(part);
+    } catch (const pg::Error &error) {
+        if (error.code() == pg::sqlcode::kQueryCanceled)
+            throw;
+        fail(error.fields());
+        return {StepOutcome::settled};
+    }
+}
+
+void Publication::settle_part(Part &part, const StepResult &result) {
+    settle(job_, part.partition, result);
+    if (part.partition.state == core::PartitionState::skipped)
+        announce(part.partition);
+}
+
 // Looks at every partition, so that all that have to be built again are built side by side.
 bool Publication::bring_up_to_date() {
     bool all = true;
     for (const auto &part : parts_) {
-        current_ = part.get();
-        const StepResult result = check(*part);
+        const StepResult result = check_each(*part);
         all = all && result.is_done();
-        settle(job_, part->partition, result);
+        settle_part(*part, result);
     }
     return all;
 }
@@ -165,6 +195,7 @@ void Publication::give_back() {
 }
 
 void Publication::bring_and_swap() {
+    injection_point(InjectionPoint::claimed);
     process::renew_session(job_.id);
     if (!recover_orphans())
         return;
@@ -175,12 +206,8 @@ void Publication::bring_and_swap() {
         if (result.outcome == StepOutcome::keys_left && !current_->catch_up->is_outrun())
             pg::sleep(process::swap_pause(tries++), pg::Wait::backoff); // writers are not held again at once
         else if (result.outcome != StepOutcome::not_prepared)
-            return settle(job_, current_->partition, result);
+            return settle_part(*current_, result);
     }
-}
-
-void Publication::fail(const pg::ErrorFields &error) {
-    fail_attempt(job_, current_->partition, error, process::retry_pause(current_->partition.attempts));
 }
 
 void Publication::run() {
@@ -224,17 +251,20 @@ bool publish_if_due(const job::Job &job, throttle::Throttler &throttler) {
     return true;
 }
 
-void begin_publication(std::int64_t id) {
+bool begin_publication(std::int64_t id) {
     pg::Transaction transaction;
+    std::optional<job::Job> job;
     if (pg::extension_installed()) {
         const Oid role = pg::current_role();
         const pg::AsExtensionOwner owner;
         job::JobTable(owner).lock(id);
-        const auto job = job::JobTable(owner).find(id);
-        if (job && job->owner == role && core::can(job->state, core::JobEvent::publish))
-            job::JobControl(owner).publish(*job);
+        job = job::JobTable(owner).find(id);
+        if (!job || job->owner != role || !core::can(job->state, core::JobEvent::publish))
+            return false;
+        job::JobControl(owner).publish(*job);
     }
     transaction.commit();
+    return job && process::register_at_once(*job, 1, 0) > 0;
 }
 
 } // namespace partbackfill::worker

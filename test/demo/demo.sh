@@ -97,6 +97,11 @@ FROM backfill_status WHERE job = $job"
 show "SELECT max(locked_for) AS longest_lock, sum(locked_for) AS all_locks, max(lock_wait) AS longest_wait
 FROM backfill_progress WHERE job = $job"
 
+heading "What was changed"
+show "SELECT partition, old_rows, changed, only_old, only_new, changed_columns
+FROM backfill_diff($job, 'events_2024_02')"
+show "SELECT kind, key, old, new FROM backfill_diff_rows($job, 'events_2024_02', 3)"
+
 heading "Afterwards"
 say "The old partitions are kept, out of the way, until somebody says so:"
 old="backfill_${job}_old"

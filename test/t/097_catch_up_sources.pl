@@ -7,6 +7,7 @@ use Backfill;
 use CatchUp;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes 'usleep';
 
 my $node = new_node('catch_up_sources');
 my $holder = session($node);
@@ -165,9 +166,13 @@ for my $method (qw(attach storage)) {
             . q{ IF EXISTS (SELECT FROM backfill_control WHERE state = 'ready') THEN PERFORM pg_sleep(0.1); END IF; RETURN k >= 0; END $$});
     append_to_file("$PostgreSQL::Test::Utils::tmp_check/slow.sql", "\\set k random(0, 199)\nBEGIN; UPDATE t SET name = 'w' WHERE k = :k; UPDATE names SET name = 'w' || random() WHERE k = :k; COMMIT;\n")
         if $method eq 'attach';
-    my $clients = start_clients($node, 2, '--rate=100', '-f', "$PostgreSQL::Test::Utils::tmp_check/slow.sql");
+    set_point($node, 'ready stop');
     my $job = start_job($node, "'t', 'SELECT k, 1::bigint AS total, name FROM names WHERE slowly(k)', partitions => ARRAY['t_1'::regclass], swap => '$method', on_write => 'catch_up',"
             . " delay => '0', keep_old => false, swap_patience => '3 s'");
+    await_point($node, $job, 'ready');
+    my $clients = start_clients($node, 2, '--rate=100', '-f', "$PostgreSQL::Test::Utils::tmp_check/slow.sql");
+    usleep(20_000) while keys_behind($node, $job, 't_1') < 30; # and more to come, while these are refreshed
+    clear_point($node);
     is(wait_job($node, $job), 'failed', "$title: it does not catch up");
     is($node->safe_psql('postgres', "SELECT state, attempts, rebuilds, sqlstate, split_part(error, chr(10), 1) FROM backfill_progress WHERE job = $job"),
         'failed|1|0|55P03|could not catch up with the writers of partition "public.t_1"', "$title: and says so");

@@ -19,7 +19,7 @@ $node->safe_psql('postgres', <<'SQL');
 
     CREATE TYPE slow AS (x int);
     CREATE FUNCTION slow_cmp(slow, slow) RETURNS int IMMUTABLE LANGUAGE plpgsql
-        AS $$ BEGIN PERFORM pass_gate(1); RETURN ($1).x - ($2).x; END $$;
+        AS $$ BEGIN PERFORM public.pass_gate(1); RETURN ($1).x - ($2).x; END $$;
     CREATE FUNCTION slow_lt(slow, slow) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN ($1).x < ($2).x; END';
     CREATE FUNCTION slow_le(slow, slow) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN ($1).x <= ($2).x; END';
     CREATE FUNCTION slow_eq(slow, slow) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN ($1).x = ($2).x; END';

@@ -18,6 +18,8 @@ public:
     // Ordinal of the next partition to take up and not in `passed`: ready ones first, then in order.
     // One that another worker has claimed is found too: its session lock tells.
     std::optional<int> next(const Job &job, const std::vector<int> &passed) const;
+    // As next(), when that finds none: a built one that its worker has left before it was held.
+    std::optional<int> next_unheld(const Job &job, const std::vector<int> &passed) const;
     // The partition as it is now, its row locked FOR UPDATE; nothing when it is not to be taken
     // up any more, or another session has locked its row. The caller has its session lock.
     std::optional<Partition> lock(const Job &job, int ordinal) const;

@@ -34,6 +34,8 @@ public:
     std::vector<Oid> proofs_on(Oid partition) const;
     // The tables with old rows that keep_old kept.
     std::vector<Oid> old_tables(std::int64_t job) const;
+    // Whether a shadow is kept that may still be swapped.
+    bool keeps_shadow(std::int64_t job) const;
     void forget_old(std::int64_t job, Oid old_table) const;
 };
 

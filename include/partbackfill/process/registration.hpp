@@ -36,12 +36,12 @@ void register_tidier(const job::Job &job);
 // `alive` workers. Returns how many were started.
 int register_at_once(const job::Job &job, int count, int alive);
 
-// A worker that publishes a ready job. It is started at once, whatever becomes of the current
-// transaction. An error when no slot is free.
+// The process that begins the publication of a ready job. It is started at once, whatever becomes of the
+// current transaction, and never again. An error when no slot is free.
 class Publisher {
 public:
     explicit Publisher(const job::Job &job);
-    bool is_alive() const; // false too while the postmaster starts it again after a crash
+    bool is_alive() const;
 
 private:
     BackgroundWorkerHandle *handle_ = nullptr; // in the memory of the current transaction

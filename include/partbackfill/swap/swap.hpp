@@ -42,8 +42,8 @@ struct PendingSwap {
 };
 
 struct TogetherRequest {
-    std::chrono::milliseconds lock_timeout{0};
-    std::chrono::milliseconds moment{0};      // as in SwapRequest
+    std::function<std::chrono::milliseconds()> lock_timeout; // asked once, when the locks are
+    std::chrono::milliseconds moment{0};                     // as in SwapRequest
     std::function<void(std::size_t)> begins;  // called before the swap at that place is looked at
     std::function<void(std::size_t)> swapped; // called after its exchange
 };

@@ -35,6 +35,8 @@ public:
     // settled before the commit.
     bool finish(Clock::time_point deadline);
 
+    // Raises when keys were logged since finish(): the own transaction has written to the partition.
+    void check_unwritten() const;
     // Whether the last pass found keys, so that there may soon be more.
     bool is_busy() const { return pace_.behind() > 0 || pace_.done() > 0; }
     // Whether rows were refreshed that are not settled.
@@ -79,6 +81,7 @@ private:
     load::KeyQuery form_ = load::KeyQuery::by_cost;
     std::set<std::uint32_t> blocks_; // of the shadow, whose rows are not settled
     std::int64_t batch_;             // entries of the log that the next transaction takes
+    std::int64_t finished_at_ = 0;   // entries of the log that finish() has used
     bool whole_ = false;             // the next part is all of the log
     bool refreshed_last_ = false;
     int violations_ = 0; // of constraints, one after the other

@@ -39,7 +39,8 @@ public:
     // Tries once, in a transaction of its own. ACCESS EXCLUSIVE on what the method names for each of the
     // partitions, all taken together and held until all are exchanged; the worker stands in their queues
     // for no longer than lock_timeout. With on_write => 'catch_up' writers are kept out before that while
-    // the last rows of all are refreshed, for lock_timeout and ten milliseconds a partition at most.
+    // the last rows of all are refreshed, for lock_timeout and ten milliseconds a partition at most until
+    // the exchanges begin.
     // A result that is not done is that of the part in hand.
     StepResult make();
 
@@ -53,6 +54,8 @@ private:
     StepResult catch_up_last();
     StepResult keep_writers_out(job::Milliseconds whole);
     StepResult make_exchanges();
+    void begin_part(std::size_t i);
+    void record_swapped(std::size_t i);
     void settle_rows();
     void mark(bool settling);
     void undo();

@@ -12,11 +12,12 @@ namespace partbackfill::worker {
 // False when there was nothing to publish.
 //
 // Takes the locks of all swaps together, politely, and holds them until all are made: some milliseconds
-// a partition. With on_write => 'catch_up' writers are kept out before that, for lock_timeout and ten
-// milliseconds a partition at most.
+// a partition. With on_write => 'catch_up' writers are kept out before that, too, for lock_timeout and
+// ten milliseconds a partition at most.
 bool publish_if_due(const job::Job &job, throttle::Throttler &throttler);
 
-// Makes a job run that is ready: the partitions are published next.
-void begin_publication(std::int64_t job);
+// Makes a job run that is ready, and starts a worker for it, which comes back should it die. False when there
+// was no free slot for one: the current process has to be the worker then, or when the job is not ready.
+bool begin_publication(std::int64_t job);
 
 } // namespace partbackfill::worker
