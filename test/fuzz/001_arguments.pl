@@ -165,9 +165,26 @@ SQL
     return;
 }
 
+# A job that waits for its publication: random calls hardly bring one about.
+sub make_ready {
+    my @as_owner = (extra_params => [ '-U', 'jo' ]);
+    my $job = $node->safe_psql('postgres', "SELECT backfill_start('t', 'truth', publish => 'manual', delay => '0')", @as_owner);
+    my $state = $node->safe_psql('postgres', "SELECT backfill_wait($job, '60 s')", @as_owner);
+    fault(0, "a job that should be ready is $state") if $state ne 'ready';
+    return $job;
+}
+
+# Nor do they call these functions in time.
+{
+    my $job = make_ready();
+    $node->safe_psql('postgres', "SELECT backfill_diff_rows($job, 't_1'); SELECT backfill_publish($job)", extra_params => [ '-U', 'jo' ]);
+    settle();
+}
+
 my $begun = time;
 my $session_count = 0;
 while ($number < $calls && @faults < 20) {
+    make_ready() if $session_count % 4 == 0;
     my @running;
     for my $i (1 .. $sessions) {
         my $count = $calls - $number < $per_session ? $calls - $number : $per_session;

@@ -105,7 +105,8 @@ sub text {
         range_end => [ [qw(20 30)], \@bounds ],
         on_write => [ [qw(rebuild catch_up block ignore)], ['Rebuild'] ],
         on_error => [ [qw(continue stop)], ['STOP'] ],
-        swap => [ [qw(attach storage)], ['attach '] ]);
+        swap => [ [qw(auto attach storage)], ['attach '] ],
+        publish => [ [qw(each together manual)], ['Manual'] ]);
     my ($good, $all) = @{ $known{$name} // [ [''], [@sources] ] };
     return literal(pick(@$good)) if $sane;
     my $kind = rand;
