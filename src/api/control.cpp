@@ -12,8 +12,8 @@
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/process/registration.hpp"
+#include "partbackfill/shadow/job_schemas.hpp"
 
 namespace partbackfill {
 

@@ -119,10 +119,11 @@ PARTBACKFILL_FUNCTION(partbackfill_publish) {
     if (InSecurityRestrictedOperation())
         pg::raise(pg::sqlcode::kInsufficientPrivilege,
                   "cannot publish a backfill within a security-restricted operation");
-    job::find_own_job(id);
-    check_is_ready(read_newest(id));
-    check_not_in_the_way(job::find_own_job(id));
-    const process::Publisher publisher(read_newest(id));
+    job::find_own_job(id); // who may not publish it is told no more
+    const job::Job ready = read_newest(id);
+    check_is_ready(ready);
+    check_not_in_the_way(ready);
+    const process::Publisher publisher(ready);
     const job::Job job = await_publication(id, publisher);
     if (job.state != core::JobState::done)
         raise_not_published(job);

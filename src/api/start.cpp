@@ -30,9 +30,9 @@
 #include "partbackfill/pg/processes.hpp"
 #include "partbackfill/pg/session_settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/process/registration.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/swap/method.hpp"
-#include "partbackfill/process/registration.hpp"
 
 namespace partbackfill {
 

@@ -81,7 +81,7 @@ std::optional<std::string> PublicationTable::table_locked_here(const Job &job) c
         SELECT l.relation::regclass::text
         FROM pg_locks AS l
         WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted AND l.relation >= 16384
-          AND l.relation <> ALL ('{{{s}.backfill_job,{s}.backfill_control,{s}.backfill_write}}'::regclass[])
+          AND l.relation NOT IN ($3::regclass, $4::regclass, $5::regclass)
           AND (l.mode <> 'AccessShareLock' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = l.relation AND c.relkind IN ('r', 'p', 'f', 'm', 'v'))
                OR l.relation = $2
                OR l.relation IN (SELECT p.partition_oid FROM part AS p)
@@ -90,7 +90,8 @@ std::optional<std::string> PublicationTable::table_locked_here(const Job &job) c
                OR l.relation IN (SELECT d.partdefid FROM parent AS p JOIN pg_partitioned_table AS d ON d.partrelid = p.inhparent))
         LIMIT 1
     )SQL",
-                                  {job.id, job.target});
+                                  {job.id, job.target, schema() + ".backfill_job",
+                                   schema() + ".backfill_control", schema() + ".backfill_write"});
     return result.empty() ? std::nullopt : std::optional(result.rows.front().text(0));
 }
 

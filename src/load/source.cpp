@@ -8,8 +8,8 @@
 #include "partbackfill/catalog/relation.hpp"
 #include "partbackfill/load/error_position.hpp"
 #include "partbackfill/load/load_query.hpp"
-#include "partbackfill/load/table_columns.hpp"
 #include "partbackfill/load/statement.hpp"
+#include "partbackfill/load/table_columns.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/search_path.hpp"
 

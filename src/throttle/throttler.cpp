@@ -8,8 +8,8 @@
 
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/job/partition_table.hpp"
-#include "partbackfill/locks/lock_waits.hpp"
 #include "partbackfill/locks/advisory_locks.hpp"
+#include "partbackfill/locks/lock_waits.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/probe.hpp"
 #include "partbackfill/pg/transaction.hpp"

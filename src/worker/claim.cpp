@@ -9,8 +9,8 @@
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/locks/advisory_locks.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/failure.hpp"
 #include "partbackfill/process/pauses.hpp"
+#include "partbackfill/worker/failure.hpp"
 
 namespace partbackfill::worker {
 

@@ -10,13 +10,13 @@
 #include "partbackfill/job/leftovers.hpp"
 #include "partbackfill/job/write_table.hpp"
 #include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/process/log.hpp"
 #include "partbackfill/shadow/default_sibling.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/shadow/key_log.hpp"
 #include "partbackfill/shadow/own_tables.hpp"
 #include "partbackfill/worker/drop.hpp"
 #include "partbackfill/worker/injection_points.hpp"
-#include "partbackfill/process/log.hpp"
 #include "partbackfill/writes/write_capture.hpp"
 
 namespace partbackfill::worker {

@@ -21,12 +21,12 @@ extern "C" {
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/cleanup.hpp"
 #include "partbackfill/process/current_job.hpp"
 #include "partbackfill/process/log.hpp"
 #include "partbackfill/process/process.hpp"
 #include "partbackfill/process/registration.hpp"
 #include "partbackfill/process/session.hpp"
+#include "partbackfill/worker/cleanup.hpp"
 
 extern "C" {
 PGDLLEXPORT void partbackfill_connect_failure_main(Datum argument);

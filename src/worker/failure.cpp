@@ -4,8 +4,8 @@
 
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/pg/transaction.hpp"
-#include "partbackfill/worker/drop.hpp"
 #include "partbackfill/process/log.hpp"
+#include "partbackfill/worker/drop.hpp"
 
 namespace partbackfill::worker {
 

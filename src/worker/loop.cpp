@@ -9,18 +9,18 @@
 #include "partbackfill/pg/caches.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/process/current_job.hpp"
+#include "partbackfill/process/log.hpp"
+#include "partbackfill/process/pauses.hpp"
+#include "partbackfill/process/worker_slot.hpp"
 #include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/worker/claim.hpp"
 #include "partbackfill/worker/cleanup.hpp"
-#include "partbackfill/process/current_job.hpp"
 #include "partbackfill/worker/injection_points.hpp"
-#include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/partition_life.hpp"
-#include "partbackfill/process/pauses.hpp"
 #include "partbackfill/worker/publication.hpp"
 #include "partbackfill/worker/swap_watch.hpp"
 #include "partbackfill/worker/top_up.hpp"
-#include "partbackfill/process/worker_slot.hpp"
 
 namespace partbackfill::worker {
 

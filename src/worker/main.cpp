@@ -22,13 +22,13 @@ extern "C" {
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/pg/trusted.hpp"
-#include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/process/log.hpp"
-#include "partbackfill/worker/loop.hpp"
 #include "partbackfill/process/process.hpp"
-#include "partbackfill/worker/publication.hpp"
 #include "partbackfill/process/registration.hpp"
 #include "partbackfill/process/session.hpp"
+#include "partbackfill/throttle/activity.hpp"
+#include "partbackfill/worker/loop.hpp"
+#include "partbackfill/worker/publication.hpp"
 
 extern "C" {
 PGDLLEXPORT void partbackfill_worker_main(Datum argument);

@@ -6,12 +6,12 @@
 #include "partbackfill/job/publication_table.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/process/log.hpp"
+#include "partbackfill/process/pauses.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/worker/drop.hpp"
 #include "partbackfill/worker/failure.hpp"
 #include "partbackfill/worker/live_partition.hpp"
-#include "partbackfill/process/log.hpp"
-#include "partbackfill/process/pauses.hpp"
 #include "partbackfill/worker/shrinking.hpp"
 
 namespace partbackfill::worker {

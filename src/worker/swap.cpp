@@ -11,10 +11,10 @@
 #include "partbackfill/load/loader.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/process/log.hpp"
 #include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/live_partition.hpp"
-#include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/writer_locks.hpp"
 #include "partbackfill/writes/write_capture.hpp"
 

@@ -73,8 +73,14 @@ SQL
             SELECT string_agg(phase, ' '), count(*) FROM $ext.backfill_progress WHERE job = :job;
             SELECT $ext.backfill_purge(:job);
             SELECT DISTINCT $column FROM $schema.$table;
+            SELECT $ext.backfill_start(:'target', :'source', delay => '0', swap => '$method', publish => 'manual', audits => ARRAY['SELECT FROM {shadow} WHERE false']) AS job \\gset
+            SELECT $ext.backfill_wait(:job);
+            SELECT count(*) FROM $ext.backfill_diff(:job);
+            SELECT count(*) FROM $ext.backfill_diff_rows(:job, (SELECT min(inhrelid::oid) FROM pg_inherits WHERE inhparent = :'target'::regclass)::regclass);
+            SELECT $ext.backfill_publish(:job);
+            SELECT $ext.backfill_purge(:job);
 SQL
-        is($out, "2\nt\npaused\n\n1\ndone\n0|f\ndone|100.0|\n|2\n2\nnew", "$title, by $method: a job from its start to its purge") or diag($error);
+        is($out, "2\nt\npaused\n\n1\ndone\n0|f\ndone|100.0|\n|2\n2\nnew\nready\n2\n0\n2\n2", "$title, by $method: a job from its start to its purge") or diag($error);
     }
     $node->safe_psql('house', "SET client_min_messages = warning; DROP SCHEMA $schema CASCADE");
     return;

@@ -51,3 +51,6 @@ in_code && /"search_path"|kSearchPath/ && FILENAME !~ /\/pg\/(search_path\.[ch]p
 /R"SQL\(/ { in_sql = 1 }
 in_sql && /\\/ { passes("a backslash in SQL") }
 /\)SQL"/ { in_sql = 0 }
+
+# A literal ends where a name has a quote: names in literals are parameters.
+in_code && /'[^' ]*\{s\}/ { passes("the name of a schema in a literal") }
