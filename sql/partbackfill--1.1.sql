@@ -56,6 +56,7 @@ CREATE TABLE @extschema@.backfill_job (
     swap            text NOT NULL,
     publish         text NOT NULL,
     publishing      boolean NOT NULL,
+    reverts_from    text,
     keep_old        boolean NOT NULL,
     lock_timeout    interval NOT NULL,
     swap_patience   interval NOT NULL,
@@ -79,7 +80,8 @@ CREATE TABLE @extschema@.backfill_job (
     percent         numeric,
     rows            bigint,
     rows_per_second numeric,
-    CHECK (state IN ('running', 'paused', 'ready', 'done', 'failed', 'canceled')),
+    CHECK (state IN ('running', 'paused', 'ready', 'done', 'failed', 'canceled', 'reverted')),
+    CHECK (reverts_from IN ('done', 'failed', 'canceled', 'reverted')),
     CHECK (workers > 0),
     CHECK (delay >= '0'::interval),
     CHECK (nice_ratio >= 0::float8),
@@ -108,7 +110,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.reads_target IS 'whether the source r
 COMMENT ON COLUMN @extschema@.backfill_job.key_type IS 'type of the target''s key, when it is RANGE on one column: what $1 and $2 in the source are';
 COMMENT ON COLUMN @extschema@.backfill_job.key_columns IS 'columns of partition keys; the source must give them with exactly the types of the keys';
 COMMENT ON COLUMN @extschema@.backfill_job.owner IS 'the role that called backfill_start, as which the workers run';
-COMMENT ON COLUMN @extschema@.backfill_job.state IS 'running, paused, ready, done, failed or canceled';
+COMMENT ON COLUMN @extschema@.backfill_job.state IS 'running, paused, ready, done, failed, canceled or reverted';
 COMMENT ON COLUMN @extschema@.backfill_job.tidied IS 'whether the job is inactive and what its work left behind is dropped';
 COMMENT ON COLUMN @extschema@.backfill_job.nice_ratio IS 'seconds that the job''s workers sleep for each second of work';
 COMMENT ON COLUMN @extschema@.backfill_job.max_wal_rate IS 'bytes of WAL that the job''s workers together may write in a second; NULL for no limit';
@@ -121,6 +123,7 @@ COMMENT ON COLUMN @extschema@.backfill_job.audits IS 'queries that must give no 
 COMMENT ON COLUMN @extschema@.backfill_job.swap IS 'how a partition is exchanged: attach or storage';
 COMMENT ON COLUMN @extschema@.backfill_job.publish IS 'when partitions are swapped: each by itself, all together, or all together by backfill_publish (manual)';
 COMMENT ON COLUMN @extschema@.backfill_job.publishing IS 'whether all partitions of the job are to be swapped in one transaction, once they are built';
+COMMENT ON COLUMN @extschema@.backfill_job.reverts_from IS 'the state of a job before backfill_revert() had it run; NULL when it is not being reverted';
 COMMENT ON COLUMN @extschema@.backfill_job.skip_triggers IS 'whether the new rows may do without the partitions'' BEFORE ROW INSERT triggers';
 COMMENT ON COLUMN @extschema@.backfill_job.allow_shrink IS 'whether a partition may be swapped that has lost most of its rows';
 COMMENT ON COLUMN @extschema@.backfill_job.label IS 'the owner''s own name for the job; a call of backfill_start with the label of an unfinished job starts nothing';
@@ -166,6 +169,9 @@ CREATE TABLE @extschema@.backfill_control (
     suspect         boolean NOT NULL DEFAULT false,
     old_oid         oid,
     new_oid         oid,
+    reverts_from    text,
+    revert_by       text,
+    revert_forced   boolean NOT NULL DEFAULT false,
     rows            bigint,
     rows_before     bigint,
     rows_estimate   bigint NOT NULL,
@@ -180,12 +186,15 @@ CREATE TABLE @extschema@.backfill_control (
     sqlstate        text,
     error           text,
     PRIMARY KEY (ordinal, job),
-    CHECK (state IN ('pending', 'running', 'ready', 'done', 'failed', 'skipped', 'canceled'))
+    CHECK (state IN ('pending', 'running', 'ready', 'done', 'failed', 'skipped', 'canceled', 'reverted')),
+    CHECK (reverts_from IN ('done', 'reverted')),
+    CHECK (revert_by IN ('exchange', 'build')),
+    CHECK ((reverts_from IS NULL) = (revert_by IS NULL))
 );
 COMMENT ON TABLE @extschema@.backfill_control IS 'partbackfill: a row for each partition of a job';
-COMMENT ON COLUMN @extschema@.backfill_control.partition_oid IS 'the live partition when the job began';
+COMMENT ON COLUMN @extschema@.backfill_control.partition_oid IS 'the live partition when the job, or its revert, began';
 COMMENT ON COLUMN @extschema@.backfill_control.partition_bound IS 'the partition''s FOR VALUES clause when the job began; the partition is skipped when it has another one by then';
-COMMENT ON COLUMN @extschema@.backfill_control.state IS 'pending, running, ready, done, failed, skipped or canceled';
+COMMENT ON COLUMN @extschema@.backfill_control.state IS 'pending, running, ready, done, failed, skipped, canceled or reverted';
 COMMENT ON COLUMN @extschema@.backfill_control.claim IS 'token of the worker that has claimed the partition; a worker with another token changes nothing';
 COMMENT ON COLUMN @extschema@.backfill_control.attempts IS 'builds begun, committed before any of the user''s SQL runs';
 COMMENT ON COLUMN @extschema@.backfill_control.swap_since IS 'when the first swap of the present build was tried';
@@ -193,8 +202,8 @@ COMMENT ON COLUMN @extschema@.backfill_control.not_before IS 'no worker takes th
 COMMENT ON COLUMN @extschema@.backfill_control.partition_constraint IS 'implicit constraint of the partition as SQL text, which filters the source';
 COMMENT ON COLUMN @extschema@.backfill_control.definition_digest IS 'digest of the partition''s definition when the shadow was made; another one at the swap means a rebuild';
 COMMENT ON COLUMN @extschema@.backfill_control.proof_oid IS 'the CHECK on a DEFAULT sibling that spares the swap a scan of the sibling; dropped by the swap';
-COMMENT ON COLUMN @extschema@.backfill_control.build_snapshot IS 'snapshot of the build: a mark in backfill_write that it does not see is a write that the shadow lacks';
-COMMENT ON COLUMN @extschema@.backfill_control.capture_versions IS 'versions of the write capture''s triggers that the build saw; others at the swap mean a rebuild';
+COMMENT ON COLUMN @extschema@.backfill_control.build_snapshot IS 'snapshot of the build: a mark in backfill_write that it does not see is a write that the shadow lacks; since the swap that of the swap, for a revert';
+COMMENT ON COLUMN @extschema@.backfill_control.capture_versions IS 'versions of the write capture''s triggers that the build saw; others at the swap mean a rebuild; since the swap those that it made, for a revert';
 COMMENT ON COLUMN @extschema@.backfill_control.shadow_digest IS 'digest of the shadow''s definition when it was made, then when it was built; another one means that the shadow was changed since';
 COMMENT ON COLUMN @extschema@.backfill_control.throttled_time IS 'how long the builds of the partition were throttled';
 COMMENT ON COLUMN @extschema@.backfill_control.stalled_time IS 'the part of the job''s time in which no work could be done, for want of a standby, throttle_query or the disk';
@@ -207,8 +216,11 @@ COMMENT ON COLUMN @extschema@.backfill_control.settling IS 'a swap has begun tha
 COMMENT ON COLUMN @extschema@.backfill_control.orphaned IS 'how often a worker died that had claimed the partition when it was ready';
 COMMENT ON COLUMN @extschema@.backfill_control.suspect IS 'whether the worker of the last build died, perhaps of it: the partition is then built while no other one is';
 COMMENT ON COLUMN @extschema@.backfill_control.rows_before IS 'rows of the live partition when the shadow has fewer than half as many: the swap then needs allow_shrink';
-COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'the table with the old rows that keep_old kept, in schema backfill_<job>_old';
+COMMENT ON COLUMN @extschema@.backfill_control.old_oid IS 'the table that keep_old kept, in schema backfill_<job>_old: with the old rows, or after a revert with the new ones';
 COMMENT ON COLUMN @extschema@.backfill_control.new_oid IS 'the live partition since the swap';
+COMMENT ON COLUMN @extschema@.backfill_control.reverts_from IS 'the state of the partition before its revert, while that is being made';
+COMMENT ON COLUMN @extschema@.backfill_control.revert_by IS 'how the rows of the kept table come back: exchange of the tables, or build of a shadow from it';
+COMMENT ON COLUMN @extschema@.backfill_control.revert_forced IS 'whether rows written since the swap are left behind';
 
 -- One unfinished job on a partition, also when two sessions start jobs at once; and no
 -- other job while a failed one keeps what it has built for the partition.
@@ -226,7 +238,7 @@ CREATE INDEX backfill_job_unfinished ON @extschema@.backfill_job (job) WHERE NOT
 
 -- One unfinished job a label and owner.
 CREATE UNIQUE INDEX backfill_job_label ON @extschema@.backfill_job (owner, label, installation)
-    WHERE label IS NOT NULL AND state = ANY (ARRAY ['running', 'paused', 'ready']);
+    WHERE label IS NOT NULL AND state = ANY (ARRAY ['running', 'paused', 'ready']) AND reverts_from IS NULL;
 
 CREATE TABLE @extschema@.backfill_write (
     job       bigint NOT NULL,
@@ -234,7 +246,8 @@ CREATE TABLE @extschema@.backfill_write (
     xid       xid8 NOT NULL,
     PRIMARY KEY (job, partition, xid)
 );
-COMMENT ON TABLE @extschema@.backfill_write IS 'partbackfill: a mark for each transaction that wrote to a partition while it was rebuilt; made by the write capture''s triggers, deleted after the swap';
+COMMENT ON TABLE @extschema@.backfill_write IS 'partbackfill: a mark for each transaction that wrote to a partition while it was rebuilt, and for the first ones while its old rows are kept; made by the write capture''s triggers';
+COMMENT ON COLUMN @extschema@.backfill_write.job IS 'the job; its negative number for writes while the old rows are kept';
 COMMENT ON COLUMN @extschema@.backfill_write.xid IS 'the top-level transaction that wrote';
 
 -- ALTER DEFAULT PRIVILEGES may have granted privileges that no role may have.
@@ -347,6 +360,10 @@ CREATE FUNCTION @extschema@.backfill_publish(job bigint) RETURNS integer
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'partbackfill_publish';
 COMMENT ON FUNCTION @extschema@.backfill_publish IS 'swap the partitions of a ready job in one transaction, and wait for that; returns how many';
 
+CREATE FUNCTION @extschema@.backfill_revert(job bigint, partition regclass DEFAULT NULL, force boolean DEFAULT false) RETURNS integer
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_revert';
+COMMENT ON FUNCTION @extschema@.backfill_revert IS 'bring back the old rows of a partition or of all that a job has swapped, keep the new ones beside, and wait for that; returns how many';
+
 CREATE FUNCTION @extschema@.backfill_retry(job bigint) RETURNS integer
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'partbackfill_retry';
 COMMENT ON FUNCTION @extschema@.backfill_retry IS 'queue the failed partitions of a job again; returns how many';
@@ -452,12 +469,12 @@ CREATE TRIGGER announce AFTER UPDATE OF state ON @extschema@.backfill_job
 
 -- A transaction that notifies waits at its commit for others that do, which must not happen
 -- while readers or writers wait for a swap. The states that come with a swap are therefore
--- announced after it: done when locked_for is recorded, ready and skipped by the worker.
+-- announced after it: done and reverted when locked_for is recorded, ready and skipped by the worker.
 CREATE TRIGGER announce AFTER UPDATE OF state, locked_for ON @extschema@.backfill_control
     FOR EACH ROW
     WHEN ((NEW.state OPERATOR(pg_catalog.<>) OLD.state
-           AND NEW.state OPERATOR(pg_catalog.<>) ALL (ARRAY ['ready', 'done', 'skipped']))
-          OR (NEW.state OPERATOR(pg_catalog.=) 'done' AND NEW.locked_for IS DISTINCT FROM OLD.locked_for))
+           AND NEW.state OPERATOR(pg_catalog.<>) ALL (ARRAY ['ready', 'done', 'skipped', 'reverted']))
+          OR (NEW.state OPERATOR(pg_catalog.=) ANY (ARRAY ['done', 'reverted']) AND NEW.locked_for IS DISTINCT FROM OLD.locked_for))
     EXECUTE FUNCTION @extschema@.backfill_announce();
 
 -- With any session_replication_role of the caller.
@@ -477,6 +494,7 @@ CREATE VIEW @extschema@.backfill_progress WITH (security_barrier) AS
            live.phase,
            pg_catalog.round((CASE c.state
                WHEN 'done' THEN 100
+               WHEN 'reverted' THEN 100
                WHEN 'ready' THEN 99
                WHEN 'running' THEN 100::float8 * COALESCE(live.fraction, 0)
                ELSE 0
@@ -562,7 +580,7 @@ CREATE VIEW @extschema@.backfill_status WITH (security_barrier) AS
                pg_catalog.count(*) FILTER (WHERE p.state = 'skipped') AS skipped,
                -- A partition weighs as many rows as it is estimated to have.
                pg_catalog.sum(p.weight) FILTER (WHERE p.state <> 'skipped') AS weight,
-               pg_catalog.sum(p.weight::float8 * CASE p.state WHEN 'done' THEN 100::float8 WHEN 'ready' THEN 99::float8
+               pg_catalog.sum(p.weight::float8 * CASE p.state WHEN 'done' THEN 100::float8 WHEN 'reverted' THEN 100::float8 WHEN 'ready' THEN 99::float8
                                                    ELSE 100::float8 * COALESCE(p.fraction, 0) END) AS worked,
                COALESCE(pg_catalog.sum(p.rows), 0)::bigint AS rows,
                COALESCE(pg_catalog.date_part('epoch', pg_catalog.sum(p.stalled)), 0) AS stalled,

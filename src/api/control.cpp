@@ -7,6 +7,7 @@
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/job/option_table.hpp"
 #include "partbackfill/job/own_job.hpp"
+#include "partbackfill/job/revert_table.hpp"
 #include "partbackfill/locks/advisory_locks.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/entry.hpp"
@@ -46,6 +47,14 @@ bool resume(const job::Job &job) {
     return true;
 }
 
+void check_is_not_reverted(const job::Job &job, const char *what) {
+    if (job.reverts_from)
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                  fmt::format("backfill job {} cannot be {} while it is being reverted", job.id, what), "",
+                  fmt::format("Wait for it with backfill_wait({0}), or end that with backfill_cancel({0}).",
+                              job.id));
+}
+
 // A job that has ended has only tidying up left, which runs none of its owner's SQL: the owner of
 // the table may have that done.
 job::Job find_job_to_resume(std::int64_t id) {
@@ -60,7 +69,8 @@ job::Job find_job_to_resume(std::int64_t id) {
 using namespace partbackfill;
 
 // backfill_cancel: returns whether there was something to cancel. The job's state changes
-// with the calling transaction; shadows and triggers are dropped after it.
+// with the calling transaction; shadows and triggers are dropped after it. A revert is ended only: partitions
+// that are not reverted yet stay as they are.
 PARTBACKFILL_FUNCTION(partbackfill_cancel) {
     const pg::Arguments arguments(fcinfo);
     job::begin_change("backfill_cancel()");
@@ -69,7 +79,10 @@ PARTBACKFILL_FUNCTION(partbackfill_cancel) {
         PG_RETURN_BOOL(false);
     {
         const pg::AsExtensionOwner owner;
-        job::JobControl(owner).cancel(job);
+        if (job.reverts_from)
+            job::give_up_revert(owner, job, nullptr);
+        else
+            job::JobControl(owner).cancel(job);
     }
     stop_workers(job);
     PG_RETURN_BOOL(true);
@@ -83,6 +96,7 @@ PARTBACKFILL_FUNCTION(partbackfill_pause) {
     const job::Job job = job::lock_job_to_stop(arguments.bigint(0, "job"));
     if (!core::can(job.state, core::JobEvent::pause))
         PG_RETURN_BOOL(false);
+    check_is_not_reverted(job, "paused");
     {
         const pg::AsExtensionOwner owner;
         job::JobControl(owner).pause(job, locks::claims_of(job.id));
@@ -123,6 +137,7 @@ PARTBACKFILL_FUNCTION(partbackfill_retry) {
     if (job.state == core::JobState::canceled)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                   fmt::format("backfill job {} was canceled", job.id), "", "Start a new job.");
+    check_is_not_reverted(job, "retried");
     int queued = 0;
     {
         const pg::AsExtensionOwner owner;
@@ -141,7 +156,8 @@ PARTBACKFILL_FUNCTION(partbackfill_alter) {
     const pg::Arguments arguments(fcinfo);
     job::begin_change("backfill_alter()");
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));
-    if (job.state == core::JobState::done || job.state == core::JobState::canceled)
+    if (job.state == core::JobState::done || job.state == core::JobState::canceled ||
+        job.state == core::JobState::reverted)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                   fmt::format("backfill job {} has ended", job.id),
                   fmt::format("Its state is \"{}\".", core::name(job.state)));

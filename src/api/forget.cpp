@@ -19,7 +19,10 @@ bool is_forgettable(const job::Job &job) {
     const std::string stays = fmt::format("backfill job {} stays in the control tables", job.id);
     if (!job::is_settled(job) || job.state == core::JobState::paused) {
         pg::notice(
-            stays, fmt::format("It has not ended: its state is \"{}\".", core::name(job.state)),
+            stays,
+            fmt::format("{}: its state is \"{}\".",
+                        core::is_inactive(job.state) && !job.tidied ? "It is being tidied up" : "It has not ended",
+                        core::name(job.state)),
             fmt::format("Wait for it with backfill_wait({0}), or end it with backfill_cancel({0}).", job.id));
         return false;
     }

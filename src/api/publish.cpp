@@ -16,7 +16,6 @@ extern "C" {
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/latch.hpp"
-#include "partbackfill/pg/pinned_settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/process/registration.hpp"
 
@@ -47,23 +46,6 @@ void check_is_ready(const job::Job &job) {
                   fmt::format("Its state is \"{}\".", core::name(job.state)), hint_for(job));
 }
 
-// The worker would wait for the caller's transaction, which waits for the worker.
-void check_not_in_the_way(const job::Job &job) {
-    std::optional<std::string> table;
-    bool changed = false;
-    {
-        const pg::PinnedSettings pinned;
-        const pg::AsExtensionOwner owner;
-        changed = job::JobTable(owner).is_of_this_transaction(job.id);
-        table = job::PublicationTable(owner).table_locked_here(job);
-    }
-    if (changed || table)
-        pg::raise(pg::sqlcode::kActiveTransaction,
-                  fmt::format("cannot publish backfill job {} in a transaction that {}", job.id,
-                              changed ? "changed it" : fmt::format("has used table {}", *table)),
-                  "The job's worker would wait for this transaction.", "Commit first.");
-}
-
 [[noreturn]] void raise_not_published(const job::Job &job) {
     const std::string message = fmt::format("could not publish backfill job {}", job.id);
     if (job.state == core::JobState::ready)
@@ -79,21 +61,12 @@ void check_not_in_the_way(const job::Job &job) {
               error ? *error : fmt::format("Its state is \"{}\".", core::name(job.state)), hint_for(job));
 }
 
-job::Job read_newest(std::int64_t id) {
-    const pg::SnapshotScope newest; // also above READ COMMITTED
-    const pg::AsExtensionOwner owner;
-    auto job = job::JobTable(owner).find_now(id);
-    if (!job)
-        pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id));
-    return *job;
-}
-
 // Until the worker has brought the job from ready to another state in which it rests.
-job::Job await_publication(std::int64_t id, const process::Publisher &publisher) {
+job::Job await_publication(std::int64_t id, const process::Beginner &publisher) {
     std::chrono::milliseconds pause{5};
     for (;;) {
         const bool was_alive = publisher.is_alive();
-        job::Job job = read_newest(id);
+        job::Job job = job::read_newest(id);
         if (job.state == core::JobState::ready ? !was_alive : job::is_settled(job))
             return job;
         pg::wait_latch(pause, pg::Wait::result);
@@ -120,10 +93,10 @@ PARTBACKFILL_FUNCTION(partbackfill_publish) {
         pg::raise(pg::sqlcode::kInsufficientPrivilege,
                   "cannot publish a backfill within a security-restricted operation");
     job::find_own_job(id); // who may not publish it is told no more
-    const job::Job ready = read_newest(id);
+    const job::Job ready = job::read_newest(id);
     check_is_ready(ready);
-    check_not_in_the_way(ready);
-    const process::Publisher publisher(ready);
+    job::check_not_in_the_way(ready, "publish");
+    const process::Beginner publisher(ready, process::Task::publish);
     const job::Job job = await_publication(id, publisher);
     if (job.state != core::JobState::done)
         raise_not_published(job);

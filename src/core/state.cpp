@@ -18,7 +18,7 @@ struct Transition {
 
 using J = JobState;
 using JE = JobEvent;
-constexpr std::array<Transition<J, JE>, 11> kJob{{
+constexpr std::array<Transition<J, JE>, 16> kJob{{
     {J::running, JE::finish, J::done},
     {J::running, JE::fail, J::failed},
     {J::running, JE::pause, J::paused},
@@ -30,49 +30,64 @@ constexpr std::array<Transition<J, JE>, 11> kJob{{
     {J::running, JE::built, J::ready},
     {J::ready, JE::publish, J::running},
     {J::ready, JE::cancel, J::canceled},
+    {J::done, JE::revert, J::running},
+    {J::failed, JE::revert, J::running},
+    {J::canceled, JE::revert, J::running},
+    {J::reverted, JE::revert, J::running},
+    {J::running, JE::reverted, J::reverted},
 }};
 
 using P = PartitionState;
 using PE = PartitionEvent;
-constexpr std::array<Transition<P, PE>, 21> kPartition{{
-    {P::pending, PE::claim, P::running},   {P::running, PE::claim, P::running},
-    {P::ready, PE::claim, P::ready},       {P::running, PE::built, P::ready},
-    {P::ready, PE::swapped, P::done},      {P::running, PE::defer, P::pending},
-    {P::running, PE::retry, P::pending},   {P::ready, PE::retry, P::pending},
-    {P::running, PE::rebuild, P::pending}, {P::ready, PE::rebuild, P::pending},
+constexpr std::array<Transition<P, PE>, 32> kPartition{{
+    {P::pending, PE::claim, P::running},     {P::running, PE::claim, P::running},
+    {P::ready, PE::claim, P::ready},         {P::running, PE::built, P::ready},
+    {P::ready, PE::swapped, P::done},        {P::running, PE::defer, P::pending},
+    {P::running, PE::retry, P::pending},     {P::ready, PE::retry, P::pending},
+    {P::running, PE::rebuild, P::pending},   {P::ready, PE::rebuild, P::pending},
     {P::pending, PE::fail, P::failed}, // no worker can do the job's work any more
-    {P::running, PE::fail, P::failed},     {P::ready, PE::fail, P::failed},
-    {P::running, PE::skip, P::skipped},    {P::ready, PE::skip, P::skipped},
-    {P::running, PE::pause, P::pending},   {P::failed, PE::requeue, P::pending},
-    {P::failed, PE::reswap, P::ready},     {P::pending, PE::cancel, P::canceled},
-    {P::running, PE::cancel, P::canceled}, {P::ready, PE::cancel, P::canceled},
+    {P::running, PE::fail, P::failed},       {P::ready, PE::fail, P::failed},
+    {P::running, PE::skip, P::skipped},      {P::ready, PE::skip, P::skipped},
+    {P::running, PE::pause, P::pending},     {P::failed, PE::requeue, P::pending},
+    {P::failed, PE::reswap, P::ready},       {P::pending, PE::cancel, P::canceled},
+    {P::running, PE::cancel, P::canceled},   {P::ready, PE::cancel, P::canceled},
+    {P::done, PE::revert, P::ready},         {P::reverted, PE::revert, P::ready},
+    {P::done, PE::restore, P::pending},      {P::reverted, PE::restore, P::pending},
+    {P::ready, PE::reverted, P::reverted},   {P::pending, PE::keep_new, P::done},
+    {P::running, PE::keep_new, P::done},     {P::ready, PE::keep_new, P::done},
+    {P::pending, PE::keep_old, P::reverted}, {P::running, PE::keep_old, P::reverted},
+    {P::ready, PE::keep_old, P::reverted},
 }};
 
 template <class E>
 using Names = std::span<const std::pair<E, std::string_view>>;
 
-constexpr std::array<std::pair<J, std::string_view>, 6> kJobNames{{{J::running, "running"},
+constexpr std::array<std::pair<J, std::string_view>, 7> kJobNames{{{J::running, "running"},
                                                                    {J::paused, "paused"},
                                                                    {J::ready, "ready"},
                                                                    {J::done, "done"},
                                                                    {J::failed, "failed"},
-                                                                   {J::canceled, "canceled"}}};
-constexpr std::array<std::pair<P, std::string_view>, 7> kPartitionNames{{{P::pending, "pending"},
+                                                                   {J::canceled, "canceled"},
+                                                                   {J::reverted, "reverted"}}};
+constexpr std::array<std::pair<P, std::string_view>, 8> kPartitionNames{{{P::pending, "pending"},
                                                                          {P::running, "running"},
                                                                          {P::ready, "ready"},
                                                                          {P::done, "done"},
                                                                          {P::failed, "failed"},
                                                                          {P::skipped, "skipped"},
-                                                                         {P::canceled, "canceled"}}};
-constexpr std::array<std::pair<JE, std::string_view>, 8> kJobEventNames{{{JE::finish, "finish"},
-                                                                         {JE::fail, "fail"},
-                                                                         {JE::pause, "pause"},
-                                                                         {JE::resume, "resume"},
-                                                                         {JE::retry, "retry"},
-                                                                         {JE::cancel, "cancel"},
-                                                                         {JE::built, "built"},
-                                                                         {JE::publish, "publish"}}};
-constexpr std::array<std::pair<PE, std::string_view>, 12> kPartitionEventNames{{{PE::claim, "claim"},
+                                                                         {P::canceled, "canceled"},
+                                                                         {P::reverted, "reverted"}}};
+constexpr std::array<std::pair<JE, std::string_view>, 10> kJobEventNames{{{JE::finish, "finish"},
+                                                                          {JE::fail, "fail"},
+                                                                          {JE::pause, "pause"},
+                                                                          {JE::resume, "resume"},
+                                                                          {JE::retry, "retry"},
+                                                                          {JE::cancel, "cancel"},
+                                                                          {JE::built, "built"},
+                                                                          {JE::publish, "publish"},
+                                                                          {JE::revert, "revert"},
+                                                                          {JE::reverted, "reverted"}}};
+constexpr std::array<std::pair<PE, std::string_view>, 17> kPartitionEventNames{{{PE::claim, "claim"},
                                                                                 {PE::built, "built"},
                                                                                 {PE::swapped, "swapped"},
                                                                                 {PE::defer, "defer"},
@@ -83,7 +98,12 @@ constexpr std::array<std::pair<PE, std::string_view>, 12> kPartitionEventNames{{
                                                                                 {PE::pause, "pause"},
                                                                                 {PE::requeue, "requeue"},
                                                                                 {PE::reswap, "reswap"},
-                                                                                {PE::cancel, "cancel"}}};
+                                                                                {PE::cancel, "cancel"},
+                                                                                {PE::revert, "revert"},
+                                                                                {PE::restore, "restore"},
+                                                                                {PE::reverted, "reverted"},
+                                                                                {PE::keep_new, "keep_new"},
+                                                                                {PE::keep_old, "keep_old"}}};
 
 template <class E>
 std::string_view find_name(Names<E> names, E value) {

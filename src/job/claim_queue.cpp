@@ -13,8 +13,11 @@ namespace {
 
 constexpr const char *kDue = "(c.not_before IS NULL OR c.not_before <= clock_timestamp())";
 // Built, and claimed by no worker. A partition of whose swap a worker died keeps its pause.
-constexpr const char *kWaitsForSwap =
-    "c.state = 'ready' AND c.worker_pid IS NULL AND c.orphaned = 0 AND j.publish = 'each'";
+const std::string &waits_for_swap() {
+    static const std::string condition =
+        std::string("c.state = 'ready' AND c.worker_pid IS NULL AND c.orphaned = 0 AND ") + kSwappedEach;
+    return condition;
+}
 
 // What the job's other partitions let a pending one do, in FROM after the job j. A build whose
 // source reads the target delays swaps that lock the parent ($3): while a swap waits, no build
@@ -26,7 +29,7 @@ constexpr const char *kOthers = R"SQL(
         CROSS JOIN LATERAL (
             SELECT built.running,
                    built.suspect OR j.on_write = 'block' AND built.running
-                       OR j.on_error = 'stop' AND EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed')
+                       OR j.on_error = 'stop' AND j.reverts_from IS NULL AND EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed')
                        OR j.reads_target AND j.publish = 'each' AND $3 AND waiting.swaps > 0
                           AND (waiting.swaps >= 8 OR COALESCE(waiting.longest_build > interval '1 s', true)) AS forbid
             FROM (SELECT count(*) > 0 AS running, COALESCE(bool_or(suspect), false) AS suspect
@@ -83,7 +86,7 @@ std::optional<int> ClaimQueue::next_unheld(const Job &job, const std::vector<int
 }
 
 std::optional<int> ClaimQueue::next(const Job &job, const std::vector<int> &passed) const {
-    const auto first_of = [](int turn, const char *state, const char *unless) {
+    const auto first_of = [](int turn, const char *state, const std::string &unless) {
         return fmt::format(
             "(SELECT {} AS turn, c.ordinal FROM {{s}}.backfill_control AS c"
             " WHERE c.job = $1 AND c.state = '{}' AND {} AND c.ordinal <> ALL ($4::integer[]){}"
@@ -93,8 +96,8 @@ std::optional<int> ClaimQueue::next(const Job &job, const std::vector<int> &pass
     // Each state is asked for its first partition by an index, however many partitions there are.
     const pg::Result found =
         run("SELECT first.ordinal FROM {s}.backfill_job AS j" + std::string(kOthers) +
-                " CROSS JOIN LATERAL (" + first_of(1, "ready", " AND j.publish = 'each'") + " UNION ALL " +
-                first_of(2, "running", "") + " UNION ALL " +
+                " CROSS JOIN LATERAL (" + first_of(1, "ready", std::string(" AND ") + kSwappedEach) +
+                " UNION ALL " + first_of(2, "running", "") + " UNION ALL " +
                 first_of(2, "pending", " AND NOT others.forbid AND NOT (others.running AND c.suspect)") +
                 " ORDER BY turn, ordinal LIMIT 1) AS first"
                 " WHERE j.job = $1 AND j.owner = $2",
@@ -108,11 +111,11 @@ std::optional<Partition> ClaimQueue::lock(const Job &job, int ordinal) const {
 }
 
 std::vector<Partition> ClaimQueue::waiting_for_swap(const Job &job, int limit) const {
-    return candidates(job, kWaitsForSwap + " ORDER BY c.ordinal LIMIT $5"s, {limit});
+    return candidates(job, waits_for_swap() + " ORDER BY c.ordinal LIMIT $5", {limit});
 }
 
 std::optional<Partition> ClaimQueue::lock_waiting(const Job &job, int ordinal) const {
-    return candidate(job, kWaitsForSwap + " AND c.ordinal = $5 FOR UPDATE OF c SKIP LOCKED"s, {ordinal});
+    return candidate(job, waits_for_swap() + " AND c.ordinal = $5 FOR UPDATE OF c SKIP LOCKED", {ordinal});
 }
 
 void ClaimQueue::claim(Partition &partition) const {

@@ -9,11 +9,13 @@ std::vector<ComparedPartition> ComparedPartitions::select(std::int64_t job, cons
         SELECT c.ordinal, c.partition, c.state, COALESCE(o.oid, 0)::bigint AS old_table,
                COALESCE(n.oid, 0)::bigint AS new_table
         FROM {s}.backfill_control AS c
-        LEFT JOIN pg_class AS o ON o.oid = CASE c.state WHEN 'ready' THEN c.partition_oid WHEN 'done' THEN c.old_oid END
+        LEFT JOIN pg_class AS o ON o.oid = CASE c.state WHEN 'ready' THEN c.partition_oid WHEN 'done' THEN c.old_oid
+                                                                WHEN 'reverted' THEN c.new_oid END
         LEFT JOIN pg_class AS n ON n.oid = CASE WHEN c.state = 'ready' AND c.built THEN c.shadow_oid
-                                                WHEN c.state = 'done' THEN c.new_oid END
-        WHERE c.job = $1 AND )SQL" + condition +
-                                      " ORDER BY c.ordinal",
+                                                WHEN c.state = 'done' THEN c.new_oid
+                                                WHEN c.state = 'reverted' THEN c.old_oid END
+        WHERE c.job = $1 AND c.reverts_from IS NULL AND )SQL" +
+                                      condition + " ORDER BY c.ordinal",
                                   {job, value}, pg::Read::active_snapshot)
                                   .rows) {
         ComparedPartition partition{static_cast<int>(row.integer("ordinal")), row.text("partition"),
@@ -30,7 +32,7 @@ std::vector<ComparedPartition> ComparedPartitions::select(std::int64_t job, cons
 
 std::vector<ComparedPartition> ComparedPartitions::all(std::int64_t job) const {
     std::vector<ComparedPartition> found =
-        select(job, "c.state = ANY ($2)", std::vector<std::string>{"ready", "done"});
+        select(job, "c.state = ANY ($2)", std::vector<std::string>{"ready", "done", "reverted"});
     std::erase_if(found, [](const ComparedPartition &partition) { return !partition.has_both(); });
     return found;
 }

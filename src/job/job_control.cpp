@@ -81,6 +81,22 @@ void JobControl::publish(const Job &job) const {
         {job.id, core::name(core::PartitionState::ready)});
 }
 
+void JobControl::revert(const Job &job, bool together) const {
+    move(job, core::JobEvent::revert,
+         ", reverts_from = $2, publishing = $4, error = CASE WHEN $2 = $5 THEN error END,"
+         " idle_time = idle_time + COALESCE(clock_timestamp() - rested_at, '0'), rested_at = NULL, "
+         "finished_at = NULL,"
+         " workers_started_at = clock_timestamp()",
+         {together, core::name(core::JobState::failed)});
+}
+
+void JobControl::end_revert(const Job &job, core::JobEvent event, const pg::ErrorFields *error) const {
+    move(job, event,
+         ", reverts_from = NULL, publishing = publish = 'together', rested_at = clock_timestamp(),"
+         " error = COALESCE($4, error)",
+         {error != nullptr ? std::optional(pg::error_text(*error)) : std::nullopt});
+}
+
 // Since the job failed its label may have become that of another one.
 void JobControl::restart(const Job &job) const {
     try {

@@ -10,7 +10,7 @@ void JobEnd::end(const Job &job, core::JobEvent event) const {
             setting_names = CASE WHEN $2 = $4 THEN '{{}}' ELSE setting_names END,
             setting_values = CASE WHEN $2 = $4 THEN '{{}}' ELSE setting_values END,
             -- After a retry a person decides again.
-            publishing = publish = 'together'
+            publishing = publish = 'together', reverts_from = NULL
         WHERE job = $1 AND state = $3
     )SQL",
         {job.id, core::name(core::next(job.state, event)), core::name(job.state),
@@ -27,7 +27,9 @@ void JobEnd::rest_ready(const Job &job) const {
 void JobEnd::mark_tidied(const Job &job) const {
     run(R"SQL(
         UPDATE {s}.backfill_job
-        SET tidied = true, finished_at = CASE WHEN state <> $3 THEN clock_timestamp() END,
+        SET tidied = true,
+            -- What backfill_purge() leaves to be tidied up had ended before.
+            finished_at = CASE WHEN state = $3 THEN NULL WHEN partitions IS NULL THEN clock_timestamp() ELSE finished_at END,
             setting_names = CASE WHEN state = $4 THEN '{{}}' ELSE setting_names END,
             setting_values = CASE WHEN state = $4 THEN '{{}}' ELSE setting_values END
         WHERE job = $1 AND state = $2 AND NOT tidied
@@ -54,6 +56,10 @@ void JobEnd::forget(std::int64_t job) const {
     run("DELETE FROM {s}.backfill_write WHERE job = $1", {job});
     run("DELETE FROM {s}.backfill_control WHERE job = $1", {job});
     run("DELETE FROM {s}.backfill_job WHERE job = $1", {job});
+}
+
+void JobEnd::mark_untidied(std::int64_t job) const {
+    run("UPDATE {s}.backfill_job SET tidied = false WHERE job = $1", {job});
 }
 
 void JobEnd::set_error(std::int64_t job, const std::string &error) const {

@@ -6,6 +6,24 @@
 
 namespace partbackfill::job {
 
+namespace {
+
+// A revert brings back what there was, whatever the job's options say of new rows. What is written meanwhile
+// is read from the target itself.
+void run_as_revert(Job &job, core::JobState before, bool together) {
+    job.reverts_from = before;
+    job.source_oid = job.target;
+    job.publish = together ? Publish::together : Publish::each;
+    job.delay = Milliseconds(0);
+    job.skip_triggers = true;
+    job.allow_shrink = true;
+    job.stop_on_error = false;
+    if (job.on_write == OnWrite::block)
+        job.on_write = OnWrite::rebuild;
+}
+
+} // namespace
+
 std::string JobTable::source(std::int64_t job) const {
     return run("SELECT source FROM {s}.backfill_job WHERE job = $1", {job}).rows.at(0).text(0);
 }
@@ -59,7 +77,7 @@ std::optional<Job> JobTable::find_now(std::int64_t id) const {
 std::optional<Job> JobTable::find(std::int64_t id, pg::Read read) const {
     const pg::Result result = run(R"SQL(
         SELECT job, target_oid::bigint, COALESCE(source_oid, 0)::bigint AS source_oid,
-               COALESCE(key_type, 0)::bigint AS key_type, owner::bigint, state, tidied, )SQL" +
+               COALESCE(key_type, 0)::bigint AS key_type, owner::bigint, state, tidied, reverts_from, publishing, )SQL" +
                                       step_option_list() + R"SQL(
         FROM {s}.backfill_job
         WHERE job = $1 AND installation = {s}.backfill_installation()
@@ -77,6 +95,8 @@ std::optional<Job> JobTable::find(std::int64_t id, pg::Read read) const {
     job.owner = row.oid("owner");
     job.state = core::job_state(row.text("state"));
     job.tidied = row.boolean("tidied");
+    if (!row.is_null("reverts_from"))
+        run_as_revert(job, core::job_state(row.text("reverts_from")), row.boolean("publishing"));
     for (const pg::Row &column :
          run("SELECT unnest(key_columns) FROM {s}.backfill_job WHERE job = $1", {id}, read).rows)
         job.key_columns.insert(column.text(0));
@@ -110,23 +130,27 @@ int JobTable::claimable_partitions(std::int64_t job, int limit) const {
     return static_cast<int>(run(R"SQL(
         SELECT count(*)
         FROM {s}.backfill_job AS j
+        CROSS JOIN LATERAL (SELECT )SQL" +
+                                    std::string(kSwappedEach) +
+                                    R"SQL( AS each) AS kind
         CROSS JOIN LATERAL (
             (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'running' LIMIT $2)
             UNION ALL
             -- Those that are swapped together wait for the last of them, and none must have failed.
             (SELECT FROM {s}.backfill_control
              WHERE job = $1 AND state = 'ready'
-               AND (j.publish = 'each'
-                    OR j.publishing AND NOT EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed'))
-             LIMIT CASE j.publish WHEN 'each' THEN $2 ELSE 1 END)
+               AND (kind.each
+                    OR j.publishing AND (j.reverts_from IS NOT NULL
+                                         OR NOT EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed')))
+             LIMIT CASE WHEN kind.each THEN $2 ELSE 1 END)
             UNION ALL
             (SELECT FROM {s}.backfill_control
              WHERE job = $1 AND state = 'pending'
-               AND NOT (j.on_error = 'stop' AND EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed'))
+               AND NOT (j.on_error = 'stop' AND j.reverts_from IS NULL AND EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed'))
              LIMIT $2)
             UNION ALL
             -- One that its worker has left before it was held; looked for last, since all that are held are passed.
-            (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'ready' AND NOT held AND j.publish <> 'each' LIMIT 1)
+            (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'ready' AND NOT held AND NOT kind.each LIMIT 1)
             LIMIT $2
         ) AS claimable
         WHERE j.job = $1

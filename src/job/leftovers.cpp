@@ -11,6 +11,9 @@ constexpr const char *kKept = "($2 AND c.built AND c.state IN ('ready', 'failed'
 // The shadow stays to be looked at, and nothing else of the partition.
 constexpr const char *kToLookAt = "($2 AND c.audit_failed AND c.state = 'failed')";
 
+// A swap or an exchange back has left a kept table, and may be undone.
+constexpr const char *kWatched = "(c.old_oid IS NOT NULL AND c.state IN ('done', 'reverted'))";
+
 bool may_go_on(const Job &job) {
     return job.state != core::JobState::canceled;
 }
@@ -21,8 +24,9 @@ Leftovers LeftoverRows::find(const Job &job) const {
     Leftovers found;
     const pg::Result result = run(std::string(R"SQL(
         SELECT c.partition_oid::bigint, COALESCE(c.shadow_oid, 0)::bigint AS shadow_oid,
-               COALESCE(c.proof_oid, 0)::bigint AS proof_oid, )SQL") +
-                                      kKept + " AS kept, " + kToLookAt +
+               COALESCE(c.proof_oid, 0)::bigint AS proof_oid, COALESCE(c.old_oid, 0)::bigint AS old_oid,
+               COALESCE(c.new_oid, 0)::bigint AS new_oid, )SQL") +
+                                      kWatched + " AS watched, " + kKept + " AS kept, " + kToLookAt +
                                       " AS to_look_at FROM {s}.backfill_control AS c WHERE c.job = $1",
                                   {job.id, may_go_on(job)});
     for (const pg::Row &row : result.rows) {
@@ -30,6 +34,10 @@ Leftovers LeftoverRows::find(const Job &job) const {
         const Oid shadow = row.oid("shadow_oid");
         if (const Oid proof = row.oid("proof_oid"); proof != kNoOid)
             found.proofs.push_back(proof);
+        if (job.keep_old && row.boolean("watched")) {
+            found.watched_live.push_back(row.oid("new_oid"));
+            found.watched_old.push_back(row.oid("old_oid"));
+        }
         if (row.boolean("kept")) {
             found.kept.push_back(partition);
             found.kept.push_back(shadow);
@@ -88,11 +96,14 @@ void LeftoverRows::tidying_waits(std::int64_t job, Oid table, const std::string 
 void LeftoverRows::forget(const Job &job) const {
     run(std::string(R"SQL(
         DELETE FROM {s}.backfill_write AS w
-        WHERE w.job = $1
+        WHERE w.job IN ($1, -$1)
           AND NOT EXISTS (SELECT FROM {s}.backfill_control AS c
-                          WHERE c.job = w.job AND w.partition IN (c.partition_oid, c.shadow_oid) AND )SQL") +
-            kKept + ")",
-        {job.id, may_go_on(job)});
+                          WHERE c.job = $1 AND w.partition IN (c.partition_oid, c.shadow_oid) AND )SQL") +
+            kKept +
+            ") AND NOT EXISTS (SELECT FROM {s}.backfill_control AS c"
+            " WHERE c.job = $1 AND w.partition IN (c.new_oid, c.old_oid) AND $3 AND " +
+            kWatched + ")",
+        {job.id, may_go_on(job), job.keep_old});
     run(std::string(R"SQL(
         UPDATE {s}.backfill_control AS c
         SET shadow_oid = (SELECT s.oid FROM pg_class AS s WHERE s.oid = c.shadow_oid), built = false,

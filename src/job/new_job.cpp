@@ -39,7 +39,7 @@ std::optional<NewJobRows::Labelled> NewJobRows::unfinished_with_label(Oid owner,
     const pg::Result result = run(R"SQL(
         SELECT job, target_oid::bigint AS target, target AS target_name, source, state
         FROM {s}.backfill_job
-        WHERE installation = {s}.backfill_installation() AND owner = $1 AND label = $2 AND state IN ('running', 'paused', 'ready')
+        WHERE installation = {s}.backfill_installation() AND owner = $1 AND label = $2 AND state IN ('running', 'paused', 'ready') AND reverts_from IS NULL
     )SQL",
                                   {owner, label}, pg::Read::active_snapshot);
     if (result.empty())

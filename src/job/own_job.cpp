@@ -4,6 +4,8 @@
 
 #include "partbackfill/job/control_table.hpp"
 #include "partbackfill/job/job_table.hpp"
+#include "partbackfill/job/publication_table.hpp"
+#include "partbackfill/pg/pinned_settings.hpp"
 #include "partbackfill/pg/rights.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
@@ -86,6 +88,31 @@ Job lock_own_job(std::int64_t id) {
 Job lock_job_to_stop(std::int64_t id) {
     lock_job(find_job_to_stop(id).id);
     return find_job_to_stop(id);
+}
+
+Job read_newest(std::int64_t id) {
+    const pg::SnapshotScope newest; // also above READ COMMITTED
+    const pg::AsExtensionOwner owner;
+    auto job = JobTable(owner).find_now(id);
+    if (!job)
+        pg::raise(pg::sqlcode::kUndefinedObject, fmt::format("backfill job {} does not exist", id));
+    return *job;
+}
+
+void check_not_in_the_way(const Job &job, const char *verb) {
+    std::optional<std::string> table;
+    bool changed = false;
+    {
+        const pg::PinnedSettings pinned;
+        const pg::AsExtensionOwner owner;
+        changed = JobTable(owner).is_of_this_transaction(job.id);
+        table = PublicationTable(owner).table_locked_here(job);
+    }
+    if (changed || table)
+        pg::raise(pg::sqlcode::kActiveTransaction,
+                  fmt::format("cannot {} backfill job {} in a transaction that {}", verb, job.id,
+                              changed ? "changed it" : fmt::format("has used table {}", *table)),
+                  "The job's worker would wait for this transaction.", "Commit first.");
 }
 
 bool is_settled(const Job &job) {

@@ -10,7 +10,8 @@ const std::string &partition_columns() {
                c.state, c.attempts, c.rebuilds, c.swap_attempts, c.partition_constraint,
                COALESCE(c.definition_digest, '') AS definition_digest,
                COALESCE(c.shadow_oid, 0)::bigint AS shadow_oid, COALESCE(c.proof_oid, 0)::bigint AS proof_oid,
-               COALESCE(c.rows, 0) AS rows, c.rows_before, c.built, c.audited, c.worker_pid IS NOT NULL AS claimed, c.orphaned, c.settling
+               COALESCE(c.rows, 0) AS rows, c.rows_before, c.built, c.audited, c.worker_pid IS NOT NULL AS claimed, c.orphaned, c.settling,
+               c.reverts_from, COALESCE(c.revert_by, '') AS revert_by, c.revert_forced, COALESCE(c.old_oid, 0)::bigint AS old_oid
     )SQL";
     return columns;
 }
@@ -40,6 +41,14 @@ Partition partition_of(const pg::Row &row) {
     partition.claimed = row.boolean("claimed");
     partition.orphaned = static_cast<int>(row.integer("orphaned"));
     partition.settling = row.boolean("settling");
+    if (row.is_null("reverts_from"))
+        return partition;
+    partition.reverts_from = core::partition_state(row.text("reverts_from"));
+    partition.revert_by = row.text("revert_by") == kByBuild ? RevertBy::build : RevertBy::exchange;
+    partition.revert_forced = row.boolean("revert_forced");
+    partition.kept = row.oid("old_oid");
+    if (partition.comes_back())
+        partition.shadow = partition.kept;
     return partition;
 }
 

@@ -83,17 +83,22 @@ void PartitionTable::lock_for_swap(const Partition &partition) const {
         throw LostClaim();
 }
 
-void PartitionTable::swapped(Partition &partition, Oid old_table, double lock_wait_seconds) const {
-    move(partition, core::PartitionEvent::swapped,
-         ", old_oid = $6, new_oid = CASE WHEN partition_oid = $6 THEN shadow_oid ELSE partition_oid END, "
-         "shadow_oid = NULL, built = false, settling = false, proof_oid = NULL, "
-         "swap_attempts = swap_attempts "
-         "+ 1, swap_since = NULL,"
-         " lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $7), worker_pid = NULL, waiting_on = "
+// The marks that are counted from now on begin with none.
+void PartitionTable::swapped(Partition &partition, const SwapFigures &swap) const {
+    const bool comes_back = partition.reverts_from == core::PartitionState::done;
+    move(partition, comes_back ? core::PartitionEvent::reverted : core::PartitionEvent::swapped,
+         ", old_oid = $6, new_oid = $7, shadow_oid = NULL, built = false, settling = false, proof_oid = NULL,"
+         " reverts_from = NULL, revert_by = NULL, revert_forced = false, swap_attempts = swap_attempts + 1,"
+         " swap_since = NULL, lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $8), worker_pid = "
          "NULL,"
-         " finished_at = clock_timestamp()",
-         {old_table, lock_wait_seconds});
-    partition.old = old_table;
+         " waiting_on = NULL, finished_at = clock_timestamp(),"
+         " build_snapshot = COALESCE($9::text::pg_snapshot, build_snapshot), capture_versions = $10",
+         {swap.old_table, swap.live, swap.lock_wait_seconds,
+          swap.captured.snapshot.empty() ? std::nullopt : std::optional(swap.captured.snapshot),
+          swap.captured.trigger_versions});
+    run("DELETE FROM {s}.backfill_write WHERE job = -$1 AND partition IN ($2, $3)",
+        {partition.job, swap.old_table, swap.live});
+    partition.old = swap.old_table;
 }
 
 BuildFigures PartitionTable::record_locked_for(const Partition &partition, double seconds) const {

@@ -10,7 +10,8 @@ bool PublicationTable::is_due(const Job &job) const {
         FROM {s}.backfill_job AS j
         WHERE j.job = $1 AND j.state = $2 AND j.publishing
           AND EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'ready')
-          AND NOT EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = ANY ('{{pending,running,failed}}'))
+          AND NOT EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = ANY ('{{pending,running}}'))
+          AND (j.reverts_from IS NOT NULL OR NOT EXISTS (SELECT FROM {s}.backfill_control WHERE job = $1 AND state = 'failed'))
           AND NOT EXISTS (SELECT FROM {s}.backfill_control
                           WHERE job = $1 AND state = 'ready' AND (NOT held OR not_before > clock_timestamp()))
     )SQL",
@@ -76,8 +77,8 @@ std::optional<std::string> PublicationTable::error_of(std::int64_t job) const {
 
 std::optional<std::string> PublicationTable::table_locked_here(const Job &job) const {
     const pg::Result result = run(R"SQL(
-        WITH part AS (SELECT partition_oid, shadow_oid FROM {s}.backfill_control WHERE job = $1),
-        parent AS (SELECT DISTINCT i.inhparent FROM part AS p JOIN pg_inherits AS i ON i.inhrelid = p.partition_oid)
+        WITH part AS (SELECT partition_oid, shadow_oid, old_oid, new_oid FROM {s}.backfill_control WHERE job = $1),
+        parent AS (SELECT DISTINCT i.inhparent FROM part AS p JOIN pg_inherits AS i ON i.inhrelid IN (p.partition_oid, p.new_oid))
         SELECT l.relation::regclass::text
         FROM pg_locks AS l
         WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted AND l.relation >= 16384
@@ -86,6 +87,8 @@ std::optional<std::string> PublicationTable::table_locked_here(const Job &job) c
                OR l.relation = $2
                OR l.relation IN (SELECT p.partition_oid FROM part AS p)
                OR l.relation IN (SELECT p.shadow_oid FROM part AS p)
+               OR l.relation IN (SELECT p.old_oid FROM part AS p)
+               OR l.relation IN (SELECT p.new_oid FROM part AS p)
                OR l.relation IN (SELECT p.inhparent FROM parent AS p)
                OR l.relation IN (SELECT d.partdefid FROM parent AS p JOIN pg_partitioned_table AS d ON d.partrelid = p.inhparent))
         LIMIT 1

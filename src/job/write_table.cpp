@@ -13,7 +13,7 @@ bool WriteTable::lacks_writes(const Partition &partition, const writes::WriteBas
     return run(R"SQL(
         SELECT NOT $3 OR c.capture_versions IS DISTINCT FROM $4
                OR EXISTS (SELECT FROM {s}.backfill_write AS w
-                          WHERE w.job = c.job AND w.partition = c.partition_oid
+                          WHERE w.job IN (c.job, -c.job) AND w.partition = c.partition_oid
                             AND w.xid >= pg_snapshot_xmin(c.build_snapshot)
                             AND NOT pg_visible_in_snapshot(w.xid, c.build_snapshot))
         FROM {s}.backfill_control AS c
@@ -31,17 +31,25 @@ void WriteTable::record_shadow_digest(const Partition &partition, const std::str
 bool WriteTable::shadow_unchanged(const Partition &partition, const std::string &now) const {
     return run(R"SQL(
         SELECT c.shadow_digest = $3
-               AND NOT EXISTS (SELECT FROM {s}.backfill_write AS w WHERE w.job = c.job AND w.partition = c.shadow_oid)
+               AND NOT EXISTS (SELECT FROM {s}.backfill_write AS w
+                               WHERE w.job IN (c.job, -c.job) AND w.partition = $4
+                                 -- A kept table has marks from the time before it was kept.
+                                 AND NOT ($5 AND pg_visible_in_snapshot(w.xid, c.build_snapshot)))
         FROM {s}.backfill_control AS c
         WHERE c.job = $1 AND c.ordinal = $2
     )SQL",
-               {partition.job, partition.ordinal, now})
+               {partition.job, partition.ordinal, now, partition.shadow, partition.comes_back()})
         .rows.at(0)
         .boolean(0);
 }
 
-void WriteTable::forget_writes(std::int64_t job, Oid partition) const {
-    run("DELETE FROM {s}.backfill_write WHERE job = $1 AND partition = $2", {job, partition});
+void WriteTable::forget_writes(const Partition &partition, bool keeps_old) const {
+    run(R"SQL(
+        DELETE FROM {s}.backfill_write AS w USING {s}.backfill_control AS c
+        WHERE c.job = $1 AND c.ordinal = $2 AND w.job = $1 AND w.partition IN ($3, $4)
+          AND NOT ($5 AND NOT pg_visible_in_snapshot(w.xid, c.build_snapshot))
+    )SQL",
+        {partition.job, partition.ordinal, partition.live, partition.shadow, keeps_old});
 }
 
 } // namespace partbackfill::job

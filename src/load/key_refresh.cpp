@@ -37,6 +37,7 @@ namespace {
 // C-style from here on: everything runs in one guarded call.
 struct Work {
     Relation log;
+    Oid file; // of the log
     Relation shadow;
     Tuplestorestate *keys; // the log's entries
     Tuplestorestate *rows; // what the source gives for them
@@ -48,6 +49,9 @@ struct Work {
     BlockNumber *blocks; // of the shadow, several times perhaps
     int64 block_count;
     int64 block_room;
+    const SeenEntries *seen;
+    LogEntry *entries; // that were taken; null unless they are to be remembered
+    int64 entry_room;
 };
 
 void note_block(Work *work, BlockNumber block) {
@@ -62,6 +66,20 @@ void note_block(Work *work, BlockNumber block) {
         work->block_room = room;
     }
     work->blocks[work->block_count++] = block;
+}
+
+void note_entry(Work *work, const ItemPointerData *place) {
+    if (work->count == work->entry_room) {
+        work->entry_room = work->entry_room * 2 + 64;
+        const Size bytes = sizeof(LogEntry) * static_cast<Size>(work->entry_room);
+        work->entries = static_cast<LogEntry *>(repalloc_huge(work->entries, bytes));
+    }
+    work->entries[work->count] = {ItemPointerGetBlockNumber(place), ItemPointerGetOffsetNumber(place)};
+}
+
+bool is_seen(const SeenEntries *seen, Relation log, const ItemPointerData *place) {
+    return seen != nullptr && seen->has(log->rd_rel->relfilenode, ItemPointerGetBlockNumber(place),
+                                        ItemPointerGetOffsetNumber(place));
 }
 
 // nullptr when there is no such block.
@@ -94,7 +112,11 @@ void take_entries(Work *work, const LogPart *part, bool consume) {
             break;
         }
         block = here;
+        if (is_seen(work->seen, work->log, &slot->tts_tid))
+            continue;
         tuplestore_puttupleslot(work->keys, slot);
+        if (work->entries != nullptr)
+            note_entry(work, &slot->tts_tid);
         work->count++;
         if (consume)
             simple_heap_delete(work->log, &slot->tts_tid);
@@ -244,6 +266,7 @@ void insert_rows(Work *work, const std::vector<std::string> *columns) {
 // The part of the work that only reads, but for the log.
 void read_part(Work *work, const RefreshRequest *request, const LogPart *part, bool consume, KeyQuery *form) {
     work->log = table_open(request->log, RowExclusiveLock);
+    work->file = work->log->rd_rel->relfilenode;
     work->shadow = table_open(request->shadow, RowExclusiveLock);
     pg::leave_uncounted(work->shadow);
     work->keys = tuplestore_begin_heap(true, false, work_mem);
@@ -272,27 +295,38 @@ void write_part(Work *work, const RefreshRequest *request, MemoryContext keep) {
 
 } // namespace
 
-Refreshed refresh(const RefreshRequest &request, const LogPart &part, Entries entries, KeyQuery &form) {
+Refreshed refresh(const RefreshRequest &request, const LogPart &part, Entries entries,
+                  const SeenEntries &seen, KeyQuery &form) {
     const pg::CallersPath path;
     const MemoryContext keep = CurrentMemoryContext;
     Work work{};
+    work.seen = &seen;
+    if (entries == Entries::remembered) {
+        work.entry_room = 64;
+        work.entries = pg::guard([&] { return static_cast<LogEntry *>(palloc(sizeof(LogEntry) * 64)); });
+    }
     {
         const pg::ReadOnlyScope read_only;
         pg::guard([&] { read_part(&work, &request, &part, entries == Entries::consumed, &form); });
     }
     pg::guard([&] { write_part(&work, &request, keep); });
-    return {
+    Refreshed refreshed{
         work.count, work.next, work.at_end, work.row_count, {work.blocks, work.blocks + work.block_count}};
+    refreshed.file = work.file;
+    if (work.entries != nullptr)
+        refreshed.entries.assign(work.entries, work.entries + work.count);
+    return refreshed;
 }
 
-LogSize size_of_log(Oid log) {
+LogSize size_of_log(Oid log, const SeenEntries *seen) {
     return pg::guard([&] {
         Relation table = table_open(log, AccessShareLock);
         LogSize size{0, RelationGetNumberOfBlocks(table)};
         if (TableScanDesc scan = begin_log_scan(table, 0, size.blocks)) {
             TupleTableSlot *slot = table_slot_create(table, nullptr);
             while (table_scan_getnextslot(scan, ForwardScanDirection, slot)) {
-                size.entries++;
+                if (!is_seen(seen, table, &slot->tts_tid))
+                    size.entries++;
                 CHECK_FOR_INTERRUPTS();
             }
             ExecDropSingleTupleTableSlot(slot);

@@ -48,7 +48,7 @@ bool is_plain_heap(Oid table) {
 
 // New, empty files for the table and its TOAST table. Not TRUNCATE: that would
 // be decoded, and sent to subscribers that have no such table.
-void set_new_files(Oid table) {
+void start_files(Oid table) {
     Relation heap = table_open(table, AccessExclusiveLock);
     pg::set_new_file(heap);
     const Oid toast_oid = heap->rd_rel->reltoastrelid;
@@ -94,7 +94,7 @@ AttrNumber *target_attributes(Relation table, const std::vector<std::string> &co
 }
 
 uint64 load_rows(const LoadRequest &request) {
-    set_new_files(request.shadow);
+    start_files(request.shadow);
     GetCurrentTransactionId(); // cannot be assigned any more once a parallel plan runs
     SPI_connect();
     Relation table = table_open(request.shadow, NoLock);
@@ -150,6 +150,10 @@ private:
 
 void lock_for_load(Oid shadow) {
     pg::guard([&] { LockRelationOid(shadow, AccessExclusiveLock); });
+}
+
+void set_new_files(Oid table) {
+    pg::guard([&] { start_files(table); });
 }
 
 void check_query(const LoadRequest &request) {

@@ -3,6 +3,7 @@
 extern "C" {
 #include "catalog/index.h"
 #include "commands/defrem.h"
+#include "utils/relcache.h"
 }
 
 #include "partbackfill/pg/indexes.hpp"
@@ -35,6 +36,15 @@ void rebuild_index(Oid index, char persistence) {
     reindex_index(nullptr, index, skip_constraint_checks, persistence, &params);
 #else
     reindex_index(index, skip_constraint_checks, persistence, &params);
+#endif
+}
+
+Oid primary_key_index(Relation table) {
+#if PG_VERSION_NUM >= 180000
+    const bool deferrable_too = false;
+    return RelationGetPrimaryKeyIndex(table, deferrable_too);
+#else
+    return RelationGetPrimaryKeyIndex(table);
 #endif
 }
 

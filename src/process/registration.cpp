@@ -52,7 +52,8 @@ BackgroundWorker worker_for(const Assignment &assignment, int restart = kRestart
 }
 
 void start_worker_at_commit(std::int64_t job, Oid role, int earlier, pg::Needed needed) {
-    pg::start_at_commit(worker_for({MyDatabaseId, role, job, pg::current_xid(), earlier, false}), needed);
+    pg::start_at_commit(
+        worker_for({MyDatabaseId, role, job, pg::current_xid(), earlier, Task::work, kNoOid, false}), needed);
 }
 
 // The part of partbackfill.max_workers and of max_worker_processes that is free.
@@ -117,7 +118,8 @@ int register_at_once(const job::Job &job, int count, int alive) {
     const int granted = free_slots().grant(count, alive);
     int started = 0;
     while (started < granted) {
-        BackgroundWorker worker = worker_for({MyDatabaseId, job.owner, job.id, 0, started, false});
+        BackgroundWorker worker =
+            worker_for({MyDatabaseId, job.owner, job.id, 0, started, Task::work, kNoOid, false});
         if (!pg::guard([&] { return RegisterDynamicBackgroundWorker(&worker, nullptr); }))
             break;
         started++;
@@ -125,16 +127,18 @@ int register_at_once(const job::Job &job, int count, int alive) {
     return started;
 }
 
-Publisher::Publisher(const job::Job &job) {
+Beginner::Beginner(const job::Job &job, Task task, Oid partition, bool force) {
     if (free_slots().grant(1, 0) == 0)
         raise_no_worker();
-    // It must not come back after it was reported as lost: the job could be published later, unasked.
-    BackgroundWorker worker = worker_for({MyDatabaseId, job.owner, job.id, 0, 0, true}, BGW_NEVER_RESTART);
+    // It must not come back after it was reported as lost: the job could be published or reverted later,
+    // unasked.
+    BackgroundWorker worker =
+        worker_for({MyDatabaseId, job.owner, job.id, 0, 0, task, partition, force}, BGW_NEVER_RESTART);
     if (!pg::guard([&] { return RegisterDynamicBackgroundWorker(&worker, &handle_); }))
         raise_no_slot();
 }
 
-bool Publisher::is_alive() const {
+bool Beginner::is_alive() const {
     pid_t pid = 0;
     return GetBackgroundWorkerPid(handle_, &pid) != BGWH_STOPPED;
 }

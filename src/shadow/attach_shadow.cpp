@@ -85,7 +85,7 @@ Oid create_attach_shadow(std::int64_t job, const catalog::Leaf &leaf, const std:
     copy_privileges(leaf.oid, oid);
     clone_indexes(leaf.oid, oid);
     copy_marks_and_comment(leaf, shadow);
-    carry_statistics(job, leaf);
+    carry_statistics(leaf, schema);
     carry_statistics_owners(job, leaf);
     leave_out_invalid_constraints(job, leaf, proofs);
     add_bounds_constraint(leaf.oid, oid);

@@ -9,8 +9,12 @@ namespace partbackfill::shadow {
 namespace {
 
 // $1 the live partition, $2 the shadow's name, $3 the job's schema for it.
+pg::Params shadow_params(const catalog::Leaf &leaf, const std::string &schema) {
+    return {leaf.oid, pg::quote_qualified(schema, leaf.name), schema};
+}
+
 pg::Params shadow_params(std::int64_t job, const catalog::Leaf &leaf) {
-    return {leaf.oid, pg::quote_qualified(new_schema(job), leaf.name), new_schema(job)};
+    return shadow_params(leaf, new_schema(job));
 }
 
 // Statements that set the statistics targets and options of columns.
@@ -105,9 +109,9 @@ constexpr const char *kAfterLoad = R"SQL(
 
 } // namespace
 
-void carry_statistics(std::int64_t job, const catalog::Leaf &leaf) {
-    pg::execute_each(kStatisticsSettings, shadow_params(job, leaf));
-    pg::execute_each(kStatisticsObjects, shadow_params(job, leaf));
+void carry_statistics(const catalog::Leaf &leaf, const std::string &schema) {
+    pg::execute_each(kStatisticsSettings, shadow_params(leaf, schema));
+    pg::execute_each(kStatisticsObjects, shadow_params(leaf, schema));
 }
 
 void carry_statistics_owners(std::int64_t job, const catalog::Leaf &leaf) {
@@ -137,9 +141,9 @@ void carry_after_load(std::int64_t job, const catalog::Leaf &leaf, Oid shadow,
 // The old partition keeps its objects in backfill_<job>_old; statistics objects do not follow the
 // schema of a table by themselves. Triggers that the server clones from the parent are new: they
 // are enabled or disabled as the parent's, and have no comment.
-SwapExtras swap_extras(std::int64_t job, const catalog::Leaf &leaf) {
+SwapExtras swap_extras(std::int64_t job, const catalog::Leaf &leaf, const std::string &from,
+                       const std::string &aside) {
     SwapExtras extras;
-    const pg::Params params{leaf.oid, leaf.qualified(), old_schema(job), new_schema(job)};
     extras.before_move = pg::query(R"SQL(
         SELECT command.text
         FROM pg_statistic_ext AS s
@@ -151,8 +155,13 @@ SwapExtras swap_extras(std::int64_t job, const catalog::Leaf &leaf) {
         WHERE s.stxrelid = $1 AND $2 <> ''
         ORDER BY s.oid, command.step
     )SQL",
-                                   params)
+                                   {leaf.oid, leaf.qualified(), aside, from})
                              .texts();
+    if (aside != old_schema(job))
+        extras.to_old = pg::query("SELECT format('ALTER STATISTICS %I.%I SET SCHEMA %I', $2, stxname, $3)"
+                                  " FROM pg_statistic_ext WHERE stxrelid = $1 ORDER BY oid",
+                                  {leaf.oid, aside, old_schema(job)})
+                            .texts();
     extras.after_attach = pg::query(R"SQL(
         SELECT format('ALTER TABLE %s %s TRIGGER %I', $2,
                       CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'A' THEN 'ENABLE ALWAYS'
@@ -180,9 +189,9 @@ SwapExtras swap_extras(std::int64_t job, const catalog::Leaf &leaf) {
                                 FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum = ANY (r.prattrs::int2[])) || ')',
                        ' WHERE (' || pg_get_expr(r.prqual, r.prrelid) || ')'))
         ) AS command (step, text)
-        WHERE r.prrelid = $1 AND $4 <> ''
+        WHERE r.prrelid = $1
     )SQL",
-                                    params)
+                                    {leaf.oid, leaf.qualified(), old_schema(job)})
                               .texts();
     return extras;
 }

@@ -26,6 +26,7 @@ extern "C" {
 #include "partbackfill/pg/definitions.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/indexes.hpp"
+#include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/search_path.hpp"
 #include "partbackfill/shadow/check_constraint.hpp"
 #include "partbackfill/shadow/definition.hpp"
@@ -36,16 +37,17 @@ namespace {
 
 // ----- the bounds constraint
 
-void add_bounds(Oid live_oid, Oid shadow_oid) {
+bool add_bounds(Oid live_oid, Oid shadow_oid, bool valid) {
     Relation live = table_open(live_oid, NoLock);
     Relation shadow = table_open(shadow_oid, AccessExclusiveLock);
     List *quals = RelationGetPartitionQual(live);
     if (quals != NIL) { // a lone DEFAULT takes everything
         quals = map_partition_varattnos(quals, 1, shadow, live);
-        add_constraints(shadow, list_make1(cooked_check(kBoundsConstraint, expression_of(quals), true)));
+        add_constraints(shadow, list_make1(cooked_check(kBoundsConstraint, expression_of(quals), valid)));
     }
     table_close(shadow, NoLock);
     table_close(live, NoLock);
+    return quals != NIL;
 }
 
 // ----- grants
@@ -173,7 +175,21 @@ void copy_comment(Oid catalog, Oid from, Oid to) {
 
 void add_bounds_constraint(Oid live, Oid shadow) {
     const pg::CallersPath path;
-    pg::guard([&] { add_bounds(live, shadow); });
+    pg::guard([&] { add_bounds(live, shadow, true); });
+}
+
+bool add_unvalidated_bounds(Oid live, Oid shadow) {
+    const pg::CallersPath path;
+    return pg::guard([&] { return add_bounds(live, shadow, false); });
+}
+
+Bounds bounds_of(Oid table) {
+    const pg::Result found = pg::query(
+        "SELECT convalidated FROM pg_constraint WHERE conrelid = $1 AND conname = $2 AND contype = 'c'",
+        {table, kBoundsConstraint});
+    if (found.empty())
+        return Bounds::none;
+    return found.rows.front().boolean(0) ? Bounds::valid : Bounds::added;
 }
 
 void copy_privileges(Oid live, Oid shadow) {

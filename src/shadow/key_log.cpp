@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/load/loader.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -82,6 +83,19 @@ writes::KeyLog create_key_log(std::int64_t job, const catalog::Leaf &leaf, const
                   fmt::format("the key log of partition \"{}\" is not as it was made", leaf.name),
                   "An event trigger may have changed it.");
     return *log;
+}
+
+void pass_key_log_on(std::int64_t job, Oid from, Oid to) {
+    const Oid log = key_log_of(job, from);
+    if (log == kNoOid)
+        return;
+    const pg::AsExtensionOwner owner;
+    if (from != to) {
+        pg::execute(fmt::format("ALTER TABLE {} RENAME TO {}", qualified_name(job, from), log_name(to)));
+        pg::execute("UPDATE pg_class SET relrewrite = $2 WHERE oid = $1", {log, to});
+        pg::command_counter_increment();
+    }
+    load::set_new_files(log);
 }
 
 Oid key_log_of(std::int64_t job, Oid partition) {

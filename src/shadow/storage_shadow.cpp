@@ -145,6 +145,14 @@ void record_pairs(Oid live, Oid shadow) {
                 {live, shadow});
 }
 
+void drop_statistics(Oid shadow) {
+    pg::execute_each(R"SQL(
+        SELECT format('DROP STATISTICS %s.%I', s.stxnamespace::regnamespace, s.stxname)
+        FROM pg_statistic_ext AS s WHERE s.stxrelid = $1
+    )SQL",
+                     {shadow});
+}
+
 } // namespace
 
 Oid create_storage_shadow(std::int64_t job, const catalog::Leaf &leaf, const std::vector<Oid> &proofs) {
@@ -164,8 +172,14 @@ Oid create_storage_shadow(std::int64_t job, const catalog::Leaf &leaf, const std
     add_bounds_constraint(leaf.oid, oid);
     clone_indexes(leaf.oid, oid);
     record_pairs(leaf.oid, oid);
-    carry_statistics(job, leaf);
+    carry_statistics(leaf, schema);
     return oid;
+}
+
+void adopt_storage_shadow(const catalog::Leaf &leaf, Oid shadow, const std::string &schema) {
+    record_pairs(leaf.oid, shadow);
+    drop_statistics(shadow);
+    carry_statistics(leaf, schema);
 }
 
 } // namespace partbackfill::shadow

@@ -109,25 +109,57 @@ bool has_event_triggers() {
     return !pg::query("SELECT FROM pg_event_trigger WHERE evtenabled <> 'D' LIMIT 1", {}).empty();
 }
 
+// The schemas between which an exchange moves the tables. A kept table comes back from the schema of the old
+// rows, into which the live one cannot be moved before that: it waits in the other schema.
+struct Places {
+    std::string from;  // where the shadow is
+    std::string aside; // where the live partition goes first
+    std::string old;
+    explicit Places(const SwapRequest &request)
+        : from(catalog::relation_entry(request.shadow).schema), aside(shadow::old_schema(request.job)),
+          old(aside) {
+        if (from == old)
+            aside = shadow::new_schema(request.job);
+    }
+};
+
+void execute_all(const std::vector<std::string> &statements) {
+    for (const auto &statement : statements)
+        pg::execute(statement);
+}
+
+void set_schema(const std::string &schema, const std::string &name, const std::string &to) {
+    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", pg::quote_qualified(schema, name),
+                            pg::quote_identifier(to)));
+}
+
 // Both tables have the same name, and so have their indexes, in two schemas: nothing has to be
-// renamed. The bounds constraint of the shadow implies the partition constraint, and a proof on
+// renamed.
+void exchange_places(const catalog::Leaf &leaf, const Places &places, const shadow::SwapExtras &extras) {
+    const std::string parent = catalog::relation_entry(leaf.parent).qualified();
+    execute_on_tree(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, leaf.qualified()));
+    execute_all(extras.before_move);
+    set_schema(leaf.schema, leaf.name, places.aside);
+    set_schema(places.from, leaf.name, leaf.schema);
+    if (places.aside != places.old)
+        set_schema(places.aside, leaf.name, places.old);
+    execute_all(extras.to_old);
+}
+
+// The bounds constraint of the shadow implies the partition constraint, and a proof on
 // the DEFAULT sibling says that it has no row of the partition, so that ATTACH does not scan.
 Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
     const std::string parent = catalog::relation_entry(leaf.parent).qualified();
     const std::string live = leaf.qualified();
-    const std::string shadow = pg::quote_qualified(shadow::new_schema(request.job), leaf.name);
-    const shadow::SwapExtras extras = shadow::swap_extras(request.job, leaf);
+    const Places places(request);
+    const shadow::SwapExtras extras = shadow::swap_extras(request.job, leaf, places.from, places.aside);
     const bool watched = has_event_triggers();
     const std::vector<std::string> before =
         watched ? definition_of(leaf.oid, request.proofs()) : std::vector<std::string>();
     // The old rows of a DEFAULT keep no proof: a proof that is still needed is made anew.
     for (const Oid proof : request.proofs())
         shadow::drop_proof(proof);
-    execute_on_tree(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, live));
-    for (const auto &statement : extras.before_move)
-        pg::execute(statement);
-    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", live, shadow::old_schema(request.job)));
-    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", shadow, pg::quote_identifier(leaf.schema)));
+    exchange_places(leaf, places, extras);
     {
         // ATTACH compares the expressions of indexes; before 17 it finds their functions by this path.
         const pg::CallersPath path;
@@ -135,12 +167,37 @@ Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
         execute_on_tree(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
     }
     pg::execute(fmt::format("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", live, shadow::kBoundsConstraint));
-    for (const auto &statement : extras.after_attach)
-        pg::execute(statement);
+    execute_all(extras.after_attach);
     shadow::drop_proof(request.proof);
     if (watched)
         check_definition(leaf, request.shadow, before);
     return leaf.oid;
+}
+
+// A table that was detached has what a shadow has but for the bounds constraint, which is validated here for
+// the rows as they are.
+Preparation adopt(const SwapRequest &request, const catalog::Leaf &leaf,
+                  std::vector<locks::TableLock> &locks) {
+    const shadow::Bounds bounds = shadow::bounds_of(request.shadow);
+    locks = locks::share_ancestors(leaf.parent);
+    locks.push_back({leaf.parent, locks::LockMode::access_share});
+    locks.push_back({leaf.oid, locks::LockMode::access_share});
+    locks.push_back({request.shadow, bounds == shadow::Bounds::added ? locks::LockMode::share_update_exclusive
+                                                                     : locks::LockMode::access_exclusive});
+    if (!locks::lock_politely(locks, request.lock_timeout))
+        return Preparation::locks_not_granted;
+    if (bounds == shadow::Bounds::added) {
+        const pg::CallersPath path;
+        const pg::AsTableOwner as_owner(request.shadow);
+        pg::execute(fmt::format("ALTER TABLE {} VALIDATE CONSTRAINT {}",
+                                catalog::relation_entry(request.shadow).qualified(),
+                                shadow::kBoundsConstraint));
+        return Preparation::again;
+    }
+    if (bounds == shadow::Bounds::none && shadow::add_unvalidated_bounds(leaf.oid, request.shadow))
+        return Preparation::again;
+    check_same_as_live(leaf, request.shadow, request.proofs());
+    return Preparation::complete;
 }
 
 // With a lock on the leaf alone a writer through the parent would wait with ROW EXCLUSIVE on the
@@ -195,6 +252,7 @@ const SwapMethod kAttach{
     .check_rights = check_rights,
     .create_shadow = shadow::create_attach_shadow,
     .finish_shadow = finish_shadow,
+    .adopt = adopt,
     .prepares_early = true,
     .prepare = prepare,
     .prepared = prepared,

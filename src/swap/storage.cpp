@@ -5,11 +5,14 @@
 #include <fmt/format.h>
 
 #include "partbackfill/catalog/referring_keys.hpp"
+#include "partbackfill/catalog/relation.hpp"
 #include "partbackfill/catalog/rights.hpp"
+#include "partbackfill/load/loader.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/search_path.hpp"
 #include "partbackfill/pg/table_owner.hpp"
+#include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/shadow/foreign_keys.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/shadow/storage_shadow.hpp"
@@ -214,10 +217,30 @@ Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
     take_statistics(table, indexes);
     take_extended_statistics(table);
     shadow::drop_foreign_keys(request.shadow);
-    pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}",
-                            pg::quote_qualified(shadow::new_schema(request.job), leaf.name),
-                            shadow::old_schema(request.job)));
+    if (catalog::relation_entry(request.shadow).schema ==
+        shadow::new_schema(request.job)) // or it was kept before
+        pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}",
+                                pg::quote_qualified(shadow::new_schema(request.job), leaf.name),
+                                shadow::old_schema(request.job)));
     return request.shadow;
+}
+
+// A table that has exchanged its files with the partition is still a shadow of it, but has no statistics and
+// no foreign keys, which `prepare` adds.
+Preparation adopt(const SwapRequest &request, const catalog::Leaf &leaf,
+                  std::vector<locks::TableLock> &locks) {
+    locks = {{leaf.oid, locks::LockMode::access_share},
+             {request.shadow, locks::LockMode::share_update_exclusive}};
+    if (!locks::lock_politely(locks, request.lock_timeout))
+        return Preparation::locks_not_granted;
+    shadow::adopt_storage_shadow(leaf, request.shadow, catalog::relation_entry(request.shadow).schema);
+    check(request, leaf);
+    {
+        const pg::SnapshotScope snapshot;
+        shadow::check_referenced_keys(leaf, request.shadow);
+    }
+    load::analyze(request.shadow);
+    return Preparation::complete;
 }
 
 } // namespace
@@ -231,6 +254,7 @@ const SwapMethod kStorage{
     .check_rights = check_rights,
     .create_shadow = shadow::create_storage_shadow,
     .finish_shadow = finish_shadow,
+    .adopt = adopt,
     .prepares_early = false,
     .prepare = prepare,
     .prepared = prepared,

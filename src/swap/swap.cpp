@@ -6,10 +6,13 @@
 
 #include "partbackfill/catalog/catalog_drop.hpp"
 #include "partbackfill/catalog/definition_digest.hpp"
+#include "partbackfill/catalog/row_key.hpp"
 #include "partbackfill/locks/table_locks.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings_scope.hpp"
 #include "partbackfill/pg/transaction.hpp"
+#include "partbackfill/shadow/key_log.hpp"
+#include "partbackfill/shadow/own_tables.hpp"
 #include "partbackfill/writes/write_capture.hpp"
 
 namespace partbackfill::swap {
@@ -66,6 +69,15 @@ bool checked_unlocked(const SwapMethod &method, const SwapRequest &request, cons
     return true;
 }
 
+// The method's locks, then that on a table which the swap drops.
+std::vector<locks::TableLock> locks_for(const SwapMethod &method, const SwapRequest &request,
+                                        const catalog::Leaf &leaf) {
+    std::vector<locks::TableLock> locks = method.tables_to_lock(leaf, request.shadow);
+    if (request.discarded != kNoOid)
+        locks.push_back({request.discarded, locks::LockMode::access_exclusive});
+    return locks;
+}
+
 enum class Look { before_locks, under_locks };
 
 // What decides whether the exchange may be made, asked before the locks and under them: no
@@ -117,8 +129,32 @@ bool look_first(const SwapMethod &method, PendingSwap &swap) {
     const auto met = obstacle(method, request, *leaf, swap.known, Look::before_locks);
     swap.result.outcome = met.value_or(SwapOutcome::locks_not_granted);
     if (!met || *met == SwapOutcome::locks_not_granted)
-        swap.result.locks = method.tables_to_lock(*leaf, request.shadow);
+        swap.result.locks = locks_for(method, request, *leaf);
     return !met;
+}
+
+void drop_captures(const SwapRequest &request) {
+    for (const Oid table : {request.live, request.shadow}) {
+        writes::drop_write_capture(request.job, table);
+        catalog::unmark_triggers(table);
+    }
+}
+
+// While the old rows are kept, a revert has to know what was written since to either table. A kept table has
+// a write capture already, unless its writes were not noticed until now.
+writes::WriteBaseline keep_captured(const SwapRequest &request, Oid live, Oid kept) {
+    std::optional<writes::KeyLog> log;
+    if (request.logs_keys) {
+        shadow::pass_key_log_on(request.job, request.live, live);
+        if (const auto key = catalog::find_row_key(live))
+            log = shadow::find_key_log(request.job, live, *key);
+    }
+    if (live == request.live)
+        writes::drop_other_write_captures(request.job, live);
+    writes::create_write_capture(request.job, live, log ? &*log : nullptr, writes::Marks::of_the_first);
+    if (!writes::has_write_capture(request.job, kept))
+        writes::create_write_capture(request.job, kept, nullptr, writes::Marks::of_the_first);
+    return writes::write_baseline(request.job, live, pg::Read::newest);
 }
 
 // Exchanges under the locks, since each answer may have changed while they were waited for. False with
@@ -133,17 +169,20 @@ bool exchange_locked(const SwapMethod &method, PendingSwap &swap) {
     if (!leaf || leaf->parent != swap.leaf.parent)
         return stop(SwapOutcome::partition_gone);
     method.check_rights(*leaf);
-    if (method.tables_to_lock(*leaf, request.shadow) != swap.result.locks)
+    if (locks_for(method, request, *leaf) != swap.result.locks)
         return stop(SwapOutcome::definition_changed);
     // Every writer has ended, and what it committed is seen.
     if (const auto meets = obstacle(method, request, *leaf, swap.known, Look::under_locks))
         return stop(*meets);
     const bool free = locks::try_bounded(request.lock_timeout, [&] {
-        for (const Oid table : {request.live, request.shadow}) {
-            writes::drop_write_capture(request.job, table);
-            catalog::unmark_triggers(table);
-        }
+        if (request.discarded != kNoOid)
+            shadow::drop_own_table(request.job, request.discarded);
+        if (!request.keeps_old)
+            drop_captures(request);
         swap.result.old_table = method.exchange(request, *leaf);
+        swap.result.live = swap.result.old_table == request.live ? request.shadow : request.live;
+        if (request.keeps_old)
+            swap.result.captured = keep_captured(request, swap.result.live, swap.result.old_table);
     });
     stop(free ? SwapOutcome::swapped : SwapOutcome::locks_not_granted);
     return free;

@@ -28,7 +28,7 @@ void Audits::read() {
     const pg::PinnedSettings pinned;
     const pg::KeepPlans keep;
     const pg::AsExtensionOwner owner;
-    audits_ = job::JobTable(owner).audits(job_.id);
+    audits_ = partition_.reverts() ? std::vector<std::string>() : job::JobTable(owner).audits(job_.id);
 }
 
 void Audits::show(std::size_t i) const {

@@ -58,7 +58,7 @@ writes::WriteBaseline baseline_of(const job::Job &job, const job::Partition &par
     const pg::PinnedSettings pinned;
     writes::WriteBaseline baseline =
         writes::write_baseline(job.id, partition.live, pg::Read::active_snapshot);
-    if (job::notices_writes(job.on_write) && !baseline.captured)
+    if (job::notices_writes(job.on_write) && !partition.revert_forced && !baseline.captured)
         pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
                   fmt::format("writes to partition \"{}\" are not noticed", partition.name),
                   "A trigger that watches it was disabled or dropped.");
@@ -142,7 +142,7 @@ private:
     // The source is parsed as the user meant it.
     load::LoadRequest throttled_request() {
         load::LoadRequest request = bounded_load_request(job_, partition_, live());
-        request.stays_undecoded = job_.on_write == job::OnWrite::catch_up;
+        request.stays_undecoded = job::catches_up(job_, partition_);
         throttler_.set_shadow(partition_.shadow);
         throttler_.exclude_elapsed();
         helped_ = throttler_.helper_gate().is_open();
@@ -204,7 +204,9 @@ private:
         figures_.throttled = throttler_.waited().throttled;
         figures_.stalled = throttler_.waited().stalled;
         const pg::AsExtensionOwner owner;
-        job::WriteTable(owner).record_write_baseline(partition_, baseline_);
+        // The writes that a revert looks for are those since the swap.
+        if (!partition_.reverts())
+            job::WriteTable(owner).record_write_baseline(partition_, baseline_);
         job::PartitionTable(owner).built(partition_, figures_);
     }
 

@@ -94,7 +94,7 @@ StepResult try_capture(const job::Job &job, job::Partition &partition) {
 } // namespace
 
 StepResult capture_writes(const job::Job &job, job::Partition &partition) {
-    if (!job::notices_writes(job.on_write))
+    if (!job::notices_writes(job.on_write) || partition.reverts()) // which was captured at its swap
         return {};
     throttle::show_phase(partition, throttle::Phase::creating);
     StepResult result = try_capture(job, partition);

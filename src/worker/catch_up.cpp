@@ -131,7 +131,7 @@ load::LogSize CatchUp::begin_pass() {
     load::LogSize size;
     {
         const pg::SnapshotScope snapshot;
-        size = load::size_of_log(request_->log);
+        size = load::size_of_log(request_->log, &seen_);
     }
     transaction.commit();
     return size;
@@ -199,7 +199,8 @@ StepResult CatchUp::next_batch(load::LogPart &part, std::int64_t &keys, bool &at
         load::Refreshed refreshed;
         {
             const locks::BoundedWaits bounded(job_.lock_timeout);
-            refreshed = refresh_part(part, load::Entries::consumed);
+            refreshed = refresh_part(part, partition_.is_restored() ? load::Entries::remembered
+                                                                    : load::Entries::consumed);
         }
         injection_point(InjectionPoint::catching_up, partition_);
         if (!locks::holds_claim(partition_.job, partition_.ordinal))
@@ -210,7 +211,10 @@ StepResult CatchUp::next_batch(load::LogPart &part, std::int64_t &keys, bool &at
         at_end = refreshed.at_end;
         set_batch(keys, Clock::now() - asked);
         blocks_.insert(refreshed.blocks.begin(), refreshed.blocks.end());
-        shorten_log(part.from, refreshed.next);
+        if (partition_.is_restored())
+            seen_.add(refreshed.file, refreshed.entries);
+        else
+            shorten_log(part.from, refreshed.next);
         part = {refreshed.next, batch_, part.end};
         whole_ = false;
         violations_ = 0;
@@ -277,7 +281,7 @@ load::Refreshed CatchUp::refresh_part(const load::LogPart &part, load::Entries e
     pg::SettingsScope short_queries;
     short_queries.set("jit", "off"); // to compile a query takes as long as a swap may hold writers
     const pg::SnapshotScope snapshot;
-    return load::refresh(*request_, part, entries, form_);
+    return load::refresh(*request_, part, entries, seen_, form_);
 }
 
 bool CatchUp::finish(Clock::time_point deadline) {

@@ -8,10 +8,12 @@
 #include "partbackfill/job/job_end.hpp"
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/job/leftovers.hpp"
+#include "partbackfill/job/revert_table.hpp"
 #include "partbackfill/job/write_table.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/process/log.hpp"
 #include "partbackfill/shadow/default_sibling.hpp"
+#include "partbackfill/shadow/foreign_keys.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/shadow/key_log.hpp"
 #include "partbackfill/shadow/own_tables.hpp"
@@ -26,14 +28,14 @@ void tidy_partition(const job::Job &job, const job::Partition &partition) {
         pg::Transaction transaction;
         {
             const pg::AsExtensionOwner owner;
-            job::WriteTable(owner).forget_writes(job.id, partition.live);
+            job::WriteTable(owner).forget_writes(partition, job.keep_old);
         }
         transaction.commit();
     }
-    if (job.on_write == job::OnWrite::catch_up)
-        drop_log(job, partition.live); // or the end of the job does
     if (job.keep_old)
         return;
+    if (job.on_write == job::OnWrite::catch_up)
+        drop_log(job, partition.live); // or the end of the job does
     pg::Transaction transaction;
     if (!drop_politely(job, partition.old))
         return; // sessions read it by its name: the end of the job tries again
@@ -121,6 +123,19 @@ void drop_captures(const job::Job &job, const std::vector<Oid> &tables) {
     }
 }
 
+// Foreign keys of a kept table, which would keep others from deleting what they refer to.
+void drop_keys(const job::Job &job, Oid table) {
+    pg::Transaction transaction;
+    const auto locks = locks_to_drop(job, table);
+    if (!locks::lock_politely(locks, tidying_limit(job, table)))
+        raise_blocked(table, locks);
+    {
+        const pg::PinnedSettings pinned;
+        shadow::drop_foreign_keys(table);
+    }
+    transaction.commit();
+}
+
 // Of partitions whose write capture is gone.
 void drop_logs(const job::Job &job, const std::vector<Oid> &tables) {
     for (const Oid table : tables) {
@@ -138,8 +153,11 @@ struct Existing {
     std::vector<Oid> logged; // have a key log
     std::vector<Oid> shadows;
     std::vector<Oid> proofs;
-    bool all = true; // nothing is kept for a retry
-    bool empty() const { return captured.empty() && logged.empty() && shadows.empty() && proofs.empty(); }
+    std::vector<Oid> referring; // kept tables that have foreign keys
+    bool all = true;            // nothing is kept for a retry
+    bool empty() const {
+        return captured.empty() && logged.empty() && shadows.empty() && proofs.empty() && referring.empty();
+    }
 };
 
 Existing find_existing(const job::Job &job, const job::Leftovers &left) {
@@ -153,12 +171,16 @@ Existing find_existing(const job::Job &job, const job::Leftovers &left) {
         if (shadow::is_own_table(job.id, shadow))
             existing.shadows.push_back(shadow);
     for (const Oid table : writes::captured_tables(job.id))
-        if (!is_in(left.kept, table) &&
+        if (!is_in(left.kept, table) && !is_in(left.watched_live, table) && !is_in(left.watched_old, table) &&
             !is_in(existing.shadows, table)) // a write capture goes with its shadow
             existing.captured.push_back(table);
     for (const Oid table : shadow::logged_tables(job.id))
-        if (!is_in(left.kept, table))
+        if (!is_in(left.kept, table) && !is_in(left.watched_live, table))
             existing.logged.push_back(table);
+    // A revert that was given up may have left some.
+    for (const Oid table : left.watched_old)
+        if (!shadow::tables_referred_to(table).empty())
+            existing.referring.push_back(table);
     existing.proofs = shadow::proofs_left(left.proofs);
     return existing;
 }
@@ -187,6 +209,8 @@ std::string tidy_up(const job::Job &job) {
     tidying.attempt([&] { drop_proofs(job, found.proofs); });
     for (const Oid table : found.shadows)
         tidying.attempt([&] { drop_table(job, table); });
+    for (const Oid table : found.referring)
+        tidying.attempt([&] { drop_keys(job, table); });
     tidying.attempt([&] {
         pg::Transaction transaction;
         if (found.all)
@@ -222,7 +246,9 @@ const char *rest_job(const pg::AsExtensionOwner &owner, const job::Job &job) {
         return job.state == core::JobState::paused ? "is paused" : "has ended";
     }
     const job::JobTable table(owner);
-    if (table.has_partition(job.id, core::PartitionState::failed))
+    if (job.reverts_from)
+        job::JobEnd(owner).end(job, job::RevertTable(owner).end_of(job));
+    else if (table.has_partition(job.id, core::PartitionState::failed))
         job::JobEnd(owner).end(job, core::JobEvent::fail);
     else if (table.has_partition(job.id, core::PartitionState::ready)) {
         job::JobEnd(owner).rest_ready(job);

@@ -16,6 +16,7 @@ extern "C" {
 #include "partbackfill/job/control_table.hpp"
 #include "partbackfill/job/job_control.hpp"
 #include "partbackfill/job/job_table.hpp"
+#include "partbackfill/job/revert_table.hpp"
 #include "partbackfill/locks/advisory_locks.hpp"
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/extension.hpp"
@@ -72,7 +73,10 @@ void give_up(const process::ConnectFailure &connect_failure) {
         const auto job = job::JobTable(owner).find(connect_failure.assignment.job);
         if (job && job->state == core::JobState::running && job->owner == connect_failure.assignment.role) {
             const pg::ErrorFields error = could_not_connect(*job, connect_failure.message);
-            job::JobControl(owner).give_up(*job, error);
+            if (job->reverts_from)
+                job::give_up_revert(owner, *job, &error);
+            else
+                job::JobControl(owner).give_up(*job, error);
             process::log_error(job->id, error);
         }
     }

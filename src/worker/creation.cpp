@@ -48,9 +48,9 @@ StepOutcome try_create(const job::Job &job, job::Partition &partition,
         return StepOutcome::partition_gone;
     // The definition may have changed since the job began.
     checks::check_can_be_carried(*found, method_of(job));
-    if (job.on_write == job::OnWrite::ignore)
+    if (job.on_write == job::OnWrite::ignore || partition.revert_forced)
         checks::check_can_ignore_writes({found->oid});
-    if (job.on_write == job::OnWrite::catch_up)
+    if (job::catches_up(job, partition))
         checks::check_can_catch_up(*found);
     if (!job.skip_triggers && !load::reads_own_rows(job.source_oid, found->oid))
         checks::check_row_triggers({found->oid});

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/job/partition_table.hpp"
+#include "partbackfill/job/revert_table.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/process/log.hpp"
 #include "partbackfill/worker/drop.hpp"
@@ -27,6 +28,8 @@ job::Keep record(job::Partition &partition, core::PartitionEvent event, const pg
 
 void fail(const job::Job &job, job::Partition &partition, core::PartitionEvent event,
           const pg::ErrorFields &error, job::Milliseconds pause, ShadowAfter shadow) {
+    if (partition.reverts() && (event == core::PartitionEvent::fail || partition.comes_back()))
+        return give_up_revert(job, partition, error);
     job::Keep keep{};
     {
         pg::Transaction transaction;
@@ -40,6 +43,20 @@ void fail(const job::Job &job, job::Partition &partition, core::PartitionEvent e
 
 job::Keep record_failure(job::Partition &partition, const pg::ErrorFields &error, ShadowAfter shadow) {
     return record(partition, core::PartitionEvent::fail, error, job::Milliseconds(0), shadow);
+}
+
+void keep_as_it_is(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error) {
+    const pg::AsExtensionOwner owner;
+    job::RevertTable(owner).keep(partition, error);
+    process::log_line(job.id,
+                      fmt::format("could not revert partition {}: {}", partition.name, error.message));
+}
+
+// What was built for it goes at the end of the job.
+void give_up_revert(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error) {
+    pg::Transaction transaction;
+    keep_as_it_is(job, partition, error);
+    transaction.commit();
 }
 
 void finish_failure(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,

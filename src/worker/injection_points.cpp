@@ -13,6 +13,8 @@ const char *name(InjectionPoint point) {
         return "claimed";
     case InjectionPoint::captured:
         return "captured";
+    case InjectionPoint::adopting:
+        return "adopting";
     case InjectionPoint::created:
         return "created";
     case InjectionPoint::loading:

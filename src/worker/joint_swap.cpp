@@ -35,6 +35,11 @@ void record_settling(Part &part, bool settling) {
 
 } // namespace
 
+bool JointSwap::catches_up() const {
+    return std::any_of(parts_.begin(), parts_.end(),
+                       [](const auto &part) { return part->catch_up.has_value(); });
+}
+
 job::Milliseconds JointSwap::hold_left() const {
     return std::max(std::chrono::floor<job::Milliseconds>(held_until_ - Clock::now()), job::Milliseconds(0));
 }
@@ -44,6 +49,8 @@ StepResult JointSwap::keep_writers_out(job::Milliseconds whole) {
     std::vector<locks::TableLock> locks;
     for (const auto &part : parts_) {
         current_ = part.get();
+        if (!part->catch_up)
+            continue;
         if (const auto out = await_swap_locks(job_, part->partition, job_.lock_timeout, locks);
             out != StepOutcome::done)
             return {out, locks, Clock::now() - asked};
@@ -51,6 +58,8 @@ StepResult JointSwap::keep_writers_out(job::Milliseconds whole) {
     held_until_ = Clock::now() + whole;
     for (const auto &part : parts_) {
         current_ = part.get();
+        if (!part->catch_up)
+            continue;
         if (const auto out = lock_out_writers(job_, part->partition, hold_left() / 2, locks);
             out != StepOutcome::done)
             return {out, locks, Clock::now() - asked};
@@ -66,6 +75,8 @@ StepResult JointSwap::catch_up_last() {
         return result;
     for (const auto &part : parts_) {
         current_ = part.get();
+        if (!part->catch_up)
+            continue;
         if (!part->catch_up->finish(held_until_ - whole / 4))
             return {StepOutcome::keys_left, {}, {}, part->catch_up->distance()};
         part->hot = part->hot || part->catch_up->has_unsettled();
@@ -75,7 +86,7 @@ StepResult JointSwap::catch_up_last() {
     injection_point(InjectionPoint::caught_up, current_->partition);
     for (const auto &part : parts_) {
         current_ = part.get();
-        if (!part->catch_up->refreshed_last() && !part->audits.are_undecided())
+        if (!part->catch_up || (!part->catch_up->refreshed_last() && !part->audits.are_undecided()))
             continue;
         if (StepResult result = part->audits.run_last(*part->catch_up, held_until_ - whole / 8);
             !result.is_done())
@@ -91,12 +102,6 @@ void JointSwap::begin_part(std::size_t i) {
         current_->catch_up->check_unwritten();
 }
 
-void JointSwap::record_swapped(std::size_t i) {
-    const core::Seconds lock_wait(swaps_[i].result.lock_wait);
-    const pg::AsExtensionOwner owner;
-    job::PartitionTable(owner).swapped(parts_[i]->partition, swaps_[i].result.old_table, lock_wait.count());
-}
-
 StepResult JointSwap::make_exchanges() {
     const pg::PinnedSettings pinned;
     swaps_.clear();
@@ -107,7 +112,7 @@ StepResult JointSwap::make_exchanges() {
     request.lock_timeout = [this] { return catches_up() ? hold_left() : job_.lock_timeout; };
     request.moment = catches_up() ? job::Milliseconds(0) : job_.lock_timeout;
     request.begins = [this](std::size_t i) { begin_part(i); };
-    request.swapped = [this](std::size_t i) { record_swapped(i); };
+    request.swapped = [this](std::size_t i) { record_swapped(parts_[i]->partition, swaps_[i].result); };
     const std::size_t made = swap::swap_together(method_of(job_), swaps_, request);
     if (made == parts_.size())
         return {};
@@ -158,7 +163,8 @@ StepResult JointSwap::try_once() {
 
 void JointSwap::mark(bool settling) {
     for (const auto &part : parts_)
-        if (part->marked != settling && (!settling || part->hot || part->catch_up->is_busy()))
+        if (part->catch_up && part->marked != settling &&
+            (!settling || part->hot || part->catch_up->is_busy()))
             record_settling(*part, settling);
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/catalog/relation.hpp"
 #include "partbackfill/catalog/row_key.hpp"
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/load/error_position.hpp"
@@ -13,7 +14,12 @@ namespace partbackfill::worker {
 
 namespace {
 
-std::string source_of(const job::Job &job) {
+// A kept table whose rows come back is their source.
+std::string source_of(const job::Job &job, const job::Partition &partition) {
+    if (partition.is_restored()) {
+        const pg::PinnedSettings pinned;
+        return "SELECT * FROM ONLY " + catalog::relation_entry(partition.kept).qualified();
+    }
     const pg::AsExtensionOwner owner;
     return job::JobTable(owner).source(job.id);
 }
@@ -52,19 +58,20 @@ load::LoadRequest load_request(const job::Job &job, const job::Partition &partit
                                const catalog::Leaf &leaf, const std::string &source) {
     load::LoadRequest request;
     request.shadow = partition.shadow;
+    const Oid relation = partition.is_restored() ? kNoOid : job.source_oid;
     request.query =
-        load::load_query(source, job.source_oid, range_key(job), leaf, partition.constraint.value_or("true"));
+        load::load_query(source, relation, range_key(job), leaf, partition.constraint.value_or("true"));
     request.params = bounds(job, partition);
     request.key_columns = job.key_columns;
-    if (job.on_write == job::OnWrite::catch_up)
+    if (job::catches_up(job, partition))
         request.row_key_columns = row_key_columns(leaf.oid);
     return request;
 }
 
 // Runs `make` on the source.
 template <class Make>
-auto bounded(const job::Job &job, Make &&make) {
-    const std::string source = source_of(job);
+auto bounded(const job::Job &job, const job::Partition &partition, Make &&make) {
+    const std::string source = source_of(job, partition);
     const locks::BoundedWaits bounded(job.lock_timeout);
     try {
         return load::showing_position_in(source, [&] { return make(source); });
@@ -80,7 +87,7 @@ auto bounded(const job::Job &job, Make &&make) {
 
 load::LoadRequest bounded_load_request(const job::Job &job, const job::Partition &partition,
                                        const catalog::Leaf &leaf) {
-    return bounded(job, [&](const std::string &source) {
+    return bounded(job, partition, [&](const std::string &source) {
         load::LoadRequest request = load_request(job, partition, leaf, source);
         load::check_query(request);
         return request;
@@ -89,7 +96,7 @@ load::LoadRequest bounded_load_request(const job::Job &job, const job::Partition
 
 load::RefreshRequest bounded_refresh_request(const job::Job &job, const job::Partition &partition,
                                              const catalog::Leaf &leaf, const catalog::RowKey &key) {
-    return bounded(job, [&](const std::string &source) {
+    return bounded(job, partition, [&](const std::string &source) {
         load::RefreshRequest request;
         request.shadow = partition.shadow;
         request.queries = load::key_queries(source, job.source_oid, range_key(job), leaf,

@@ -112,7 +112,7 @@ Turn take_turn(std::int64_t id, process::WorkerSlot &slot, throttle::Throttler &
     if (!held)
         watch.observe(*job, *claimed, tried);
     throttle::show_idle(id);
-    if (held || (claimed->state == core::PartitionState::done && !watch.unblocked()))
+    if (held || (claimed->is_swapped() && !watch.unblocked()))
         pause_between(id, throttler, top_up);
     return Turn::worked;
 }

@@ -29,6 +29,7 @@ extern "C" {
 #include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/worker/loop.hpp"
 #include "partbackfill/worker/publication.hpp"
+#include "partbackfill/worker/revert.hpp"
 
 extern "C" {
 PGDLLEXPORT void partbackfill_worker_main(Datum argument);
@@ -120,8 +121,11 @@ void run(const process::Assignment &assignment) {
     process::show_label(job->label);
     process::renew_session(assignment.job);
     const pg::KeepPlans keep(pg::KeepPlans::From::second_use);
-    if (!assignment.publishes || !begin_publication(assignment.job))
-        run_job(assignment.job);
+    if (assignment.task == process::Task::publish && begin_publication(assignment.job))
+        return;
+    if (assignment.task == process::Task::revert && begin_revert(assignment))
+        return;
+    run_job(assignment.job);
 }
 
 // For the callbacks below, which the server calls when the process ends.

@@ -9,6 +9,7 @@
 #include "partbackfill/process/log.hpp"
 #include "partbackfill/process/pauses.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
+#include "partbackfill/worker/adoption.hpp"
 #include "partbackfill/worker/drop.hpp"
 #include "partbackfill/worker/failure.hpp"
 #include "partbackfill/worker/live_partition.hpp"
@@ -160,6 +161,38 @@ void hold(const job::Job &job, const job::Partition &partition) {
     process::log_line(job.id, fmt::format("holds partition {} until all are built", partition.name));
 }
 
+pg::ErrorFields not_reverted(const std::string &message, const std::string &hint = "") {
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kObjectNotInPrerequisiteState;
+    error.message = message;
+    error.hint = hint;
+    return error;
+}
+
+// What keeps a partition from being reverted is reported, or a build brings back what an exchange cannot.
+void settle_revert(const job::Job &job, job::Partition &partition, const StepResult &result) {
+    const auto keep = [&](const std::string &message, const std::string &hint = "") {
+        give_up_revert(job, partition, not_reverted(message, hint));
+    };
+    switch (result.outcome) {
+    case StepOutcome::rows_written:
+        if (partition.comes_back() && job.on_write == job::OnWrite::catch_up)
+            return restore_by_build(job, partition, "it was written to since");
+        return keep("rows were written to it since its swap", "force => true leaves them behind.");
+    case StepOutcome::definition_changed:
+        return partition.comes_back() ? restore_by_build(job, partition, "its definition was changed")
+                                      : rebuild_after_ddl(job, partition);
+    case StepOutcome::shadow_changed:
+        if (partition.is_restored())
+            return rebuild_after_shadow_change(job, partition);
+        return keep("the table with its old rows was changed since the swap");
+    case StepOutcome::keys_left:
+        return give_up_revert(job, partition, could_not_catch_up(job, partition, result.reason));
+    default:
+        return keep(kPartitionGone);
+    }
+}
+
 void skip_now(const job::Job &job, job::Partition &partition) {
     pg::Transaction transaction;
     {
@@ -172,12 +205,19 @@ void skip_now(const job::Job &job, job::Partition &partition) {
 } // namespace
 
 bool blocks_writers(const job::Job &job, const job::Partition &partition) {
+    if (partition.reverts())
+        return false;
     return job.on_write == job::OnWrite::block ||
            (job.on_write == job::OnWrite::rebuild && may_block_at_last(job) &&
             partition.rebuilds >= kMostRebuilds);
 }
 
 void settle(const job::Job &job, job::Partition &partition, const StepResult &result) {
+    const bool is_general = result.outcome <= StepOutcome::settled ||
+                            result.outcome == StepOutcome::not_prepared ||
+                            result.outcome == StepOutcome::locks_not_granted;
+    if (partition.reverts() && !is_general)
+        return settle_revert(job, partition, result);
     switch (result.outcome) {
     case StepOutcome::done:
     case StepOutcome::settled:
@@ -206,6 +246,8 @@ void settle(const job::Job &job, job::Partition &partition, const StepResult &re
 }
 
 void skip(const job::Job &job, job::Partition &partition) {
+    if (partition.reverts())
+        return keep_as_it_is(job, partition, not_reverted(kPartitionGone));
     // A shadow that cannot be dropped now is dropped at the end of the job.
     const bool dropped = partition.shadow != kNoOid && drop_politely(job, partition.shadow);
     const pg::AsExtensionOwner owner;

@@ -8,6 +8,7 @@
 #include "partbackfill/process/pauses.hpp"
 #include "partbackfill/process/session.hpp"
 #include "partbackfill/throttle/activity.hpp"
+#include "partbackfill/worker/adoption.hpp"
 #include "partbackfill/worker/audit.hpp"
 #include "partbackfill/worker/blocking_build.hpp"
 #include "partbackfill/worker/build.hpp"
@@ -36,7 +37,7 @@ class SeparateSteps : public Steps {
 public:
     SeparateSteps(const Job &job, Partition &partition, throttle::Throttler &throttler)
         : job_(job), partition_(partition), throttler_(throttler), audits_(job, partition) {
-        if (job.on_write == job::OnWrite::catch_up)
+        if (job::catches_up(job, partition))
             catch_up_.emplace(job_, partition_, throttler_);
     }
 
@@ -84,7 +85,7 @@ StepResult begin(const Job &job, Partition &partition, throttle::Throttler &thro
 // From where the partition stands to its swap, or to what keeps it from that.
 void advance(const Job &job, Partition &partition, throttle::Throttler &throttler) {
     const bool is_new = partition.state == core::PartitionState::running;
-    StepResult result;
+    StepResult result = adopt_kept(job, partition);
     if (is_new)
         result = begin(job, partition, throttler);
     if (result.is_done() && is_new && blocks_writers(job, partition))
@@ -127,7 +128,7 @@ void work_on(const Job &job, Partition &partition, bool orphaned, throttle::Thro
             give_back_if_paused(partition);
             return;
         }
-        if (partition.state == core::PartitionState::done)
+        if (partition.is_swapped())
             throw; // it is swapped, only tidying has failed
         fail_attempt(job, partition, error.fields(), process::retry_pause(partition.attempts));
     } catch (const std::bad_alloc &) {

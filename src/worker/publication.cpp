@@ -22,6 +22,7 @@
 #include "partbackfill/process/pauses.hpp"
 #include "partbackfill/process/registration.hpp"
 #include "partbackfill/process/session.hpp"
+#include "partbackfill/worker/adoption.hpp"
 #include "partbackfill/worker/claim.hpp"
 #include "partbackfill/worker/cleanup.hpp"
 #include "partbackfill/worker/failure.hpp"
@@ -98,7 +99,7 @@ bool Publication::claim() {
         if (!locks::try_claim(job_.id, part.partition.ordinal))
             return false;
         part.lock.emplace(job_.id, part.partition.ordinal);
-        if (job_.on_write == job::OnWrite::catch_up)
+        if (job::catches_up(job_, part.partition))
             part.catch_up.emplace(job_, part.partition, throttler_);
     }
     transaction.commit();
@@ -126,6 +127,8 @@ StepResult Publication::check(Part &part) {
     if (would_shrink(job_, partition)) // it had failed for that, and was queued again
         return {StepOutcome::would_shrink};
     StepResult result = check_not_emptied(job_, partition);
+    if (result.is_done())
+        result = adopt_kept(job_, partition);
     if (result.is_done() && part.catch_up)
         result = part.catch_up->run();
     if (result.is_done())

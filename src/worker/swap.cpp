@@ -8,10 +8,12 @@
 #include "partbackfill/catalog/definition_digest.hpp"
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/job/write_table.hpp"
+#include "partbackfill/load/key_refresh.hpp"
 #include "partbackfill/load/loader.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/process/log.hpp"
+#include "partbackfill/shadow/key_log.hpp"
 #include "partbackfill/throttle/activity.hpp"
 #include "partbackfill/worker/injection_points.hpp"
 #include "partbackfill/worker/live_partition.hpp"
@@ -24,6 +26,20 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
+
+// Whether writes keep the partition from its swap. A kept table does not come back over them either.
+bool notices_writes(const job::Job &job, const job::Partition &partition) {
+    return partition.reverts() ? !partition.revert_forced : job::notices_writes(job.on_write);
+}
+
+// Keys of rows that were written since the last swap.
+std::int64_t keys_logged(const job::Job &job, const job::Partition &partition) {
+    if (job.on_write != job::OnWrite::catch_up)
+        return 0;
+    const Oid log = shadow::key_log_of(job.id, partition.live);
+    const pg::SnapshotScope snapshot;
+    return log != kNoOid ? load::size_of_log(log).entries : 0;
+}
 
 } // namespace
 
@@ -40,12 +56,21 @@ swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partit
     request.proofs = [&partition] { return proofs_on(partition.live); };
     request.definition_digest = partition.definition_digest;
     request.lock_timeout = job.lock_timeout;
-    if (job::notices_writes(job.on_write))
-        request.lacks_writes = [&partition] {
+    request.keeps_old = job.keep_old;
+    request.logs_keys = job.on_write == job::OnWrite::catch_up;
+    if (partition.is_restored())
+        request.discarded = partition.kept;
+    if (notices_writes(job, partition))
+        request.lacks_writes = [&job, &partition] {
             const writes::WriteBaseline now =
                 writes::write_baseline(partition.job, partition.live, pg::Read::newest);
-            const pg::AsExtensionOwner owner;
-            return job::WriteTable(owner).lacks_writes(partition, now);
+            {
+                const pg::AsExtensionOwner owner;
+                if (job::WriteTable(owner).lacks_writes(partition, now))
+                    return true;
+            }
+            // An exchange back brings nothing along.
+            return partition.comes_back() && keys_logged(job, partition) > 0;
         };
     request.shadow_unchanged = [&partition] {
         const std::string now = catalog::shadow_digest(partition.shadow);
@@ -72,11 +97,15 @@ swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::M
     request.moment = moment;
     request.lock_timeout = limit;
     swap::SwapResult result = swap::swap(method_of(job), request);
-    if (result.outcome == swap::SwapOutcome::swapped) {
-        const pg::AsExtensionOwner owner;
-        job::PartitionTable(owner).swapped(partition, result.old_table, Seconds(result.lock_wait).count());
-    }
+    if (result.outcome == swap::SwapOutcome::swapped)
+        record_swapped(partition, result);
     return result;
+}
+
+void record_swapped(job::Partition &partition, const swap::SwapResult &swap) {
+    const pg::AsExtensionOwner owner;
+    job::PartitionTable(owner).swapped(
+        partition, {swap.live, swap.old_table, Seconds(swap.lock_wait).count(), swap.captured});
 }
 
 StepResult result_of(const swap::SwapResult &swap) {
@@ -112,11 +141,15 @@ void finish_swap(const job::Job &job, job::Partition &partition, const swap::Swa
     transaction.commit();
     process::log_line(
         job.id,
-        fmt::format("swapped partition {}: {} rows in {:.2f} s, {:.1f} MB of WAL; waited {:.1f} ms for "
-                    "locks, held them for {:.1f} ms",
-                    partition.name, figures.rows, figures.seconds.count(),
-                    static_cast<double>(figures.wal_bytes) / 1048576.0,
-                    Seconds(swap.lock_wait).count() * 1000, locked_for.count() * 1000));
+        partition.reverts()
+            ? fmt::format("{} partition {}: waited {:.1f} ms for locks, held them for {:.1f} ms",
+                          partition.state == core::PartitionState::reverted ? "reverted" : "swapped again",
+                          partition.name, Seconds(swap.lock_wait).count() * 1000, locked_for.count() * 1000)
+            : fmt::format("swapped partition {}: {} rows in {:.2f} s, {:.1f} MB of WAL; waited {:.1f} ms for "
+                          "locks, held them for {:.1f} ms",
+                          partition.name, figures.rows, figures.seconds.count(),
+                          static_cast<double>(figures.wal_bytes) / 1048576.0,
+                          Seconds(swap.lock_wait).count() * 1000, locked_for.count() * 1000));
 }
 
 namespace {
@@ -230,7 +263,7 @@ StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchU
 }
 
 bool lacks_writes(const job::Job &job, const job::Partition &partition) {
-    if (!job::notices_writes(job.on_write))
+    if (!notices_writes(job, partition))
         return false;
     pg::Transaction transaction;
     bool lacks = false;
@@ -243,7 +276,7 @@ bool lacks_writes(const job::Job &job, const job::Partition &partition) {
 }
 
 StepResult check_not_emptied(const job::Job &job, const job::Partition &partition) {
-    if (partition.rows == 0)
+    if (partition.rows == 0 || partition.comes_back())
         return {};
     pg::Transaction transaction;
     const std::vector<locks::TableLock> locks{{partition.shadow, locks::LockMode::access_share}};

@@ -18,6 +18,9 @@ namespace partbackfill::writes {
 
 namespace {
 
+// The last argument of triggers that mark the first transactions only.
+constexpr const char *kFirstMarks = "first";
+
 // The server adds _<oid> to the names of internal triggers.
 std::string name_prefix(std::int64_t job) {
     return fmt::format("partbackfill_guard_{}_", job);
@@ -63,6 +66,13 @@ std::string column_numbers(const KeyLog &log) {
     return fmt::format("{}", fmt::join(log.columns, " "));
 }
 
+List *arguments_of(const std::vector<std::string> &texts) {
+    List *arguments = NIL;
+    for (const std::string &text : texts)
+        arguments = lappend(arguments, makeString(pstrdup(text.c_str())));
+    return arguments;
+}
+
 } // namespace
 
 WriteBaseline write_baseline(std::int64_t job, Oid partition, pg::Read read) {
@@ -83,25 +93,27 @@ WriteBaseline write_baseline(std::int64_t job, Oid partition, pg::Read read) {
     return {row.text(0), row.text(1), row.boolean(2)};
 }
 
-void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log) {
+void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log, Marks marks) {
     drop_write_capture(job, partition);
     const Oid function = trigger_function();
     const std::string prefix = name_prefix(job);
     const std::string row = prefix + "row";
     const std::string truncate = prefix + "truncate";
-    const std::string number = std::to_string(job);
-    const std::string table = log != nullptr ? std::to_string(log->table) : "";
-    const std::string columns = log != nullptr ? column_numbers(*log) : "";
+    std::vector<std::string> arguments{std::to_string(job)};
+    std::vector<std::string> row_arguments = arguments;
+    if (log != nullptr) {
+        row_arguments.push_back(std::to_string(log->table));
+        row_arguments.push_back(column_numbers(*log));
+    }
+    if (marks == Marks::of_the_first) {
+        arguments.emplace_back(kFirstMarks);
+        row_arguments.emplace_back(kFirstMarks);
+    }
     pg::guard([&] {
-        List *arguments = list_make1(makeString(pstrdup(number.c_str())));
-        List *row_arguments = list_copy(arguments);
-        if (log != nullptr) {
-            row_arguments = lappend(row_arguments, makeString(pstrdup(table.c_str())));
-            row_arguments = lappend(row_arguments, makeString(pstrdup(columns.c_str())));
-        }
-        create_trigger(partition, function, row.c_str(), row_arguments, true,
+        create_trigger(partition, function, row.c_str(), arguments_of(row_arguments), true,
                        TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
-        create_trigger(partition, function, truncate.c_str(), arguments, false, TRIGGER_TYPE_TRUNCATE);
+        create_trigger(partition, function, truncate.c_str(), arguments_of(arguments), false,
+                       TRIGGER_TYPE_TRUNCATE);
     });
 }
 
@@ -109,8 +121,8 @@ bool logs_keys(std::int64_t job, Oid partition, const KeyLog &log) {
     // Arguments stand in tgargs with a zero byte after each.
     return !pg::query(R"SQL(
         SELECT FROM pg_trigger AS t
-        WHERE t.tgrelid = $1 AND t.tgisinternal AND starts_with(t.tgname::text, $2) AND t.tgnargs = 3
-          AND encode(t.tgargs, 'escape') = $3
+        WHERE t.tgrelid = $1 AND t.tgisinternal AND starts_with(t.tgname::text, $2) AND t.tgnargs IN (3, 4)
+          AND starts_with(encode(t.tgargs, 'escape'), $3)
     )SQL",
                       {partition, name_prefix(job),
                        fmt::format("{}\\000{}\\000{}\\000", job, log.table, column_numbers(log))})
@@ -122,6 +134,16 @@ bool has_write_capture(std::int64_t job, Oid partition) {
 }
 void drop_write_capture(std::int64_t job, Oid partition) {
     catalog::drop_triggers(triggers_of(job, partition));
+}
+
+void drop_other_write_captures(std::int64_t job, Oid partition) {
+    catalog::drop_triggers(pg::query(R"SQL(
+        SELECT t.oid::bigint
+        FROM pg_trigger AS t
+        WHERE t.tgrelid = $1 AND t.tgisinternal AND t.tgfoid = $2 AND NOT starts_with(t.tgname::text, $3)
+    )SQL",
+                                     {partition, trigger_function(), name_prefix(job)})
+                               .oids());
 }
 
 std::vector<Oid> captured_tables(std::int64_t job) {

@@ -9,8 +9,11 @@
 #include "partbackfill/pg/server.hpp"
 
 extern "C" {
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
@@ -18,14 +21,19 @@ extern "C" {
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/xid8.h"
 
 PG_FUNCTION_INFO_V1(partbackfill_guard);
 PGDLLEXPORT Datum partbackfill_guard(PG_FUNCTION_ARGS);
 }
+
+#include "partbackfill/pg/indexes.hpp"
+#include "partbackfill/writes/write_capture.hpp"
 
 namespace {
 
@@ -116,6 +124,31 @@ void insert_mark(Oid schema, const MarkKey &key) {
     CatalogCloseIndexes(indexes);
     heap_freetuple(tuple);
     table_close(table, NoLock);
+}
+
+// Marks after which a capture that needs the first ones only makes no more.
+using partbackfill::writes::kEnoughMarks;
+
+// Whether as many marks of committed transactions are there. What is read is no snapshot's, so that
+// SERIALIZABLE remembers nothing.
+bool has_enough_marks(Oid schema, const MarkKey &key) {
+    const Oid oid = get_relname_relid("backfill_write", schema);
+    if (!OidIsValid(oid))
+        return false; // insert_mark() says so
+    Relation table = table_open(oid, RowExclusiveLock);
+    const Oid index = partbackfill::pg::primary_key_index(table);
+    int count = 0;
+    if (OidIsValid(index)) {
+        ScanKeyData keys[2];
+        ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(key.job));
+        ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(key.table));
+        SysScanDesc scan = systable_beginscan(table, index, true, SnapshotSelf, 2, keys);
+        while (count < kEnoughMarks && HeapTupleIsValid(systable_getnext(scan)))
+            count++;
+        systable_endscan(scan);
+    }
+    table_close(table, NoLock);
+    return count >= kEnoughMarks;
 }
 
 // What a trigger's arguments say of the key log; kept for the rows of a statement.
@@ -212,23 +245,30 @@ bool log_keys(const TriggerData *data, const KeyWriter *writer) {
 } // namespace
 
 // Fires AFTER each row and each TRUNCATE, always. The arguments are the job and, for rows of a
-// partition that has a key log, the OID of the log and the numbers of the key's columns.
+// partition that has a key log, the OID of the log and the numbers of the key's columns; then "first"
+// where enough marks are as good as all.
 Datum partbackfill_guard(PG_FUNCTION_ARGS) {
     if (!CALLED_AS_TRIGGER(fcinfo))
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("backfill_guard must be called as a trigger")));
     const auto *data = reinterpret_cast<TriggerData *>(fcinfo->context);
     const Trigger *trigger = data->tg_trigger;
-    if (!trigger->tgisinternal || (trigger->tgnargs != 1 && trigger->tgnargs != 3))
+    if (!trigger->tgisinternal || trigger->tgnargs < 1 || trigger->tgnargs > 4)
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("backfill_guard must be called by a trigger of a backfill")));
-    if (trigger->tgnargs == 3 && TRIGGER_FIRED_FOR_ROW(data->tg_event) &&
-        log_keys(data, key_writer(fcinfo, trigger)))
+    const bool has_log = trigger->tgnargs >= 3;
+    const bool first_only = trigger->tgnargs % 2 == 0;
+    if (has_log && TRIGGER_FIRED_FOR_ROW(data->tg_event) && log_keys(data, key_writer(fcinfo, trigger)))
         return PointerGetDatum(nullptr);
-    const MarkKey key{pg_strtoint64(trigger->tgargs[0]), RelationGetRelid(data->tg_relation), 0};
+    // Marks of the first transactions stand under the negative number of the job.
+    const int64 job = pg_strtoint64(trigger->tgargs[0]);
+    const MarkKey key{first_only ? -job : job, RelationGetRelid(data->tg_relation), 0};
     if (is_marked(key))
         return PointerGetDatum(nullptr);
-    insert_mark(get_func_namespace(fcinfo->flinfo->fn_oid), key);
+    const Oid schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+    if (first_only && has_enough_marks(schema, key))
+        return PointerGetDatum(nullptr);
+    insert_mark(schema, key);
     remember(key);
     return PointerGetDatum(nullptr);
 }

@@ -11,7 +11,7 @@
 
 namespace partbackfill::core {
 
-enum class JobState { running, paused, ready, done, failed, canceled };
+enum class JobState { running, paused, ready, done, failed, canceled, reverted };
 enum class JobEvent {
     finish, // no partition has work left, none failed
     fail,   // all that could be done is done, and at least one partition failed
@@ -19,11 +19,13 @@ enum class JobEvent {
     resume,
     retry, // the job had failed
     cancel,
-    built,   // every partition is, and a person decides when they are swapped
-    publish, // that person does
+    built,    // every partition is, and a person decides when they are swapped
+    publish,  // that person does
+    revert,   // old rows are to come back; the job is running meanwhile
+    reverted, // they have, in every partition that had new rows
 };
 
-enum class PartitionState { pending, running, ready, done, failed, skipped, canceled };
+enum class PartitionState { pending, running, ready, done, failed, skipped, canceled, reverted };
 enum class PartitionEvent {
     claim,   // a worker takes the partition, also from a dead worker
     built,   // the shadow is complete
@@ -37,6 +39,11 @@ enum class PartitionEvent {
     requeue, // the partition had failed, and is to be built again
     reswap,  // the partition had failed, but its shadow is still there
     cancel,
+    revert,   // the kept table is to come back
+    restore,  // its rows are to come back, in a table that is built of them
+    reverted, // readers see the old rows again
+    keep_new, // the new rows stay: a revert was given up
+    keep_old, // the old rows stay: a revert of a revert was given up
 };
 
 class ImpossibleTransition : public std::logic_error {

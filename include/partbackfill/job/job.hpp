@@ -24,6 +24,14 @@ struct Job : StepOptions {
     Oid owner = kNoOid;
     core::JobState state = core::JobState::running;
     bool tidied = false; // the job is inactive, and its leftovers are dropped
+    // While kept tables of the job come back: the state in which it was before.
+    std::optional<core::JobState> reverts_from;
+};
+
+// How the rows of a kept table come back.
+enum class RevertBy {
+    exchange, // the table itself takes the place of the live one
+    build,    // a shadow is filled from it, and rows written since are put into that
 };
 
 struct Partition {
@@ -51,7 +59,26 @@ struct Partition {
     bool claimed = false;                    // a worker claimed the partition and did not give it back
     bool settling = false;                   // a swap that settles rows of the shadow has begun
     int orphaned = 0;                        // how often a worker died that had claimed it when it was ready
+    // While the kept table comes back: the state before, the table, the way, and whether rows that were
+    // written since the swap are left behind.
+    std::optional<core::PartitionState> reverts_from;
+    Oid kept = kNoOid;
+    RevertBy revert_by = RevertBy::exchange;
+    bool revert_forced = false;
+
+    // Whether its last swap, or the exchange back, is made.
+    bool is_swapped() const noexcept {
+        return state == core::PartitionState::done || state == core::PartitionState::reverted;
+    }
+    bool reverts() const noexcept { return reverts_from.has_value(); }
+    bool comes_back() const noexcept { return reverts() && revert_by == RevertBy::exchange; }
+    bool is_restored() const noexcept { return reverts() && revert_by == RevertBy::build; }
 };
+
+// Whether the partition is brought up to date by the keys of the rows that were written to it.
+inline bool catches_up(const Job &job, const Partition &partition) noexcept {
+    return job.on_write == OnWrite::catch_up && !partition.comes_back() && !partition.revert_forced;
+}
 
 // What a build cost and produced.
 struct BuildFigures {

@@ -24,6 +24,10 @@ public:
     void resume(const Job &job) const;
     // Begins to swap the partitions of a ready job.
     void publish(const Job &job) const;
+    // Has a job that has ended run again, to revert partitions: all of them at once, or each by itself.
+    void revert(const Job &job, bool together) const;
+    // Ends that before its time, with the state after `event`.
+    void end_revert(const Job &job, core::JobEvent event, const pg::ErrorFields *error) const;
     // Queues the failed partitions again, with all their attempts; returns how many.
     int retry(const Job &job) const;
     void alter(std::int64_t job, const Alteration &alteration) const;

@@ -23,6 +23,8 @@ public:
     void rest_ready(const Job &job) const;
     // Notes that a paused, failed or canceled job has left nothing behind.
     void mark_tidied(const Job &job) const;
+    // Notes that a job that has ended has something to be tidied up again.
+    void mark_untidied(std::int64_t job) const;
     // Removes all rows of the job.
     void forget(std::int64_t job) const;
     void set_error(std::int64_t job, const std::string &error) const;

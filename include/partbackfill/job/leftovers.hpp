@@ -18,7 +18,9 @@ struct Leftovers {
     std::vector<Oid> shadows;
     std::vector<Oid> partitions;
     std::vector<Oid> proofs;
-    std::vector<Oid> kept; // partitions and shadows
+    std::vector<Oid> kept;         // partitions and shadows
+    std::vector<Oid> watched_live; // whose old rows are kept: captured, and their keys logged, for a revert
+    std::vector<Oid> watched_old;  // those old rows
 };
 
 class LeftoverRows : ControlTable {

@@ -15,6 +15,13 @@ namespace partbackfill::job {
 // What a function that changes jobs does first: an error in a read-only transaction.
 void begin_change(const char *function_name);
 
+// The job by the newest state, also above READ COMMITTED. Raises when it is gone.
+Job read_newest(std::int64_t id);
+
+// Raises when the worker that the caller is about to wait for would wait for the caller's transaction. `verb`
+// says what the caller wants of the job.
+void check_not_in_the_way(const Job &job, const char *verb);
+
 // Whether the current role may see a job of that owner on that table, pause, cancel and await it,
 // and purge those of its tables that the role could drop by hand.
 bool may_stop(Oid owner, Oid target);

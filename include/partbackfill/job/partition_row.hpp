@@ -9,6 +9,14 @@
 
 namespace partbackfill::job {
 
+// Values of backfill_control.revert_by.
+inline constexpr const char *kByExchange = "exchange";
+inline constexpr const char *kByBuild = "build";
+
+// Condition on a row j of backfill_job: the job's partitions are swapped each by itself, now.
+inline constexpr const char *kSwappedEach =
+    "(NOT j.publishing AND (j.publish = 'each' OR j.reverts_from IS NOT NULL))";
+
 // The select list that partition_of() reads, of a row c.
 const std::string &partition_columns();
 Partition partition_of(const pg::Row &row);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "partbackfill/job/claimed_row.hpp"
+#include "partbackfill/writes/write_capture.hpp"
 
 namespace partbackfill::job {
 
@@ -14,6 +15,14 @@ namespace partbackfill::job {
 enum class Keep { nothing, for_retry, to_look_at };
 
 // Each function that changes a partition throws LostClaim when the worker has lost its claim.
+// What a swap leaves.
+struct SwapFigures {
+    Oid live = kNoOid;
+    Oid old_table = kNoOid;
+    double lock_wait_seconds = 0;
+    writes::WriteBaseline captured{}; // of writes to the live partition from then on
+};
+
 class PartitionTable : ClaimedRow {
 public:
     explicit PartitionTable(const pg::AsExtensionOwner &owner) : ClaimedRow(owner) {}
@@ -44,7 +53,7 @@ public:
     // for a row while it holds tables. Waits while another session has the row. Throws LostClaim
     // when another worker has the partition, or the job does not run.
     void lock_for_swap(const Partition &partition) const;
-    void swapped(Partition &partition, Oid old_table, double lock_wait_seconds) const;
+    void swapped(Partition &partition, const SwapFigures &swap) const;
     // Records for how long the swap held its locks, which announces that the partition is done.
     // Returns what its build cost and gave.
     BuildFigures record_locked_for(const Partition &partition, double seconds) const;

@@ -24,8 +24,8 @@ public:
     // Whether the shadow, whose digest is `now`, has the recorded one, and no transaction wrote to
     // it since.
     bool shadow_unchanged(const Partition &partition, const std::string &now) const;
-    // Deletes the marks of writes to the partition.
-    void forget_writes(std::int64_t job, Oid partition) const;
+    // Deletes the marks of writes from before the swap that was made; all when no table is kept.
+    void forget_writes(const Partition &partition, bool keeps_old) const;
 };
 
 } // namespace partbackfill::job

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "partbackfill/load/load_query.hpp"
+#include "partbackfill/load/seen_entries.hpp"
 
 namespace partbackfill::load {
 
@@ -33,13 +34,16 @@ struct Refreshed {
     bool at_end = false;    // nothing is left, up to the end of the part, of what the snapshot sees
     std::int64_t rows = 0;  // that the source gave
     std::vector<std::uint32_t> blocks{}; // of the shadow that were written to
+    Oid file = kNoOid;                   // of the log
+    std::vector<LogEntry> entries{};     // that were taken, when they have to be remembered
 };
 
 // Whether one form of the query was chosen, by the planner's costs for a number of keys.
 enum class KeyQuery { by_cost, each, joined };
 
-// What becomes of entries that were used: consumed ones are deleted, kept ones go with the log.
-enum class Entries { consumed, kept };
+// What becomes of entries that were used: consumed ones are deleted, kept ones go with the log; of remembered
+// ones, which stay, the places are returned.
+enum class Entries { consumed, kept, remembered };
 
 // Takes the entries of that part of the log that the active snapshot sees, reads by the same snapshot
 // what the source gives for their keys, and puts that in the place of the shadow's rows that have the
@@ -49,13 +53,16 @@ enum class Entries { consumed, kept };
 // ACCESS SHARE on what the source reads, ROW EXCLUSIVE on the shadow and the log; a key that a row
 // refers to is locked as by INSERT (FOR KEY SHARE). In a transaction of its own or before its commit;
 // an error leaves it to be rolled back.
-Refreshed refresh(const RefreshRequest &request, const LogPart &part, Entries entries, KeyQuery &form);
+// Entries that were `seen` are passed over.
+Refreshed refresh(const RefreshRequest &request, const LogPart &part, Entries entries,
+                  const SeenEntries &seen, KeyQuery &form);
 
-// Entries of the log that the active snapshot sees, and its size in blocks. ACCESS SHARE on the log.
+// Entries of the log that the active snapshot sees, but for those that were `seen`, and its size in blocks.
+// ACCESS SHARE on the log.
 struct LogSize {
     std::int64_t entries = 0;
     std::uint32_t blocks = 0;
 };
-LogSize size_of_log(Oid log);
+LogSize size_of_log(Oid log, const SeenEntries *seen = nullptr);
 
 } // namespace partbackfill::load

@@ -32,6 +32,9 @@ void lock_for_load(Oid shadow);
 // the query names, as load() has it.
 void check_query(const LoadRequest &request);
 
+// Gives the table and its TOAST table new, empty files in this transaction. ACCESS EXCLUSIVE.
+void set_new_files(Oid table);
+
 // Fills the shadow anew with the rows of the query and returns their number.
 // The shadow's former rows are gone.
 //

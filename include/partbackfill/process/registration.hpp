@@ -10,6 +10,9 @@ struct BackgroundWorkerHandle;
 
 namespace partbackfill::process {
 
+// What a process does before it works on the job.
+enum class Task { work, publish, revert };
+
 // What a worker is started with.
 struct Assignment {
     Oid database;
@@ -17,7 +20,9 @@ struct Assignment {
     std::int64_t job;
     std::uint32_t starter; // transaction that must have ended first; 0 for none
     int earlier;           // number of workers started before it for the job
-    bool publishes;        // the job is ready, and to be published
+    Task task;
+    Oid partition; // to be reverted; kNoOid for all of the job
+    bool force;    // whatever was written to it since its swap
 };
 
 // The type of workers in pg_stat_activity.
@@ -36,11 +41,11 @@ void register_tidier(const job::Job &job);
 // `alive` workers. Returns how many were started.
 int register_at_once(const job::Job &job, int count, int alive);
 
-// The process that begins the publication of a ready job. It is started at once, whatever becomes of the
-// current transaction, and never again. An error when no slot is free.
-class Publisher {
+// The process that begins the publication or the revert of a job. It is started at once, whatever becomes of
+// the current transaction, and never again. An error when no slot is free.
+class Beginner {
 public:
-    explicit Publisher(const job::Job &job);
+    Beginner(const job::Job &job, Task task, Oid partition = kNoOid, bool force = false);
     bool is_alive() const;
 
 private:
@@ -73,7 +78,7 @@ void register_connect_failure(const Assignment &assignment, const char *message)
 // What the process that marks the job is started with.
 struct ConnectFailure {
     Assignment assignment;
-    char message[96];
+    char message[88];
 };
 
 } // namespace partbackfill::process

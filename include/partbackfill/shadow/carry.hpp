@@ -11,8 +11,9 @@
 
 namespace partbackfill::shadow {
 
-// Gives the empty shadow the statistics targets and statistics objects, which ANALYZE fills.
-void carry_statistics(std::int64_t job, const catalog::Leaf &leaf);
+// Gives the shadow, which is in that schema of the job, the statistics targets and statistics objects, which
+// ANALYZE fills.
+void carry_statistics(const catalog::Leaf &leaf, const std::string &schema);
 
 // Gives the statistics objects of the shadow the owners and comments of the leaf's.
 void carry_statistics_owners(std::int64_t job, const catalog::Leaf &leaf);
@@ -30,8 +31,12 @@ void carry_after_load(std::int64_t job, const catalog::Leaf &leaf, Oid shadow,
 // Statements for the swap, read from the live partition before it is moved away.
 struct SwapExtras {
     std::vector<std::string> before_move; // on both, where they are
+    std::vector<std::string> to_old;      // on the old one, once it is in schema `aside`
     std::vector<std::string> after_attach;
 };
-SwapExtras swap_extras(std::int64_t job, const catalog::Leaf &leaf);
+// The shadow is in schema `from` of the job, and the live partition is moved into the other one first,
+// `aside`.
+SwapExtras swap_extras(std::int64_t job, const catalog::Leaf &leaf, const std::string &from,
+                       const std::string &aside);
 
 } // namespace partbackfill::shadow

@@ -18,6 +18,14 @@ void copy_comment(Oid catalog, Oid from, Oid to);
 // then scan. The shadow must be empty. ACCESS EXCLUSIVE on the shadow.
 void add_bounds_constraint(Oid live, Oid shadow);
 
+// As add_bounds_constraint(), for a table that has rows: the CHECK is not valid yet. False when there is
+// nothing to check.
+bool add_unvalidated_bounds(Oid live, Oid shadow);
+
+// Whether the table has that CHECK, and whether it is valid.
+enum class Bounds { none, added, valid };
+Bounds bounds_of(Oid table);
+
 // Copies the grants on the table and on the columns as they are, grantors included. Grants by
 // default privileges on the shadow go.
 void copy_privileges(Oid live, Oid shadow);

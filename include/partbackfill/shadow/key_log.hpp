@@ -23,6 +23,10 @@ std::optional<writes::KeyLog> find_key_log(std::int64_t job, Oid partition, cons
 // partition may read it, as a dump has to.
 writes::KeyLog create_key_log(std::int64_t job, const catalog::Leaf &leaf, const catalog::RowKey &key);
 
+// Makes the log of `from` that of `to`, and empties it. Within the exchange of the two: their writers wait.
+// ACCESS EXCLUSIVE on the log.
+void pass_key_log_on(std::int64_t job, Oid from, Oid to);
+
 // The table that is the partition's log, whatever keys it takes; kNoOid: none. No lock.
 Oid key_log_of(std::int64_t job, Oid partition);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "partbackfill/catalog/partitions.hpp"
 
@@ -17,5 +18,10 @@ namespace partbackfill::shadow {
 // pg_class.relrewrite of each index names the live index for which it is made. Needs a PinnedSettings
 // scope. ACCESS SHARE on the live partition, to the end of the transaction.
 Oid create_storage_shadow(std::int64_t job, const catalog::Leaf &leaf, const std::vector<Oid> &proofs);
+
+// Makes a table that was exchanged with the leaf before, and is in that schema of the job, a shadow again:
+// indexes are paired with those that the leaf has by now, and statistics objects made. SHARE UPDATE EXCLUSIVE
+// on it.
+void adopt_storage_shadow(const catalog::Leaf &leaf, Oid shadow, const std::string &schema);
 
 } // namespace partbackfill::shadow

@@ -39,6 +39,11 @@ struct SwapRequest {
     std::function<bool()> shadow_unchanged;
     // Proofs of all jobs on the live partition, when that is a DEFAULT partition.
     std::function<std::vector<Oid>()> proofs;
+    // Whether the old rows are kept, so that both tables stay captured after the exchange; and whether keys
+    // of written rows are logged then.
+    bool keeps_old = false;
+    bool logs_keys = false;
+    Oid discarded = kNoOid; // a kept table of which the shadow has the rows: dropped by the swap
 };
 
 enum class Preparation {
@@ -69,6 +74,11 @@ struct SwapMethod {
     // Completes the shadow once it is loaded and its indexes are built, in the transaction
     // and under the snapshot of the load. Raises when the shadow cannot be swapped.
     void (*finish_shadow)(const SwapRequest &request, const catalog::Leaf &leaf);
+    // Runs the next step, a transaction each, of making a kept table that was live before fit for the
+    // exchange back, as create_shadow and finish_shadow make a shadow; complete when nothing is left, under
+    // locks to the end of the transaction. Raises when the table cannot come back as it is.
+    Preparation (*adopt)(const SwapRequest &request, const catalog::Leaf &leaf,
+                         std::vector<locks::TableLock> &locks);
     // Whether `prepare` can run before the shadow is filled. It must then, when writers are
     // kept out from the build to the swap.
     bool prepares_early;

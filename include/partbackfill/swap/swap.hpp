@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "partbackfill/swap/method.hpp"
+#include "partbackfill/writes/write_capture.hpp"
 
 namespace partbackfill::swap {
 
@@ -24,7 +25,9 @@ enum class SwapOutcome {
 struct SwapResult {
     SwapOutcome outcome = SwapOutcome::locks_not_granted;
     Oid old_table = kNoOid;
-    std::chrono::microseconds lock_wait{0};            // until the last lock was had, or given up
+    Oid live = kNoOid;                      // after the swap
+    writes::WriteBaseline captured{};       // of writes to it from the swap on, when old rows are kept
+    std::chrono::microseconds lock_wait{0}; // until the last lock was had, or given up
     std::chrono::steady_clock::time_point locked_at{}; // the time from which readers had to wait
     std::vector<locks::TableLock> locks;               // that were asked for
 };

@@ -17,7 +17,9 @@
 namespace partbackfill::worker {
 
 // One object goes with a partition from its build to its swap. Nothing of it has to survive: the key
-// log says what is left to do.
+// log says what is left to do. Entries that were used are deleted; but those of writes since a swap that is
+// being reverted stay until the swap, since a shadow that is filled from the old rows once more needs them
+// all.
 class CatchUp {
 public:
     using Clock = std::chrono::steady_clock;
@@ -82,6 +84,7 @@ private:
     std::set<std::uint32_t> blocks_; // of the shadow, whose rows are not settled
     std::int64_t batch_;             // entries of the log that the next transaction takes
     std::int64_t finished_at_ = 0;   // entries of the log that finish() has used
+    load::SeenEntries seen_;         // that were used and stay
     bool whole_ = false;             // the next part is all of the log
     bool refreshed_last_ = false;
     int violations_ = 0; // of constraints, one after the other

@@ -20,8 +20,13 @@ void fail_attempt(const job::Job &job, job::Partition &partition, const pg::Erro
 void fail_for_good(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                    ShadowAfter shadow);
 
-// The parts of that, for a transaction of the caller's: the record of the failure, and what follows its
-// commit.
+// Ends the revert of the partition, which stays as it is; within a transaction of the caller's, or in its
+// own.
+void keep_as_it_is(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error);
+void give_up_revert(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error);
+
+// The parts of a failure for good, for a transaction of the caller's: the record of the failure, and what
+// follows its commit.
 job::Keep record_failure(job::Partition &partition, const pg::ErrorFields &error, ShadowAfter shadow);
 void finish_failure(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                     job::Keep keep);

@@ -11,6 +11,7 @@ namespace partbackfill::worker {
 enum class InjectionPoint {
     claimed,     // the partition is claimed, or all of a job to be published (0); no step has begun
     captured,    // the write capture is made, not committed
+    adopting,    // a kept table is made fit for the exchange back, not committed
     created,     // the shadow is made, not committed
     loading,     // no row is loaded yet
     indexing,    // the next index is to be built

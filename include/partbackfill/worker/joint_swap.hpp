@@ -55,11 +55,10 @@ private:
     StepResult keep_writers_out(job::Milliseconds whole);
     StepResult make_exchanges();
     void begin_part(std::size_t i);
-    void record_swapped(std::size_t i);
     void settle_rows();
     void mark(bool settling);
     void undo();
-    bool catches_up() const { return job_.on_write == job::OnWrite::catch_up; }
+    bool catches_up() const; // any of them does
     job::Milliseconds hold_left() const;
 
     const job::Job &job_;

@@ -23,6 +23,7 @@ StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchU
 swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment,
                           job::Milliseconds limit);
 StepResult result_of(const swap::SwapResult &swap);
+void record_swapped(job::Partition &partition, const swap::SwapResult &swap);
 void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap,
                  std::chrono::duration<double> locked_for);
 

@@ -11,6 +11,10 @@
 // written row leaves its keys, before and after the write, there; only TRUNCATE leaves a mark, and
 // a write whose key the log does not take.
 //
+// While the old rows are kept after the swap, both tables stay captured: a revert asks what was written
+// since. Nothing takes these marks away for a long time, so that only some thirty transactions leave
+// one. They stand under the negative number of the job.
+//
 // A rewrite of the table fires no trigger. A rewrite either keeps the rows (VACUUM FULL,
 // CLUSTER) or changes the definition (ALTER COLUMN ... TYPE, SET EXPRESSION, ADD COLUMN), which
 // the definition digest shows. The storage method's own exchange is kept away from other jobs:
@@ -42,10 +46,16 @@ struct KeyLog {
     std::vector<int> columns; // numbers of the key's columns in the partition
 };
 
+// Which transactions leave a mark: all that write, or the first ones, when it is enough to know that there
+// were some.
+enum class Marks { of_all, of_the_first };
+inline constexpr int kEnoughMarks = 32;
+
 // Makes the write capture, in place of the remains of an earlier one. The caller holds SHARE
 // ROW EXCLUSIVE on the partition, which is granted only when each transaction that has written
 // to the partition has ended, and which makes new writers wait.
-void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log = nullptr);
+void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log = nullptr,
+                          Marks marks = Marks::of_all);
 
 // Whether the write capture logs keys in just that way.
 bool logs_keys(std::int64_t job, Oid partition, const KeyLog &log);
@@ -53,6 +63,9 @@ bool logs_keys(std::int64_t job, Oid partition, const KeyLog &log);
 // Drops the write capture. The caller holds SHARE ROW EXCLUSIVE or more: writers wait; readers,
 // which never look at triggers, do not.
 void drop_write_capture(std::int64_t job, Oid partition);
+// Drops the write captures of all other jobs, which would not notice that the partition has the rows of
+// another table. The same lock.
+void drop_other_write_captures(std::int64_t job, Oid partition);
 
 // Whether a trigger of the write capture is there.
 bool has_write_capture(std::int64_t job, Oid partition);
