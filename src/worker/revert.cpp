@@ -131,9 +131,12 @@ void check_kept(const job::Job &job, const std::vector<RevertedPartition> &selec
                     job.id),
         fmt::format("{}.", fmt::join(named, "; ")),
         fmt::format(
-            "backfill_revert({0}, force => true) leaves what was written with the new rows, which are kept "
-            "beside; rows written after a swap come along when the job has on_write => 'catch_up'.",
-            job.id));
+            "backfill_revert({}, force => true) leaves what was written with the new rows, which are kept "
+            "beside.{}",
+            job.id,
+            job.on_write == job::OnWrite::catch_up
+                ? ""
+                : " Rows that are written after a swap come along when the job has on_write => 'catch_up'."));
 }
 
 } // namespace
