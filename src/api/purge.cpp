@@ -77,7 +77,8 @@ using namespace partbackfill;
 
 // backfill_purge: returns how many tables with old rows it dropped. ACCESS EXCLUSIVE on each;
 // readers of the partitioned table do not see them any more. SHARE ROW EXCLUSIVE on the live partitions,
-// which are not captured any more then: by this statement, where nobody is in the way, or by a worker.
+// which are not captured any more then. This statement does that where no session is in the way, a worker
+// otherwise.
 PARTBACKFILL_FUNCTION(partbackfill_purge) {
     const pg::Arguments arguments(fcinfo);
     job::begin_change("backfill_purge()");

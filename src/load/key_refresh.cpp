@@ -49,8 +49,8 @@ struct Work {
     BlockNumber *blocks; // of the shadow, several times perhaps
     int64 block_count;
     int64 block_room;
-    const SeenEntries *seen;
-    LogEntry *entries; // that were taken; null unless they are to be remembered
+    const core::SeenEntries *seen;
+    core::LogEntry *entries; // that were taken; null unless they are to be remembered
     int64 entry_room;
 };
 
@@ -71,13 +71,13 @@ void note_block(Work *work, BlockNumber block) {
 void note_entry(Work *work, const ItemPointerData *place) {
     if (work->count == work->entry_room) {
         work->entry_room = work->entry_room * 2 + 64;
-        const Size bytes = sizeof(LogEntry) * static_cast<Size>(work->entry_room);
-        work->entries = static_cast<LogEntry *>(repalloc_huge(work->entries, bytes));
+        const Size bytes = sizeof(core::LogEntry) * static_cast<Size>(work->entry_room);
+        work->entries = static_cast<core::LogEntry *>(repalloc_huge(work->entries, bytes));
     }
     work->entries[work->count] = {ItemPointerGetBlockNumber(place), ItemPointerGetOffsetNumber(place)};
 }
 
-bool is_seen(const SeenEntries *seen, Relation log, const ItemPointerData *place) {
+bool is_seen(const core::SeenEntries *seen, Relation log, const ItemPointerData *place) {
     return seen != nullptr && seen->has(log->rd_rel->relfilenode, ItemPointerGetBlockNumber(place),
                                         ItemPointerGetOffsetNumber(place));
 }
@@ -296,14 +296,15 @@ void write_part(Work *work, const RefreshRequest *request, MemoryContext keep) {
 } // namespace
 
 Refreshed refresh(const RefreshRequest &request, const LogPart &part, Entries entries,
-                  const SeenEntries &seen, KeyQuery &form) {
+                  const core::SeenEntries &seen, KeyQuery &form) {
     const pg::CallersPath path;
     const MemoryContext keep = CurrentMemoryContext;
     Work work{};
     work.seen = &seen;
     if (entries == Entries::remembered) {
         work.entry_room = 64;
-        work.entries = pg::guard([&] { return static_cast<LogEntry *>(palloc(sizeof(LogEntry) * 64)); });
+        work.entries =
+            pg::guard([&] { return static_cast<core::LogEntry *>(palloc(sizeof(core::LogEntry) * 64)); });
     }
     {
         const pg::ReadOnlyScope read_only;
@@ -318,7 +319,7 @@ Refreshed refresh(const RefreshRequest &request, const LogPart &part, Entries en
     return refreshed;
 }
 
-LogSize size_of_log(Oid log, const SeenEntries *seen) {
+LogSize size_of_log(Oid log, const core::SeenEntries *seen) {
     return pg::guard([&] {
         Relation table = table_open(log, AccessShareLock);
         LogSize size{0, RelationGetNumberOfBlocks(table)};

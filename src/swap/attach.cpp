@@ -174,16 +174,25 @@ Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
     return leaf.oid;
 }
 
+// What the next step of adopt() locks. The scan that validates the bounds keeps nobody from the live
+// partition.
+std::vector<locks::TableLock> locks_to_adopt(const catalog::Leaf &leaf, Oid kept, shadow::Bounds bounds) {
+    if (bounds == shadow::Bounds::added)
+        return {{kept, locks::LockMode::share_update_exclusive}};
+    std::vector<locks::TableLock> locks = locks::share_ancestors(leaf.parent);
+    locks.push_back({leaf.parent, locks::LockMode::access_share});
+    locks.push_back({leaf.oid, locks::LockMode::access_share});
+    locks.push_back({kept, bounds == shadow::Bounds::none ? locks::LockMode::access_exclusive
+                                                          : locks::LockMode::share_update_exclusive});
+    return locks;
+}
+
 // A table that was detached has what a shadow has but for the bounds constraint, which is validated here for
 // the rows as they are.
 Preparation adopt(const SwapRequest &request, const catalog::Leaf &leaf,
                   std::vector<locks::TableLock> &locks) {
     const shadow::Bounds bounds = shadow::bounds_of(request.shadow);
-    locks = locks::share_ancestors(leaf.parent);
-    locks.push_back({leaf.parent, locks::LockMode::access_share});
-    locks.push_back({leaf.oid, locks::LockMode::access_share});
-    locks.push_back({request.shadow, bounds == shadow::Bounds::added ? locks::LockMode::share_update_exclusive
-                                                                     : locks::LockMode::access_exclusive});
+    locks = locks_to_adopt(leaf, request.shadow, bounds);
     if (!locks::lock_politely(locks, request.lock_timeout))
         return Preparation::locks_not_granted;
     if (bounds == shadow::Bounds::added) {

@@ -226,20 +226,20 @@ Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
 }
 
 // A table that has exchanged its files with the partition is still a shadow of it, but has no statistics and
-// no foreign keys, which `prepare` adds.
+// no foreign keys, which `prepare` adds. The live partition is locked for the comparison only.
 Preparation adopt(const SwapRequest &request, const catalog::Leaf &leaf,
                   std::vector<locks::TableLock> &locks) {
-    locks = {{leaf.oid, locks::LockMode::access_share},
-             {request.shadow, locks::LockMode::share_update_exclusive}};
+    locks = {{request.shadow, locks::LockMode::share_update_exclusive}};
     if (!locks::lock_politely(locks, request.lock_timeout))
         return Preparation::locks_not_granted;
     shadow::adopt_storage_shadow(leaf, request.shadow, catalog::relation_entry(request.shadow).schema);
-    check(request, leaf);
-    {
-        const pg::SnapshotScope snapshot;
-        shadow::check_referenced_keys(leaf, request.shadow);
-    }
     load::analyze(request.shadow);
+    locks = {{leaf.oid, locks::LockMode::access_share}};
+    if (!locks::lock_politely(locks, request.lock_timeout))
+        return Preparation::locks_not_granted;
+    check(request, leaf);
+    const pg::SnapshotScope snapshot;
+    shadow::check_referenced_keys(leaf, request.shadow);
     return Preparation::complete;
 }
 

@@ -102,6 +102,13 @@ show "SELECT partition, old_rows, changed, only_old, only_new, changed_columns
 FROM backfill_diff($job, 'events_2024_02')"
 show "SELECT kind, key, old, new FROM backfill_diff_rows($job, 'events_2024_02', 3)"
 
+heading "A partition undone, and done again"
+show "SELECT backfill_revert($job, 'events_2024_02')"
+show "SELECT partition, state, locked_for FROM backfill_progress WHERE job = $job AND state = 'reverted'"
+back=$(ask "SELECT count(*) = (SELECT old_rows FROM backfill_diff($job, 'events_2024_02')) FROM events_2024_02")
+proof "its old rows are there" "$back" test "$back" = t
+show "SELECT backfill_revert($job, 'events_2024_02')"
+
 heading "Afterwards"
 say "The old partitions are kept, out of the way, until somebody says so:"
 old="backfill_${job}_old"

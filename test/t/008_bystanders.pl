@@ -100,7 +100,7 @@ $node->safe_psql('postgres', <<"SQL");
     SET client_min_messages = warning;
     -- A superuser who insists can do that under a job.
     ALTER EVENT TRIGGER backfill_refuse_drop DISABLE;
-    DROP EXTENSION partbackfill;
+    DROP EXTENSION partbackfill CASCADE; -- with the triggers that watch partitions whose old rows are kept
     DROP SCHEMA backfill_${job}_new, backfill_${job}_old CASCADE;
     CREATE EXTENSION partbackfill;
     ALTER SEQUENCE backfill_job_job_seq RESTART WITH $job;

@@ -5,17 +5,20 @@
 namespace partbackfill::core {
 namespace {
 
-constexpr JobState kJobStates[] = {JobState::running, JobState::paused, JobState::ready,
-                                   JobState::done,    JobState::failed, JobState::canceled};
-constexpr JobEvent kJobEvents[] = {JobEvent::finish, JobEvent::fail,   JobEvent::pause, JobEvent::resume,
-                                   JobEvent::retry,  JobEvent::cancel, JobEvent::built, JobEvent::publish};
+constexpr JobState kJobStates[] = {JobState::running, JobState::paused,   JobState::ready,   JobState::done,
+                                   JobState::failed,  JobState::canceled, JobState::reverted};
+constexpr JobEvent kJobEvents[] = {JobEvent::finish, JobEvent::fail,    JobEvent::pause, JobEvent::resume,
+                                   JobEvent::retry,  JobEvent::cancel,  JobEvent::built, JobEvent::publish,
+                                   JobEvent::revert, JobEvent::reverted};
 constexpr PartitionState kPartitionStates[] = {
-    PartitionState::pending, PartitionState::running, PartitionState::ready,   PartitionState::done,
-    PartitionState::failed,  PartitionState::skipped, PartitionState::canceled};
+    PartitionState::pending, PartitionState::running, PartitionState::ready,    PartitionState::done,
+    PartitionState::failed,  PartitionState::skipped, PartitionState::canceled, PartitionState::reverted};
 constexpr PartitionEvent kPartitionEvents[] = {
-    PartitionEvent::claim, PartitionEvent::built,   PartitionEvent::swapped, PartitionEvent::defer,
-    PartitionEvent::retry, PartitionEvent::rebuild, PartitionEvent::fail,    PartitionEvent::skip,
-    PartitionEvent::pause, PartitionEvent::requeue, PartitionEvent::reswap,  PartitionEvent::cancel};
+    PartitionEvent::claim,   PartitionEvent::built,   PartitionEvent::swapped,  PartitionEvent::defer,
+    PartitionEvent::retry,   PartitionEvent::rebuild, PartitionEvent::fail,     PartitionEvent::skip,
+    PartitionEvent::pause,   PartitionEvent::requeue, PartitionEvent::reswap,   PartitionEvent::cancel,
+    PartitionEvent::revert,  PartitionEvent::restore, PartitionEvent::reverted, PartitionEvent::keep_new,
+    PartitionEvent::keep_old};
 
 TEST(State, NamesRoundTrip) {
     for (const auto state : kJobStates)
@@ -42,14 +45,34 @@ TEST(State, TakingOverKeepsWhatIsReady) {
     EXPECT_EQ(next(PartitionState::running, PartitionEvent::claim), PartitionState::running);
 }
 
-TEST(State, NothingLeavesAnEnd) {
-    for (const auto state : {PartitionState::done, PartitionState::skipped, PartitionState::canceled})
-        for (const auto event : kPartitionEvents)
-            EXPECT_THROW(next(state, event), ImpossibleTransition) << name(state) << " " << name(event);
-    for (const auto event : kJobEvents) {
-        EXPECT_THROW(next(JobState::done, event), ImpossibleTransition);
-        EXPECT_THROW(next(JobState::canceled, event), ImpossibleTransition);
+TEST(State, NothingLeavesAnEndButARevert) {
+    for (const auto state :
+         {PartitionState::done, PartitionState::skipped, PartitionState::canceled, PartitionState::reverted})
+        for (const auto event : kPartitionEvents) {
+            const bool was_swapped = state == PartitionState::done || state == PartitionState::reverted;
+            const bool reverts = event == PartitionEvent::revert || event == PartitionEvent::restore;
+            if (!was_swapped || !reverts) {
+                EXPECT_THROW(next(state, event), ImpossibleTransition) << name(state) << " " << name(event);
+            }
+        }
+    for (const auto state : {JobState::done, JobState::canceled, JobState::reverted})
+        for (const auto event : kJobEvents)
+            EXPECT_EQ(can(state, event), event == JobEvent::revert) << name(state) << " " << name(event);
+}
+
+TEST(State, ARevertEndsAsItBeganOrOnTheOtherSide) {
+    EXPECT_EQ(next(PartitionState::done, PartitionEvent::revert), PartitionState::ready);
+    EXPECT_EQ(next(PartitionState::reverted, PartitionEvent::restore), PartitionState::pending);
+    EXPECT_EQ(next(PartitionState::ready, PartitionEvent::reverted), PartitionState::reverted);
+    for (const auto state : {PartitionState::pending, PartitionState::running, PartitionState::ready}) {
+        EXPECT_EQ(next(state, PartitionEvent::keep_new), PartitionState::done);
+        EXPECT_EQ(next(state, PartitionEvent::keep_old), PartitionState::reverted);
     }
+    for (const auto state : {JobState::done, JobState::failed, JobState::canceled, JobState::reverted})
+        EXPECT_EQ(next(state, JobEvent::revert), JobState::running);
+    for (const auto state : {JobState::running, JobState::paused, JobState::ready})
+        EXPECT_FALSE(can(state, JobEvent::revert)) << name(state);
+    EXPECT_EQ(next(JobState::running, JobEvent::reverted), JobState::reverted);
 }
 
 TEST(State, OnlyARetryLeavesAFailure) {

@@ -53,7 +53,7 @@ public:
     void restore(Partition &partition) const;
     // Ends the revert of the partition, which stays as it was.
     void keep(Partition &partition, const pg::ErrorFields &error) const;
-    // The same for all of the job whose revert has not ended.
+    // Ends the reverts of all partitions of the job.
     void keep_all(const Job &job, const pg::ErrorFields *error) const;
     // How the job ends, none of whose partitions is being reverted any more.
     core::JobEvent end_of(const Job &job) const;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "partbackfill/load/load_query.hpp"
-#include "partbackfill/load/seen_entries.hpp"
+#include "partbackfill/core/seen_entries.hpp"
 
 namespace partbackfill::load {
 
@@ -33,9 +33,9 @@ struct Refreshed {
     std::uint32_t next = 0; // the block from which the rest of the log is to be read
     bool at_end = false;    // nothing is left, up to the end of the part, of what the snapshot sees
     std::int64_t rows = 0;  // that the source gave
-    std::vector<std::uint32_t> blocks{}; // of the shadow that were written to
-    Oid file = kNoOid;                   // of the log
-    std::vector<LogEntry> entries{};     // that were taken, when they have to be remembered
+    std::vector<std::uint32_t> blocks{};   // of the shadow that were written to
+    Oid file = kNoOid;                     // of the log
+    std::vector<core::LogEntry> entries{}; // that were taken, when they have to be remembered
 };
 
 // Whether one form of the query was chosen, by the planner's costs for a number of keys.
@@ -55,7 +55,7 @@ enum class Entries { consumed, kept, remembered };
 // an error leaves it to be rolled back.
 // Entries that were `seen` are passed over.
 Refreshed refresh(const RefreshRequest &request, const LogPart &part, Entries entries,
-                  const SeenEntries &seen, KeyQuery &form);
+                  const core::SeenEntries &seen, KeyQuery &form);
 
 // Entries of the log that the active snapshot sees, but for those that were `seen`, and its size in blocks.
 // ACCESS SHARE on the log.
@@ -63,6 +63,6 @@ struct LogSize {
     std::int64_t entries = 0;
     std::uint32_t blocks = 0;
 };
-LogSize size_of_log(Oid log, const SeenEntries *seen = nullptr);
+LogSize size_of_log(Oid log, const core::SeenEntries *seen = nullptr);
 
 } // namespace partbackfill::load

@@ -84,7 +84,7 @@ private:
     std::set<std::uint32_t> blocks_; // of the shadow, whose rows are not settled
     std::int64_t batch_;             // entries of the log that the next transaction takes
     std::int64_t finished_at_ = 0;   // entries of the log that finish() has used
-    load::SeenEntries seen_;         // that were used and stay
+    core::SeenEntries seen_;         // that were used and stay
     bool whole_ = false;             // the next part is all of the log
     bool refreshed_last_ = false;
     int violations_ = 0; // of constraints, one after the other

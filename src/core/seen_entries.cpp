@@ -1,8 +1,8 @@
-#include "partbackfill/load/seen_entries.hpp"
+#include "partbackfill/core/seen_entries.hpp"
 
-namespace partbackfill::load {
+namespace partbackfill::core {
 
-void SeenEntries::add(Oid file, const std::vector<LogEntry> &entries) {
+void SeenEntries::add(std::uint32_t file, const std::vector<LogEntry> &entries) {
     if (file != std::exchange(file_, file))
         blocks_.clear();
     for (const LogEntry &entry : entries) {
@@ -16,4 +16,4 @@ void SeenEntries::add(Oid file, const std::vector<LogEntry> &entries) {
     }
 }
 
-} // namespace partbackfill::load
+} // namespace partbackfill::core

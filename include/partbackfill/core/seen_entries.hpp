@@ -5,9 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "partbackfill/pg/error.hpp"
-
-namespace partbackfill::load {
+namespace partbackfill::core {
 
 // Where an entry stands in the log. Nothing is deleted from a log whose entries stay, so that no other entry
 // comes to stand there, as long as the log has the same file.
@@ -19,8 +17,8 @@ struct LogEntry {
 class SeenEntries {
 public:
     // `file` is the log's relfilenode: places in another file are others.
-    void add(Oid file, const std::vector<LogEntry> &entries);
-    bool has(Oid file, std::uint32_t block, std::uint16_t offset) const noexcept {
+    void add(std::uint32_t file, const std::vector<LogEntry> &entries);
+    bool has(std::uint32_t file, std::uint32_t block, std::uint16_t offset) const noexcept {
         if (file != file_ || block >= blocks_.size())
             return false;
         const std::vector<std::uint64_t> &words = blocks_[block];
@@ -28,8 +26,8 @@ public:
     }
 
 private:
-    Oid file_ = kNoOid;
+    std::uint32_t file_ = 0;
     std::vector<std::vector<std::uint64_t>> blocks_; // a bit for each offset
 };
 
-} // namespace partbackfill::load
+} // namespace partbackfill::core
