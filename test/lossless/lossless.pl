@@ -5,6 +5,7 @@
 # or different (with the diff).
 #
 # usage: lossless.pl METHOD DATABASE [TABLE ...]     METHOD: auto, attach or storage
+# With REVERT=yes each job is reverted, which brings back the old tables themselves.
 # Connects as psql and pg_dump do (PGHOST, PGPORT, PGUSER), as a superuser. The extensions partbackfill and amcheck must
 # be installed there. Exit status 1 when a table is different.
 use strict;
@@ -13,6 +14,8 @@ use warnings;
 my ($method, $database, @wanted) = @ARGV;
 die "usage: lossless.pl METHOD DATABASE [TABLE ...]\n" unless defined $database;
 my $patience = $ENV{PATIENCE} // '10 minutes'; # with a table's job
+my $reverts = ($ENV{REVERT} // '') ne '';
+my $keep_old = $reverts ? 'true' : 'false';
 
 sub run {
     my (@command) = @_;
@@ -119,6 +122,18 @@ SQL
     return $output;
 }
 
+# Reverts the job, and drops what is kept then; what went wrong.
+sub reverted {
+    my ($job) = @_;
+    my ($output, $status) = sql("SELECT count(*) - backfill_revert($job) FROM backfill_progress WHERE job = $job", 1);
+    my $built = sql("SELECT count(*) FROM backfill_progress WHERE job = $job AND attempts > 0");
+    sql("SELECT backfill_purge($job)");
+    sql("SELECT backfill_wait($job, '1 minute')");
+    return "not reverted: $output" if $status != 0 || $output ne '0';
+    return "$built partitions were built to revert them" if $built ne '0';
+    return;
+}
+
 # same, refused or different, and why.
 sub measure {
     my ($table, $definition) = @_;
@@ -126,7 +141,7 @@ sub measure {
     my $known = known($table);
     my $written = written($table);
     my ($job, $status) = sql('SET client_min_messages = warning; SELECT backfill_start(' . quote($table) . ', ' . quote($table)
-            . ", swap => '$method', keep_old => false, delay => '0', max_attempts => 1)", 1);
+            . ", swap => '$method', keep_old => $keep_old, delay => '0', max_attempts => 1)", 1);
     if ($status != 0) {
         $job =~ s/\n(?:CONTEXT|LINE).*//s;
         return ('different', "refused, but not untouched") if definition() ne $definition;
@@ -138,6 +153,7 @@ sub measure {
         if $state ne 'done';
     # It is not in the way of the next table's.
     sql("SELECT backfill_cancel($job)"), sql("SELECT backfill_wait($job, '1 minute')") if $state eq 'running';
+    push @reasons, reverted($job) if $reverts && $state eq 'done';
     my $after = rows($table);
     push @reasons, "rows: $rows before, $after after" if $rows ne $after;
     push @reasons, differences($definition, definition());

@@ -18,19 +18,21 @@ local $ENV{PGHOST} = $node->host;
 local $ENV{PGPORT} = $node->port;
 local $ENV{PATIENCE} = '180 s';
 # storage first: attach leaves an invalid index behind, which storage has to refuse.
-for my $method ('storage', 'auto', 'attach') {
+for my $way ('storage', 'storage reverted', 'auto', 'attach', 'attach reverted') {
+    my ($method, $reverted) = split / /, $way;
+    local $ENV{REVERT} = $reverted // '';
     my ($out, $err);
     IPC::Run::run([ $^X, "$place/lossless.pl", $method, 'postgres' ], '>', \$out, '2>', \$err);
     note($out);
-    is($err, '', "$method: the measure itself went well");
+    is($err, '', "$way: the measure itself went well");
 
     # The names in the corpus say what is to come.
     my %verdict = reverse $out =~ /^(same|refused|different) (\S.*)$/mg;
     my @wrong = grep { $verdict{$_} ne (/\.(?:${method}_refuses|both_refuse)_/ ? 'refused' : 'same') } sort keys %verdict;
-    cmp_ok(scalar(keys %verdict), '>=', 36, "$method: the corpus was measured");
-    is_deeply(\@wrong, [], "$method: each table is the same afterwards, or refused where it has to be")
+    cmp_ok(scalar(keys %verdict), '>=', 36, "$way: the corpus was measured");
+    is_deeply(\@wrong, [], "$way: each table is the same afterwards, or refused where it has to be")
         or diag($out);
-    unlike($out, qr/no partition of/, "$method: nothing was refused for another reason than its own");
+    unlike($out, qr/no partition of/, "$way: nothing was refused for another reason than its own");
 }
 
 $node->stop;
