@@ -15,11 +15,16 @@ constexpr double kUsable = 0.8;
 // share of those on schemas and catalogs.
 constexpr int kOther = 4;
 
-// Both the partition and its shadow are locked, with their indexes and TOAST tables.
+// Both the partition and its shadow are locked, with their indexes and TOAST tables, and the tables to which
+// foreign keys refer.
 long locks_to_swap(const std::vector<Oid> &leaves) {
     return pg::query_row(R"SQL(
         SELECT COALESCE(sum($2 + 2 * (1 + CASE WHEN c.reltoastrelid = 0 THEN 0 ELSE 2 END
                                         + (SELECT count(*) FROM pg_index AS i WHERE i.indrelid = c.oid))), 0)::bigint
+               + (SELECT count(DISTINCT COALESCE(t.relid, k.confrelid))
+                  FROM pg_constraint AS k
+                  LEFT JOIN LATERAL pg_partition_tree(k.confrelid) AS t ON true
+                  WHERE k.contype = 'f' AND k.conrelid = ANY ($1))
         FROM pg_class AS c
         WHERE c.oid = ANY ($1)
     )SQL",

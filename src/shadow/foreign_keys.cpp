@@ -5,6 +5,8 @@
 #include "partbackfill/catalog/catalog_drop.hpp"
 #include "partbackfill/catalog/referring_keys.hpp"
 #include "partbackfill/catalog/relation.hpp"
+#include "partbackfill/catalog/topmost_key.hpp"
+#include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/search_path.hpp"
 #include "partbackfill/pg/table_owner.hpp"
@@ -53,29 +55,38 @@ void check_referenced_keys(const catalog::Leaf &leaf, Oid shadow) {
     }
 }
 
-std::optional<ForeignKeyStep> next_foreign_key_step(const catalog::Leaf &leaf, Oid shadow) {
+std::optional<ForeignKeyStep> next_foreign_key_step(const catalog::Leaf &leaf, Oid shadow, Keys keys) {
+    // The columns of SET NULL (...) are named rightly by the topmost key alone (18.6): the server copies their
+    // numbers to partitions, where other columns may have these.
     const pg::Result step = pg::query(R"SQL(
         SELECT mine.oid IS NULL, k.confrelid::bigint,
                CASE WHEN mine.oid IS NULL
-                    THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', $2::regclass, k.conname,
-                                pg_get_constraintdef(k.oid))
-                    ELSE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', $2::regclass, k.conname) END
+                    THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s%s', $2::regclass, k.conname, top.definition,
+                                CASE WHEN top.definition NOT LIKE '% NOT ENFORCED' THEN ' NOT VALID' END)
+                    ELSE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', $2::regclass, k.conname) END,
+               CASE WHEN mine.oid IS NULL AND $3 AND obj_description(k.oid, 'pg_constraint') IS NOT NULL
+                    THEN format('COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, $2::regclass,
+                                obj_description(k.oid, 'pg_constraint')) END
         FROM pg_constraint AS k
         LEFT JOIN pg_constraint AS mine ON mine.conrelid = $2 AND mine.contype = 'f' AND mine.conname = k.conname
         LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
-        WHERE k.contype = 'f' AND k.conrelid = $1 AND k.convalidated AND mine.convalidated IS NOT TRUE
+        CROSS JOIN LATERAL )SQL" + catalog::topmost_key("k.oid") + R"SQL( AS top
+        WHERE k.contype = 'f' AND k.conrelid = $1
+          AND CASE WHEN k.convalidated THEN mine.convalidated IS NOT TRUE ELSE $3 AND mine.oid IS NULL END
           -- A key to a partitioned table has a row for each of its partitions, too.
           AND up.conrelid IS DISTINCT FROM k.conrelid
         ORDER BY k.oid
         LIMIT 1
     )SQL",
-                                      {leaf.oid, shadow});
+                                      {leaf.oid, shadow, keys == Keys::all});
     if (step.empty())
         return std::nullopt;
     const pg::Row &row = step.rows.front();
     const locks::LockMode mode =
         row.boolean(0) ? locks::LockMode::share_row_exclusive : locks::LockMode::row_share;
-    ForeignKeyStep next{row.text(2), {{row.oid(1), mode}}, !row.boolean(0)};
+    ForeignKeyStep next{{row.text(2)}, {{row.oid(1), mode}}, !row.boolean(0)};
+    if (!row.is_null(3))
+        next.statements.push_back(row.text(3));
     // Below a partitioned table each partition gets triggers of its own.
     for (const pg::Row &part : pg::query(R"SQL(
         SELECT t.relid::oid::bigint FROM pg_partition_tree($1) AS t WHERE t.relid <> $1 ORDER BY t.level, t.relid
@@ -86,7 +97,7 @@ std::optional<ForeignKeyStep> next_foreign_key_step(const catalog::Leaf &leaf, O
     return next;
 }
 
-void drop_foreign_keys(Oid shadow) {
+void drop_foreign_keys(Oid table) {
     catalog::drop_triggers(pg::query(R"SQL(
         SELECT t.oid::bigint
         FROM pg_constraint AS k
@@ -94,15 +105,95 @@ void drop_foreign_keys(Oid shadow) {
         WHERE k.contype = 'f' AND k.conrelid = $1 AND t.tgrelid <> $1
         ORDER BY t.tgrelid, t.oid
     )SQL",
-                                     {shadow})
+                                     {table})
                                .oids());
     catalog::drop_constraints(pg::query(R"SQL(
         SELECT k.oid::bigint
         FROM pg_constraint AS k
         WHERE k.contype = 'f' AND k.conrelid = $1 AND k.conparentid = 0
     )SQL",
-                                        {shadow})
+                                        {table})
                                   .oids());
+}
+
+void mark_parts_valid(Oid shadow) {
+    const pg::AsExtensionOwner as_owner;
+    pg::execute(R"SQL(
+        UPDATE pg_constraint AS part SET convalidated = true
+        FROM pg_constraint AS k
+        WHERE k.conrelid = $1 AND k.contype = 'f' AND k.convalidated
+          AND part.conrelid = $1 AND part.contype = 'f' AND part.conparentid = k.oid AND NOT part.convalidated
+    )SQL",
+                {shadow});
+}
+
+std::vector<AdoptedKey> keys_to_adopt(const catalog::Leaf &leaf, Oid shadow) {
+    std::vector<AdoptedKey> keys;
+    for (const pg::Row &row : pg::query(R"SQL(
+        SELECT mine.oid::bigint, up.oid::bigint
+        FROM pg_constraint AS k
+        JOIN pg_constraint AS up ON up.oid = k.conparentid AND up.conrelid <> k.conrelid
+        JOIN pg_constraint AS mine ON mine.conrelid = $2 AND mine.contype = 'f' AND mine.conname = k.conname
+        WHERE k.contype = 'f' AND k.conrelid = $1
+        ORDER BY mine.oid
+    )SQL",
+                                        {leaf.oid, shadow})
+                                  .rows)
+        keys.push_back({row.oid(0), row.oid(1)});
+    return keys;
+}
+
+namespace {
+
+std::vector<Oid> oids_of(const std::vector<AdoptedKey> &keys) {
+    std::vector<Oid> oids;
+    for (const AdoptedKey &key : keys)
+        oids.push_back(key.key);
+    return oids;
+}
+
+} // namespace
+
+// A key to a partitioned table has a row for each of its partitions, with triggers there.
+void drop_action_triggers(const std::vector<AdoptedKey> &keys) {
+    if (keys.empty())
+        return;
+    catalog::drop_triggers(pg::query(R"SQL(
+        SELECT t.oid::bigint
+        FROM pg_constraint AS mine
+        JOIN pg_constraint AS k ON k.conrelid = mine.conrelid AND k.contype = 'f' AND mine.oid IN (k.oid, k.conparentid)
+        JOIN pg_trigger AS t ON t.tgconstraint = k.oid AND t.tgrelid <> k.conrelid
+        WHERE mine.oid = ANY ($1)
+        ORDER BY t.tgrelid, t.oid
+    )SQL",
+                                     {oids_of(keys)})
+                               .oids());
+}
+
+void check_adopted(const catalog::Leaf &leaf, const std::vector<AdoptedKey> &keys) {
+    for (const AdoptedKey &key : keys) {
+        const pg::Result other = pg::query(
+            "SELECT conname FROM pg_constraint WHERE oid = $1 AND conparentid <> $2", {key.key, key.parent});
+        if (!other.empty())
+            pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                      fmt::format("foreign key \"{}\" of partition \"{}\" is not a part of the same key as before",
+                                  other.rows.front().text(0), leaf.name));
+    }
+}
+
+std::vector<Oid> tables_of_keys(const catalog::Leaf &leaf) {
+    return pg::query(R"SQL(
+        SELECT table_in_tree.oid::bigint
+        FROM (SELECT DISTINCT k.confrelid FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = $1) AS k
+        CROSS JOIN LATERAL (
+            SELECT k.confrelid AS oid, -1 AS level
+            UNION ALL
+            SELECT t.relid, t.level FROM pg_partition_tree(k.confrelid) AS t WHERE t.relid <> k.confrelid
+        ) AS table_in_tree
+        ORDER BY k.confrelid, table_in_tree.level, table_in_tree.oid
+    )SQL",
+                     {leaf.oid})
+        .oids();
 }
 
 std::vector<Oid> tables_referred_to(Oid shadow) {

@@ -41,6 +41,33 @@ sub definition {
 
 sub quote { my ($text) = @_; $text =~ s/'/''/g; return "'$text'"; }
 
+# What pg_dump leaves out of foreign keys: those of partitions, and their triggers on both sides.
+sub foreign_keys {
+    return sql(<<'SQL');
+        SELECT format('key %s of %s to %s: %s, of %s, local %s, inherited %s, index %s, operators %s %s %s, set %s, comment %L',
+                      CASE WHEN up.conrelid = k.conrelid THEN '(part)' ELSE k.conname END, k.conrelid::regclass, k.confrelid::regclass,
+                      pg_get_constraintdef(k.oid), up.conname, k.conislocal, k.coninhcount, k.conindid::regclass, k.conpfeqop,
+                      k.conppeqop, k.conffeqop, cardinality(k.confdelsetcols), obj_description(k.oid, 'pg_constraint'))
+        FROM pg_constraint AS k
+        LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE k.contype = 'f'
+        UNION ALL
+        SELECT format('trigger of key of %s on %s: %s, %s, enabled "%s", deferrable %s %s, of one on %s', k.conrelid::regclass, t.tgrelid::regclass,
+                      t.tgfoid::regproc, t.tgtype, t.tgenabled, t.tgdeferrable, t.tginitdeferred, parent.tgrelid::regclass)
+        FROM pg_trigger AS t
+        JOIN pg_constraint AS k ON k.oid = t.tgconstraint AND k.contype = 'f'
+        LEFT JOIN pg_trigger AS parent ON parent.oid = t.tgparentid
+        UNION ALL
+        SELECT format('dependency of key of %s: %s on %s', k.conrelid::regclass, d.deptype,
+                      CASE WHEN d.refclassid = 'pg_constraint'::regclass THEN 'another key'
+                           ELSE pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) END)
+        FROM pg_depend AS d
+        JOIN pg_constraint AS k ON k.oid = d.objid AND k.contype = 'f'
+        WHERE d.classid = 'pg_constraint'::regclass
+        ORDER BY 1
+SQL
+}
+
 # Count and digest of the rows with the partition each is in; order does not matter.
 sub rows {
     my ($table) = @_;
@@ -125,6 +152,7 @@ sub measure {
     my $rows = rows($table);
     my $known = known($table);
     my $written = written($table);
+    my $keys = foreign_keys();
     my ($job, $status) = sql('SET client_min_messages = warning; SELECT backfill_start(' . quote($table) . ', ' . quote($table)
             . ", swap => '$method', keep_old => false, delay => '0', max_attempts => 1)", 1);
     if ($status != 0) {
@@ -141,6 +169,7 @@ sub measure {
     my $after = rows($table);
     push @reasons, "rows: $rows before, $after after" if $rows ne $after;
     push @reasons, differences($definition, definition());
+    push @reasons, differences($keys, foreign_keys());
     # There may be more than before.
     push @reasons, grep { /^-/ } differences($known, known($table));
     my $now = written($table);

@@ -69,15 +69,19 @@ struct SwapMethod {
     // Completes the shadow once it is loaded and its indexes are built, in the transaction
     // and under the snapshot of the load. Raises when the shadow cannot be swapped.
     void (*finish_shadow)(const SwapRequest &request, const catalog::Leaf &leaf);
-    // Whether `prepare` can run before the shadow is filled. It must then, when writers are
-    // kept out from the build to the swap.
-    bool prepares_early;
-    // Runs the next step of what makes the exchange quick, a transaction each. May change
-    // `request.proof`; puts the locks that it asked for into `locks`.
+    // Runs the next step of what makes the exchange quick and concerns other tables than the
+    // shadow, a transaction each. Can run before the shadow is filled, and does when writers are
+    // kept out from the build to the swap. May change `request.proof`; puts the locks that it
+    // asked for into `locks`.
     Preparation (*prepare)(SwapRequest &request, const catalog::Leaf &leaf,
                            std::vector<locks::TableLock> &locks);
-    // Whether every step of `prepare` is done. Asked before the locks and under them.
+    // As `prepare`, for what is done to the shadow once it is filled.
+    Preparation (*prepare_shadow)(const SwapRequest &request, const catalog::Leaf &leaf,
+                                  std::vector<locks::TableLock> &locks);
+    // Whether every step of `prepare`, and of `prepare_shadow`, is done. Asked before the locks
+    // and under them.
     bool (*prepared)(const SwapRequest &request, const catalog::Leaf &leaf);
+    bool (*shadow_prepared)(const SwapRequest &request, const catalog::Leaf &leaf);
     // Raises when the exchange may not be made. Called before the locks and under them.
     void (*check)(const SwapRequest &request, const catalog::Leaf &leaf);
     // Whether tables_to_lock has the parent: a build that reads the parent holds up a swap.
