@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/catalog/catalog_drop.hpp"
+#include "partbackfill/catalog/partition_tree.hpp"
 #include "partbackfill/catalog/referring_keys.hpp"
 #include "partbackfill/catalog/relation.hpp"
 #include "partbackfill/catalog/topmost_key.hpp"
@@ -88,11 +89,11 @@ std::optional<ForeignKeyStep> next_foreign_key_step(const catalog::Leaf &leaf, O
     if (!row.is_null(3))
         next.statements.push_back(row.text(3));
     // Below a partitioned table each partition gets triggers of its own.
-    for (const pg::Row &part : pg::query(R"SQL(
-        SELECT t.relid::oid::bigint FROM pg_partition_tree($1) AS t WHERE t.relid <> $1 ORDER BY t.level, t.relid
-    )SQL",
-                                         {row.oid(1)})
-                                   .rows)
+    for (const pg::Row &part :
+         pg::query("SELECT t.oid::bigint FROM " + catalog::partition_tree("$1::oid") +
+                       " AS t WHERE t.level > 0 ORDER BY t.level, t.oid",
+                   {row.oid(1)})
+             .rows)
         next.locks.push_back({part.oid(0), mode});
     return next;
 }
@@ -183,14 +184,14 @@ void check_adopted(const catalog::Leaf &leaf, const std::vector<AdoptedKey> &key
 
 std::vector<Oid> tables_of_keys(const catalog::Leaf &leaf) {
     return pg::query(R"SQL(
-        SELECT table_in_tree.oid::bigint
-        FROM (SELECT DISTINCT k.confrelid FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = $1) AS k
-        CROSS JOIN LATERAL (
-            SELECT k.confrelid AS oid, -1 AS level
-            UNION ALL
-            SELECT t.relid, t.level FROM pg_partition_tree(k.confrelid) AS t WHERE t.relid <> k.confrelid
-        ) AS table_in_tree
-        ORDER BY k.confrelid, table_in_tree.level, table_in_tree.oid
+        SELECT t.oid::bigint
+        FROM (SELECT DISTINCT k.confrelid
+              FROM pg_constraint AS k
+              LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+              WHERE k.contype = 'f' AND k.conrelid = $1 AND up.conrelid IS DISTINCT FROM k.conrelid) AS k
+        CROSS JOIN LATERAL )SQL" + catalog::partition_tree("k.confrelid") +
+                         R"SQL( AS t
+        ORDER BY k.confrelid, t.level, t.oid
     )SQL",
                      {leaf.oid})
         .oids();

@@ -35,7 +35,7 @@ constexpr const char *kRefusals = R"SQL(
         LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
         CROSS JOIN LATERAL (
             SELECT ' to its own table'
-            WHERE k.confrelid IN (SELECT t.relid FROM pg_partition_tree(pg_partition_root(leaf.oid)) AS t)
+            WHERE pg_partition_root(k.confrelid) = pg_partition_root(leaf.oid)
             UNION ALL
             SELECT ' to table ' || k.confrelid::regclass::text || ', which you may not reference'
             WHERE NOT has_table_privilege(k.confrelid, 'REFERENCES')
