@@ -105,12 +105,6 @@ constexpr const char *kMoreRefusals = R"SQL( AS k
                       WHERE (l.classoid = 'pg_class'::regclass AND l.objoid = leaf.oid)
                          OR (l.classoid = 'pg_type'::regclass AND l.objoid = leaf.reltype))
         UNION ALL
-        SELECT 'has a comment on its row type'
-        WHERE EXISTS (SELECT FROM pg_description AS d WHERE d.classoid = 'pg_type'::regclass AND d.objoid = leaf.reltype)
-        UNION ALL
-        SELECT 'has privileges on its row type'
-        FROM pg_type AS t WHERE t.oid = leaf.reltype AND t.typacl IS NOT NULL
-        UNION ALL
         SELECT 'has the replica identity of an index that was dropped'
         WHERE leaf.relreplident = 'i'
           AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = leaf.oid AND i.indisreplident)

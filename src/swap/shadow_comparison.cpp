@@ -41,6 +41,10 @@ constexpr const char *kDefinition = R"SQL(
         UNION ALL
         SELECT 'its privileges are the default' WHERE c.relacl IS NULL
         UNION ALL
+        SELECT format('its row type has privileges %s, comment %L, comment %L on its array type', t.typacl,
+                      obj_description(t.oid, 'pg_type'), obj_description(t.typarray, 'pg_type'))
+        FROM pg_type AS t WHERE t.oid = c.reltype
+        UNION ALL
         SELECT format('option %s', o) FROM unnest(c.reloptions) AS o
         UNION ALL
         SELECT format('option toast.%s', o) FROM unnest(toast.reloptions) AS o
@@ -103,8 +107,10 @@ constexpr const char *kDefinition = R"SQL(
 
 // A line for each foreign key. The operators and the index decide which key of the parent ATTACH takes it for.
 constexpr const char *kForeignKeys = R"SQL(
-    SELECT format('foreign key %I %s, by index %s, operators %s, comment %L', k.conname, pg_get_constraintdef(k.oid), k.conindid::regclass,
-                  k.conpfeqop, obj_description(k.oid, 'pg_constraint'))
+    SELECT format('foreign key %I %s, by index %s, operators %s, triggers "%s", comment %L', k.conname, pg_get_constraintdef(k.oid),
+                  k.conindid::regclass, k.conpfeqop,
+                  (SELECT string_agg(DISTINCT t.tgenabled::text, '') FROM pg_trigger AS t WHERE t.tgconstraint = k.oid),
+                  obj_description(k.oid, 'pg_constraint'))
     FROM pg_constraint AS k
     LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
     WHERE k.conrelid = $1 AND k.contype = 'f' AND up.conrelid IS DISTINCT FROM k.conrelid

@@ -41,8 +41,8 @@ sub definition {
 
 sub quote { my ($text) = @_; $text =~ s/'/''/g; return "'$text'"; }
 
-# What pg_dump leaves out of foreign keys: those of partitions, and their triggers on both sides.
-sub foreign_keys {
+# What pg_dump leaves out: foreign keys of partitions, triggers of foreign keys on both sides, row types.
+sub undumped {
     return sql(<<'SQL');
         SELECT format('key %s of %s to %s: %s, of %s, local %s, inherited %s, index %s, operators %s %s %s, set %s, comment %L',
                       CASE WHEN up.conrelid = k.conrelid THEN '(part)' ELSE k.conname END, k.conrelid::regclass, k.confrelid::regclass,
@@ -64,6 +64,17 @@ sub foreign_keys {
         FROM pg_depend AS d
         JOIN pg_constraint AS k ON k.oid = d.objid AND k.contype = 'f'
         WHERE d.classid = 'pg_constraint'::regclass
+        UNION ALL
+        SELECT format('type %s: owner %s, privileges %s, comment %L, array type %s, comment %L', t.oid::regtype, t.typowner::regrole, t.typacl,
+                      obj_description(t.oid, 'pg_type'), t.typarray::regtype, obj_description(t.typarray, 'pg_type'))
+        FROM pg_type AS t
+        JOIN pg_class AS c ON c.oid = t.typrelid AND c.relispartition
+        UNION ALL
+        SELECT format('role %s of type %s', d.refobjid::regrole, t.oid::regtype)
+        FROM pg_shdepend AS d
+        JOIN pg_type AS t ON t.oid = d.objid AND t.typrelid <> 0
+        WHERE d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND d.classid = 'pg_type'::regclass
+          AND d.refclassid = 'pg_authid'::regclass
         ORDER BY 1
 SQL
 }
@@ -152,7 +163,7 @@ sub measure {
     my $rows = rows($table);
     my $known = known($table);
     my $written = written($table);
-    my $keys = foreign_keys();
+    my $undumped = undumped();
     my ($job, $status) = sql('SET client_min_messages = warning; SELECT backfill_start(' . quote($table) . ', ' . quote($table)
             . ", swap => '$method', keep_old => false, delay => '0', max_attempts => 1)", 1);
     if ($status != 0) {
@@ -169,7 +180,7 @@ sub measure {
     my $after = rows($table);
     push @reasons, "rows: $rows before, $after after" if $rows ne $after;
     push @reasons, differences($definition, definition());
-    push @reasons, differences($keys, foreign_keys());
+    push @reasons, differences($undumped, undumped());
     # There may be more than before.
     push @reasons, grep { /^-/ } differences($known, known($table));
     my $now = written($table);
