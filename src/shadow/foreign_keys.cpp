@@ -117,6 +117,23 @@ void drop_foreign_keys(Oid table) {
                                   .oids());
 }
 
+void drop_keys_of_partition(const catalog::Leaf &leaf) {
+    const std::vector<Oid> inherited = pg::query(R"SQL(
+        SELECT k.oid::bigint
+        FROM pg_constraint AS k JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE k.contype = 'f' AND k.conrelid = $1 AND up.conrelid <> k.conrelid
+    )SQL",
+                                                 {leaf.oid})
+                                           .oids();
+    const std::vector<Oid> triggers = pg::query(R"SQL(
+        SELECT t.oid::bigint FROM pg_trigger AS t WHERE t.tgconstraint = ANY ($1) AND t.tgrelid = $2 AND t.tgparentid <> 0
+    )SQL",
+                                                {inherited, leaf.oid})
+                                          .oids();
+    catalog::make_independent(leaf.oid, inherited, triggers);
+    drop_foreign_keys(leaf.oid);
+}
+
 void mark_parts_valid(Oid shadow) {
     const pg::AsExtensionOwner as_owner;
     pg::execute(R"SQL(

@@ -139,9 +139,9 @@ Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
     // The old rows of a DEFAULT keep no proof: a proof that is still needed is made anew.
     for (const Oid proof : request.proofs())
         shadow::drop_proof(proof);
-    execute_on_tree(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, live));
-    shadow::drop_foreign_keys(leaf.oid);
+    shadow::drop_keys_of_partition(leaf);
     shadow::drop_action_triggers(keys);
+    execute_on_tree(fmt::format("ALTER TABLE {} DETACH PARTITION {}", parent, live));
     for (const auto &statement : extras.before_move)
         pg::execute(statement);
     pg::execute(fmt::format("ALTER TABLE {} SET SCHEMA {}", live, shadow::old_schema(request.job)));

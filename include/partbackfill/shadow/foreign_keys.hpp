@@ -43,6 +43,9 @@ void mark_parts_valid(Oid shadow);
 // Drops all foreign keys of the table, which is no partition. SHARE ROW EXCLUSIVE on the tables referred to.
 void drop_foreign_keys(Oid table);
 
+// As drop_foreign_keys, for a partition that is to be detached next. ACCESS EXCLUSIVE on it.
+void drop_keys_of_partition(const catalog::Leaf &leaf);
+
 // A foreign key of the shadow that ATTACH is to make a part of one of the parent's.
 struct AdoptedKey {
     Oid key;    // of the shadow
