@@ -57,8 +57,8 @@ void check_referenced_keys(const catalog::Leaf &leaf, Oid shadow) {
 }
 
 std::optional<ForeignKeyStep> next_foreign_key_step(const catalog::Leaf &leaf, Oid shadow, Keys keys) {
-    // The columns of SET NULL (...) are named rightly by the topmost key alone (18.6): the server copies their
-    // numbers to partitions, where other columns may have these.
+    // The columns of SET NULL (...) are named rightly by the topmost key alone (18.6): the server copies
+    // their numbers to partitions, where other columns may have these.
     const pg::Result step = pg::query(R"SQL(
         SELECT mine.oid IS NULL, k.confrelid::bigint,
                CASE WHEN mine.oid IS NULL
@@ -71,7 +71,8 @@ std::optional<ForeignKeyStep> next_foreign_key_step(const catalog::Leaf &leaf, O
         FROM pg_constraint AS k
         LEFT JOIN pg_constraint AS mine ON mine.conrelid = $2 AND mine.contype = 'f' AND mine.conname = k.conname
         LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
-        CROSS JOIN LATERAL )SQL" + catalog::topmost_key("k.oid") + R"SQL( AS top
+        CROSS JOIN LATERAL )SQL" + catalog::topmost_key("k.oid") +
+                                          R"SQL( AS top
         WHERE k.contype = 'f' AND k.conrelid = $1
           AND CASE WHEN k.convalidated THEN mine.convalidated IS NOT TRUE ELSE $3 AND mine.oid IS NULL END
           -- A key to a partitioned table has a row for each of its partitions, too.
@@ -89,11 +90,10 @@ std::optional<ForeignKeyStep> next_foreign_key_step(const catalog::Leaf &leaf, O
     if (!row.is_null(3))
         next.statements.push_back(row.text(3));
     // Below a partitioned table each partition gets triggers of its own.
-    for (const pg::Row &part :
-         pg::query("SELECT t.oid::bigint FROM " + catalog::partition_tree("$1::oid") +
-                       " AS t WHERE t.level > 0 ORDER BY t.level, t.oid",
-                   {row.oid(1)})
-             .rows)
+    for (const pg::Row &part : pg::query("SELECT t.oid::bigint FROM " + catalog::partition_tree("$1::oid") +
+                                             " AS t WHERE t.level > 0 ORDER BY t.level, t.oid",
+                                         {row.oid(1)})
+                                   .rows)
         next.locks.push_back({part.oid(0), mode});
     return next;
 }
@@ -193,9 +193,10 @@ void check_adopted(const catalog::Leaf &leaf, const std::vector<AdoptedKey> &key
         const pg::Result other = pg::query(
             "SELECT conname FROM pg_constraint WHERE oid = $1 AND conparentid <> $2", {key.key, key.parent});
         if (!other.empty())
-            pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
-                      fmt::format("foreign key \"{}\" of partition \"{}\" is not a part of the same key as before",
-                                  other.rows.front().text(0), leaf.name));
+            pg::raise(
+                pg::sqlcode::kObjectNotInPrerequisiteState,
+                fmt::format("foreign key \"{}\" of partition \"{}\" is not a part of the same key as before",
+                            other.rows.front().text(0), leaf.name));
     }
 }
 
@@ -206,7 +207,8 @@ std::vector<Oid> tables_of_keys(const catalog::Leaf &leaf) {
               FROM pg_constraint AS k
               LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
               WHERE k.contype = 'f' AND k.conrelid = $1 AND up.conrelid IS DISTINCT FROM k.conrelid) AS k
-        CROSS JOIN LATERAL )SQL" + catalog::partition_tree("k.confrelid") +
+        CROSS JOIN LATERAL )SQL" +
+                         catalog::partition_tree("k.confrelid") +
                          R"SQL( AS t
         ORDER BY k.confrelid, t.level, t.oid
     )SQL",

@@ -105,7 +105,8 @@ constexpr const char *kDefinition = R"SQL(
     WHERE c.oid = $1
 )SQL";
 
-// A line for each foreign key. The operators and the index decide which key of the parent ATTACH takes it for.
+// A line for each foreign key. The operators and the index decide which key of the parent ATTACH takes it
+// for.
 constexpr const char *kForeignKeys = R"SQL(
     SELECT format('foreign key %I %s, by index %s, operators %s, triggers "%s", comment %L', k.conname, pg_get_constraintdef(k.oid),
                   k.conindid::regclass, k.conpfeqop,

@@ -71,7 +71,8 @@ StepResult prepare_all(const job::Job &job, job::Partition &partition, Shows sho
 
 StepResult validate(const job::Job &job, job::Partition &partition) {
     const bool is_filled = partition.state != core::PartitionState::running;
-    return prepare_all<pg::Transaction>(job, partition, Shows::phase, is_filled ? Scope::both : Scope::others);
+    return prepare_all<pg::Transaction>(job, partition, Shows::phase,
+                                        is_filled ? Scope::both : Scope::others);
 }
 
 StepResult validate_in_blocking_build(const job::Job &job, job::Partition &partition) {

@@ -5,8 +5,8 @@
 
 namespace partbackfill::catalog {
 
-// A relation for FROM, in a statement that finds the server's names first: the table, an SQL expression of its
-// OID, at level 0, and all partitions below it. pg_partition_tree would wait for a lock on each of them.
+// A relation for FROM, in a statement that finds the server's names first: the table, an SQL expression of
+// its OID, at level 0, and all partitions below it. pg_partition_tree would wait for a lock on each of them.
 inline std::string partition_tree(const std::string &table) {
     return "(WITH RECURSIVE tree (oid, level) AS (SELECT " + table +
            ", 0 UNION ALL SELECT i.inhrelid, tree.level + 1 FROM tree"
