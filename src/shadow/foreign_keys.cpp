@@ -118,13 +118,18 @@ void drop_foreign_keys(Oid table) {
 }
 
 void drop_keys_of_partition(const catalog::Leaf &leaf) {
-    const std::vector<Oid> inherited = pg::query(R"SQL(
-        SELECT k.oid::bigint
-        FROM pg_constraint AS k JOIN pg_constraint AS up ON up.oid = k.conparentid
-        WHERE k.contype = 'f' AND k.conrelid = $1 AND up.conrelid <> k.conrelid
+    const pg::Result keys = pg::query(R"SQL(
+        SELECT k.oid::bigint, up.conrelid IS NOT NULL AND up.conrelid <> k.conrelid
+        FROM pg_constraint AS k LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE k.contype = 'f' AND k.conrelid = $1
     )SQL",
-                                                 {leaf.oid})
-                                           .oids();
+                                      {leaf.oid});
+    if (keys.empty())
+        return;
+    std::vector<Oid> inherited;
+    for (const pg::Row &row : keys.rows)
+        if (row.boolean(1))
+            inherited.push_back(row.oid(0));
     const std::vector<Oid> triggers = pg::query(R"SQL(
         SELECT t.oid::bigint FROM pg_trigger AS t WHERE t.tgconstraint = ANY ($1) AND t.tgrelid = $2 AND t.tgparentid <> 0
     )SQL",

@@ -55,7 +55,7 @@ struct AdoptedKey {
 // The foreign keys of the shadow whose equals the live partition has from its parent, by their names.
 std::vector<AdoptedKey> keys_to_adopt(const catalog::Leaf &leaf, Oid shadow);
 
-// Drops the triggers of the keys on the tables referred to, which has the same by the parent's keys. ATTACH
+// Drops the triggers of the keys on the tables referred to, which have those of the parent's keys. ATTACH
 // would drop them with ACCESS EXCLUSIVE on these tables; this takes SHARE ROW EXCLUSIVE.
 void drop_action_triggers(const std::vector<AdoptedKey> &keys);
 
