@@ -170,6 +170,7 @@ namespace {
 
 std::vector<Oid> oids_of(const std::vector<AdoptedKey> &keys) {
     std::vector<Oid> oids;
+    oids.reserve(keys.size());
     for (const AdoptedKey &key : keys)
         oids.push_back(key.key);
     return oids;
