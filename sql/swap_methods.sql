@@ -26,16 +26,20 @@ CALL rebuild();
 CALL rebuild(method => 'storage');
 
 -- storage is taken for all of a job when attach would lose something of one partition, and for a job without it attach
-ALTER TABLE t_2 ADD FOREIGN KEY (c) REFERENCES cat;
+CREATE VIEW of_t_2 AS SELECT c FROM t_2;
 SELECT partition, action, hazards FROM backfill_plan('t');
 CALL rebuild();
 SELECT partition, action, hazards FROM backfill_plan('t', partitions => '{t_1}');
 CALL rebuild('{t_1}');
 CALL rebuild(method => 'attach');
 
--- an ordinary foreign key
+-- ordinary foreign keys
 ALTER TABLE t ADD FOREIGN KEY (c) REFERENCES cat;
-CALL rebuild();
+ALTER TABLE t_1 ADD CONSTRAINT own FOREIGN KEY (k) REFERENCES cat;
+CALL rebuild('{t_1}');
+SELECT conname, conparentid <> 0 AS inherited, convalidated FROM pg_constraint WHERE conrelid = 't_1'::regclass AND contype = 'f' ORDER BY conname;
+DELETE FROM cat;
+ALTER TABLE t_1 DROP CONSTRAINT own;
 
 -- neither carries all: each of two partitions is refused by one of them
 ALTER TABLE t_1 ADD CONSTRAINT partbackfill_bounds CHECK (k < 10);

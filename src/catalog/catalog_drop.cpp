@@ -9,6 +9,7 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -69,6 +70,18 @@ void unmark_triggers(Oid table) {
         table_close(relation, NoLock);
         if (stale)
             unmark(table);
+    });
+}
+
+void make_independent(Oid partition, const std::vector<Oid> &constraints, const std::vector<Oid> &triggers) {
+    pg::guard([&] {
+        Relation catalog = table_open(TriggerRelationId, RowExclusiveLock);
+        for (const Oid constraint : constraints)
+            ConstraintSetParentConstraint(constraint, InvalidOid, InvalidOid);
+        for (const Oid trigger : triggers)
+            TriggerSetParentTrigger(catalog, trigger, InvalidOid, partition);
+        table_close(catalog, RowExclusiveLock);
+        CommandCounterIncrement();
     });
 }
 

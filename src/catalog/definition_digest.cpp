@@ -117,6 +117,8 @@ std::string digest(Oid leaf, Oid shadow, const std::vector<Oid> &proofs, bool by
                   SELECT 'pg_statistic_ext'::regclass, s.oid FROM pg_statistic_ext AS s JOIN leaf ON leaf.oid = s.stxrelid
                   UNION ALL
                   SELECT 'pg_type'::regclass, leaf.reltype FROM leaf
+                  UNION ALL
+                  SELECT 'pg_type'::regclass, t.typarray FROM pg_type AS t JOIN leaf ON t.oid = leaf.reltype
             ) AS o ON d.classoid = o.class AND d.objoid = o.oid
             UNION ALL
             SELECT format('dependent %s %s %s %s', d.classid, d.objid, d.objsubid, d.deptype)

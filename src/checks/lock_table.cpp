@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/catalog/partition_tree.hpp"
 #include "partbackfill/pg/lock_table.hpp"
 #include "partbackfill/pg/query.hpp"
 
@@ -15,16 +16,21 @@ constexpr double kUsable = 0.8;
 // share of those on schemas and catalogs.
 constexpr int kOther = 4;
 
-// Both the partition and its shadow are locked, with their indexes and TOAST tables.
+// Both the partition and its shadow are locked, with their indexes and TOAST tables, and the tables to which
+// foreign keys refer.
 long locks_to_swap(const std::vector<Oid> &leaves) {
-    return pg::query_row(R"SQL(
+    const std::string sql = R"SQL(
         SELECT COALESCE(sum($2 + 2 * (1 + CASE WHEN c.reltoastrelid = 0 THEN 0 ELSE 2 END
                                         + (SELECT count(*) FROM pg_index AS i WHERE i.indrelid = c.oid))), 0)::bigint
+               + (SELECT count(DISTINCT t.oid)
+                  FROM (SELECT DISTINCT k.confrelid FROM pg_constraint AS k
+                        WHERE k.contype = 'f' AND k.conrelid = ANY ($1)) AS k
+                  CROSS JOIN LATERAL )SQL" +
+                            catalog::partition_tree("k.confrelid") + R"SQL( AS t)
         FROM pg_class AS c
         WHERE c.oid = ANY ($1)
-    )SQL",
-                         {leaves, kOther})
-        .integer(0);
+    )SQL";
+    return pg::query_row(sql, {leaves, kOther}).integer(0);
 }
 
 } // namespace

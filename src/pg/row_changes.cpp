@@ -2,10 +2,13 @@
 
 extern "C" {
 #include "access/genam.h"
+#include "access/htup_details.h"
+#include "catalog/pg_constraint.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "utils/fmgroids.h"
 #include "utils/reltrigger.h"
+#include "utils/syscache.h"
 }
 
 #include "partbackfill/pg/row_changes.hpp"
@@ -31,6 +34,27 @@ List *insert_index_entries(ResultRelInfo *result, TupleTableSlot *row, EState *e
 #endif
 }
 
+namespace {
+
+bool is_validated(Oid constraint) {
+    HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+    if (!HeapTupleIsValid(tuple))
+        return true;
+    const bool validated = reinterpret_cast<Form_pg_constraint>(GETSTRUCT(tuple))->convalidated;
+    ReleaseSysCache(tuple);
+    return validated;
+}
+
+bool checks_constraint(const Trigger &trigger) {
+    if (!trigger.tgisinternal)
+        return false;
+    if (trigger.tgfoid == F_UNIQUE_KEY_RECHECK)
+        return true;
+    return trigger.tgfoid == F_RI_FKEY_CHECK_INS && is_validated(trigger.tgconstraint);
+}
+
+} // namespace
+
 void keep_constraint_triggers(ResultRelInfo *result) {
     TriggerDesc *all = result->ri_TrigDesc;
     if (all == nullptr)
@@ -38,10 +62,8 @@ void keep_constraint_triggers(ResultRelInfo *result) {
     auto *kept = static_cast<TriggerDesc *>(palloc0(sizeof(TriggerDesc)));
     kept->triggers = static_cast<Trigger *>(palloc(sizeof(Trigger) * static_cast<Size>(all->numtriggers)));
     for (int i = 0; i < all->numtriggers; i++) {
-        const Trigger &trigger = all->triggers[i];
-        if (trigger.tgisinternal &&
-            (trigger.tgfoid == F_RI_FKEY_CHECK_INS || trigger.tgfoid == F_UNIQUE_KEY_RECHECK))
-            kept->triggers[kept->numtriggers++] = trigger;
+        if (checks_constraint(all->triggers[i]))
+            kept->triggers[kept->numtriggers++] = all->triggers[i];
     }
     kept->trig_insert_after_row = kept->numtriggers > 0;
     result->ri_TrigDesc = kept->numtriggers > 0 ? kept : nullptr;

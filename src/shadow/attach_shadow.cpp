@@ -83,6 +83,7 @@ Oid create_attach_shadow(std::int64_t job, const catalog::Leaf &leaf, const std:
     copy_array_type_name(leaf.oid, oid);
     set_owner(leaf, shadow);
     copy_privileges(leaf.oid, oid);
+    copy_row_type(leaf.oid, oid);
     clone_indexes(leaf.oid, oid);
     copy_marks_and_comment(leaf, shadow);
     carry_statistics(leaf, schema);

@@ -52,9 +52,16 @@ bool add_bounds(Oid live_oid, Oid shadow_oid, bool valid) {
 
 // ----- grants
 
+struct Granted {
+    Oid catalog; // of the object
+    Oid object;
+    int32 attribute; // 0: none
+    Oid owner;
+};
+
 // Replaces the access control list of a catalog row by that of another row, in pg_shdepend, too.
-void replace_acl(Relation catalog, HeapTuple target, HeapTuple source, AttrNumber acl_column, Oid shadow,
-                 int32 attribute, Oid owner) {
+void replace_acl(Relation catalog, HeapTuple target, HeapTuple source, AttrNumber acl_column,
+                 const Granted &granted) {
     bool source_null = false;
     bool target_null = false;
     const Datum wanted = heap_getattr(source, acl_column, RelationGetDescr(catalog), &source_null);
@@ -71,8 +78,8 @@ void replace_acl(Relation catalog, HeapTuple target, HeapTuple source, AttrNumbe
     HeapTuple changed =
         heap_modify_tuple_by_cols(target, RelationGetDescr(catalog), 1, columns, values, nulls);
     CatalogTupleUpdate(catalog, &target->t_self, changed);
-    updateAclDependencies(RelationRelationId, shadow, attribute, owner, old_count, old_members, new_count,
-                          new_members);
+    updateAclDependencies(granted.catalog, granted.object, granted.attribute, granted.owner, old_count,
+                          old_members, new_count, new_members);
     heap_freetuple(changed);
 }
 
@@ -88,7 +95,7 @@ void copy_table_acl(Oid live, Oid shadow) {
     HeapTuple source = pg_class_copy(live);
     HeapTuple target = pg_class_copy(shadow);
     const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(target))->relowner;
-    replace_acl(catalog, target, source, Anum_pg_class_relacl, shadow, 0, owner);
+    replace_acl(catalog, target, source, Anum_pg_class_relacl, {RelationRelationId, shadow, 0, owner});
     table_close(catalog, RowExclusiveLock);
     CommandCounterIncrement();
 }
@@ -106,8 +113,9 @@ void copy_column_acls(Oid live, Oid shadow) {
         HeapTuple target = SearchSysCacheCopyAttName(shadow, NameStr(attribute->attname));
         if (!HeapTupleIsValid(source) || !HeapTupleIsValid(target))
             elog(ERROR, "cache lookup failed for column \"%s\"", NameStr(attribute->attname));
-        replace_acl(catalog, target, source, Anum_pg_attribute_attacl, shadow,
-                    reinterpret_cast<Form_pg_attribute>(GETSTRUCT(target))->attnum, owner);
+        const AttrNumber number = reinterpret_cast<Form_pg_attribute>(GETSTRUCT(target))->attnum;
+        replace_acl(catalog, target, source, Anum_pg_attribute_attacl,
+                    {RelationRelationId, shadow, number, owner});
     }
     table_close(live_relation, NoLock);
     table_close(catalog, RowExclusiveLock);
@@ -115,6 +123,18 @@ void copy_column_acls(Oid live, Oid shadow) {
 }
 
 // ----- types
+
+void copy_type_acl(Oid live, Oid shadow) {
+    Relation catalog = table_open(TypeRelationId, RowExclusiveLock);
+    HeapTuple source = SearchSysCacheCopy1(TYPEOID, ObjectIdGetDatum(live));
+    HeapTuple target = SearchSysCacheCopy1(TYPEOID, ObjectIdGetDatum(shadow));
+    if (!HeapTupleIsValid(source) || !HeapTupleIsValid(target))
+        elog(ERROR, "cache lookup failed for type %u", HeapTupleIsValid(source) ? shadow : live);
+    const Oid owner = reinterpret_cast<Form_pg_type>(GETSTRUCT(target))->typowner;
+    replace_acl(catalog, target, source, Anum_pg_type_typacl, {TypeRelationId, shadow, 0, owner});
+    table_close(catalog, RowExclusiveLock);
+    CommandCounterIncrement();
+}
 
 const char *type_name(Oid type) {
     HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
@@ -196,6 +216,16 @@ void copy_privileges(Oid live, Oid shadow) {
     pg::guard([&] {
         copy_table_acl(live, shadow);
         copy_column_acls(live, shadow);
+    });
+}
+
+void copy_row_type(Oid live, Oid shadow) {
+    pg::guard([&] {
+        const Oid from = get_rel_type_id(live);
+        const Oid to = get_rel_type_id(shadow);
+        copy_type_acl(from, to);
+        copy_comment(TypeRelationId, from, to);
+        copy_comment(TypeRelationId, get_array_type(from), get_array_type(to));
     });
 }
 

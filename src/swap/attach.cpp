@@ -12,8 +12,10 @@
 #include "partbackfill/shadow/carry.hpp"
 #include "partbackfill/shadow/default_sibling.hpp"
 #include "partbackfill/shadow/definition.hpp"
+#include "partbackfill/shadow/foreign_keys.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/swap/attach_refusals.hpp"
+#include "partbackfill/swap/foreign_keys.hpp"
 #include "partbackfill/swap/shadow_comparison.hpp"
 
 namespace partbackfill::swap {
@@ -33,6 +35,11 @@ std::vector<Hazard> warnings(const std::vector<Oid> &leaves) {
               JOIN pg_partitioned_table AS p ON p.partrelid = i.inhparent
               WHERE i.inhrelid = ANY ($1)) AS leaf
         CROSS JOIN LATERAL (
+            SELECT 0, format('the swap locks table %s, to which foreign key %I refers', k.confrelid::regclass, k.conname)
+            FROM pg_constraint AS k
+            LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+            WHERE k.contype = 'f' AND k.conrelid = leaf.oid AND up.conrelid IS DISTINCT FROM k.conrelid
+            UNION ALL
             SELECT 1, format('DEFAULT partition %s (%s) is scanned before the swap, to prove that it has no row of '
                              'the partition', d.oid::regclass, pg_size_pretty(pg_relation_size(d.oid)))
             FROM pg_class AS d
@@ -84,11 +91,17 @@ void finish_shadow(const SwapRequest &request, const catalog::Leaf &leaf) {
         check_same_as_live(leaf, request.shadow, proofs);
 }
 
-// The parent comes before the partitions: a session that reads or writes through the parent
-// waits there, once, and holds no lock of those that follow. The tables above the parent are
-// only read, but locked first, in the order in which the server's commands lock a tree.
+// Tables to which foreign keys refer come first: readers of these pass, and a session that waits for
+// one of them as it deletes a key has no lock on the partition yet. The parent comes before the
+// partitions: a session that reads or writes through the parent waits there, once, and holds no lock
+// of those that follow. The tables above the parent are only read, but locked before it, in the order
+// in which the server's commands lock a tree.
 std::vector<locks::TableLock> tables_to_lock(const catalog::Leaf &leaf, Oid shadow) {
-    std::vector<locks::TableLock> locks = locks::share_ancestors(leaf.parent);
+    std::vector<locks::TableLock> locks;
+    for (const Oid table : shadow::tables_of_keys(leaf))
+        locks.push_back({table, locks::LockMode::share_row_exclusive});
+    const std::vector<locks::TableLock> ancestors = locks::share_ancestors(leaf.parent);
+    locks.insert(locks.end(), ancestors.begin(), ancestors.end());
     locks.push_back({leaf.parent, locks::LockMode::access_exclusive});
     locks.push_back({leaf.oid, locks::LockMode::access_exclusive});
     if (const auto sibling = shadow::default_sibling(leaf))
@@ -147,18 +160,23 @@ void exchange_places(const catalog::Leaf &leaf, const Places &places, const shad
 }
 
 // The bounds constraint of the shadow implies the partition constraint, and a proof on
-// the DEFAULT sibling says that it has no row of the partition, so that ATTACH does not scan.
+// the DEFAULT sibling says that it has no row of the partition, so that ATTACH does not scan. Foreign
+// keys of the old table would keep others from deleting what the kept rows refer to; those of the
+// shadow become parts of the parent's, or stay the partition's own.
 Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
     const std::string parent = catalog::relation_entry(leaf.parent).qualified();
     const std::string live = leaf.qualified();
     const Places places(request);
     const shadow::SwapExtras extras = shadow::swap_extras(request.job, leaf, places.from, places.aside);
+    const std::vector<shadow::AdoptedKey> keys = shadow::keys_to_adopt(leaf, request.shadow);
     const bool watched = has_event_triggers();
     const std::vector<std::string> before =
         watched ? definition_of(leaf.oid, request.proofs()) : std::vector<std::string>();
     // The old rows of a DEFAULT keep no proof: a proof that is still needed is made anew.
     for (const Oid proof : request.proofs())
         shadow::drop_proof(proof);
+    shadow::drop_keys_of_partition(leaf);
+    shadow::drop_action_triggers(keys);
     exchange_places(leaf, places, extras);
     {
         // ATTACH compares the expressions of indexes; before 17 it finds their functions by this path.
@@ -166,6 +184,7 @@ Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
         const pg::KnownIndexes known({leaf.parent, request.shadow});
         execute_on_tree(fmt::format("ALTER TABLE {} ATTACH PARTITION {} {}", parent, live, leaf.bound));
     }
+    shadow::check_adopted(leaf, keys);
     pg::execute(fmt::format("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", live, shadow::kBoundsConstraint));
     execute_all(extras.after_attach);
     shadow::drop_proof(request.proof);
@@ -247,8 +266,20 @@ bool prepared(const SwapRequest &request, const catalog::Leaf &leaf) {
     return proof == shadow::Proof::not_needed || proof == shadow::Proof::valid;
 }
 
-// Each command of the exchange raises by itself.
-void check(const SwapRequest &, const catalog::Leaf &) {}
+Preparation prepare_shadow(const SwapRequest &request, const catalog::Leaf &leaf,
+                           std::vector<locks::TableLock> &locks) {
+    return prepare_foreign_key(request, leaf, shadow::Keys::all, locks);
+}
+
+bool shadow_prepared(const SwapRequest &request, const catalog::Leaf &leaf) {
+    return !shadow::next_foreign_key_step(leaf, request.shadow, shadow::Keys::all);
+}
+
+// ATTACH would scan the partition for a foreign key that it does not find. The other commands of the
+// exchange raise by themselves.
+void check(const SwapRequest &request, const catalog::Leaf &leaf) {
+    check_same_keys(leaf, request.shadow);
+}
 
 } // namespace
 
@@ -262,9 +293,10 @@ const SwapMethod kAttach{
     .create_shadow = shadow::create_attach_shadow,
     .finish_shadow = finish_shadow,
     .adopt = adopt,
-    .prepares_early = true,
     .prepare = prepare,
+    .prepare_shadow = prepare_shadow,
     .prepared = prepared,
+    .shadow_prepared = shadow_prepared,
     .check = check,
     .locks_parent = true,
     .tables_to_lock = tables_to_lock,

@@ -1,6 +1,7 @@
 #include "partbackfill/pg/server.hpp"
 
 #include "partbackfill/catalog/referring_keys.hpp"
+#include "partbackfill/catalog/topmost_key.hpp"
 #include "partbackfill/pg/indexes.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/shadow/default_sibling.hpp"
@@ -28,8 +29,46 @@ constexpr const char *kRefusals = R"SQL(
         UNION ALL
         SELECT 'is a temporary table' WHERE leaf.relpersistence = 't'
         UNION ALL
-        SELECT 'has foreign key ' || quote_ident(k.conname)
-        FROM pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = leaf.oid
+        -- A key to a partitioned table has a row for each of its partitions, too.
+        SELECT 'has foreign key ' || quote_ident(k.conname) || reason.text
+        FROM pg_constraint AS k
+        LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+        CROSS JOIN LATERAL (
+            SELECT ' to its own table'
+            WHERE pg_partition_root(k.confrelid) = pg_partition_root(leaf.oid)
+            UNION ALL
+            SELECT ' to table ' || k.confrelid::regclass::text || ', which you may not reference'
+            WHERE NOT has_table_privilege(k.confrelid, 'REFERENCES')
+            UNION ALL
+            -- VALIDATE asks only whether the periods overlap (18.6).
+            SELECT ' with PERIOD' WHERE k.convalidated AND pg_get_constraintdef(k.oid) LIKE '%, PERIOD %'
+            UNION ALL
+            -- ATTACH takes whichever it finds first for a part of the parent's.
+            SELECT ', which is like ' || quote_ident(other.conname)
+            FROM pg_constraint AS other
+            WHERE other.contype = 'f' AND other.conrelid = k.conrelid AND other.oid <> k.oid AND other.conkey = k.conkey
+              AND other.confrelid = k.confrelid AND other.confkey = k.confkey
+            UNION ALL
+            -- The server takes the first unique index of the columns.
+            SELECT ' by index ' || k.conindid::regclass::text || ', and index ' || i.indexrelid::regclass::text || ' is like it'
+            FROM pg_index AS i
+            WHERE i.indrelid = k.confrelid AND i.indexrelid < k.conindid AND i.indisunique AND i.indimmediate AND i.indisvalid
+              AND i.indpred IS NULL AND i.indexprs IS NULL
+              AND ARRAY(SELECT a FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS a ORDER BY a)
+                  = ARRAY(SELECT a FROM unnest(k.confkey) AS a ORDER BY a)
+            UNION ALL
+            SELECT ', which is defined in another way than ' || quote_ident(up.conname) || ' of its parent'
+            FROM )SQL";
+
+// What follows the relation of the topmost foreign key.
+constexpr const char *kRefusedKeys = R"SQL( AS top, pg_get_constraintdef(k.oid) AS d (text)
+            WHERE top.oid <> k.oid
+              AND top.definition <> CASE WHEN right(d.text, 10) = ' NOT VALID' THEN left(d.text, -10) ELSE d.text END
+            UNION ALL
+            SELECT ', whose triggers are disabled or enabled in another way'
+            WHERE EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgconstraint = k.oid AND t.tgenabled <> 'O')
+        ) AS reason (text)
+        WHERE k.contype = 'f' AND k.conrelid = leaf.oid AND up.conrelid IS DISTINCT FROM k.conrelid
         UNION ALL
         -- Each partition has a constraint of its own, with a name that the server chose.
         SELECT 'is referenced by foreign key ' || quote_ident(COALESCE(up.conname, k.conname)) || ' of ' || k.conrelid::regclass::text
@@ -65,12 +104,6 @@ constexpr const char *kMoreRefusals = R"SQL( AS k
         WHERE EXISTS (SELECT FROM pg_seclabel AS l
                       WHERE (l.classoid = 'pg_class'::regclass AND l.objoid = leaf.oid)
                          OR (l.classoid = 'pg_type'::regclass AND l.objoid = leaf.reltype))
-        UNION ALL
-        SELECT 'has a comment on its row type'
-        WHERE EXISTS (SELECT FROM pg_description AS d WHERE d.classoid = 'pg_type'::regclass AND d.objoid = leaf.reltype)
-        UNION ALL
-        SELECT 'has privileges on its row type'
-        FROM pg_type AS t WHERE t.oid = leaf.reltype AND t.typacl IS NOT NULL
         UNION ALL
         SELECT 'has the replica identity of an index that was dropped'
         WHERE leaf.relreplident = 'i'
@@ -183,7 +216,8 @@ constexpr const char *kMoreRefusals = R"SQL( AS k
 } // namespace
 
 std::vector<Hazard> attach_refusals(const std::vector<Oid> &leaves) {
-    static const std::string sql = kRefusals + catalog::referring_keys("leaf.oid") + kMoreRefusals;
+    static const std::string sql = kRefusals + catalog::topmost_key("k.oid") + kRefusedKeys +
+                                   catalog::referring_keys("leaf.oid") + kMoreRefusals;
     return find_hazards(sql,
                         {leaves, shadow::kBoundsConstraint, shadow::kSmallPages, pg::attach_minds_kinds()});
 }

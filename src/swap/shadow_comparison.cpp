@@ -41,6 +41,10 @@ constexpr const char *kDefinition = R"SQL(
         UNION ALL
         SELECT 'its privileges are the default' WHERE c.relacl IS NULL
         UNION ALL
+        SELECT format('its row type has privileges %s, comment %L, comment %L on its array type', t.typacl,
+                      obj_description(t.oid, 'pg_type'), obj_description(t.typarray, 'pg_type'))
+        FROM pg_type AS t WHERE t.oid = c.reltype
+        UNION ALL
         SELECT format('option %s', o) FROM unnest(c.reloptions) AS o
         UNION ALL
         SELECT format('option toast.%s', o) FROM unnest(toast.reloptions) AS o
@@ -61,10 +65,10 @@ constexpr const char *kDefinition = R"SQL(
         FROM pg_attribute AS a JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = c.oid AND NOT a.attisdropped
         UNION ALL
-        -- Constraints of triggers are in the lines of the triggers.
+        -- Constraints of triggers are in the lines of the triggers; foreign keys come later.
         SELECT format('constraint %I %s, comment %L', k.conname, pg_get_constraintdef(k.oid), obj_description(k.oid, 'pg_constraint'))
         FROM pg_constraint AS k
-        WHERE k.conrelid = c.oid AND k.contype <> 't' AND k.conname <> $2 AND k.oid <> ALL ($3)
+        WHERE k.conrelid = c.oid AND k.contype NOT IN ('t', 'f') AND k.conname <> $2 AND k.oid <> ALL ($3)
         UNION ALL
         -- CREATE INDEX name ON schema.table USING ...
         SELECT format('%sindex %I%s%s%s, tablespace %s, statistics %s, comment %L', CASE WHEN i.indisunique THEN 'unique ' END, ic.relname,
@@ -101,6 +105,17 @@ constexpr const char *kDefinition = R"SQL(
     WHERE c.oid = $1
 )SQL";
 
+// A line for each foreign key. The operators, too, decide which key of the parent ATTACH takes it for.
+constexpr const char *kForeignKeys = R"SQL(
+    SELECT format('foreign key %I %s, by index %s, operators %s, triggers "%s", comment %L', k.conname, pg_get_constraintdef(k.oid),
+                  k.conindid::regclass, k.conpfeqop,
+                  (SELECT string_agg(DISTINCT t.tgenabled::text, '') FROM pg_trigger AS t WHERE t.tgconstraint = k.oid),
+                  obj_description(k.oid, 'pg_constraint'))
+    FROM pg_constraint AS k
+    LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+    WHERE k.conrelid = $1 AND k.contype = 'f' AND up.conrelid IS DISTINCT FROM k.conrelid
+)SQL";
+
 // A line for each part of the definition that a partition is given as it takes its place.
 constexpr const char *kPlace = R"SQL(
     SELECT described.text
@@ -114,6 +129,10 @@ constexpr const char *kPlace = R"SQL(
         SELECT format('index %I is a part of %s', ic.relname, i.inhparent::regclass)
         FROM pg_index AS x JOIN pg_class AS ic ON ic.oid = x.indexrelid JOIN pg_inherits AS i ON i.inhrelid = x.indexrelid
         WHERE x.indrelid = c.oid
+        UNION ALL
+        SELECT format('constraint %I is a part of %I', k.conname, up.conname)
+        FROM pg_constraint AS k JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE k.conrelid = c.oid AND k.contype = 'f' AND up.conrelid <> k.conrelid
         UNION ALL
         SELECT format('trigger %s, state "%s", comment %L, of its constraint %L', pg_get_triggerdef(t.oid), t.tgenabled,
                       obj_description(t.oid, 'pg_trigger'), obj_description(t.tgconstraint, 'pg_constraint'))
@@ -232,8 +251,19 @@ void check_same_as_live(const catalog::Leaf &leaf, Oid shadow, const std::vector
     check_none(leaf, found);
 }
 
+void check_same_keys(const catalog::Leaf &leaf, Oid shadow) {
+    Lines live;
+    Lines mine;
+    add_lines(live, kForeignKeys, {leaf.oid});
+    if (live.empty())
+        return; // the shadow's digest says that none came
+    add_lines(mine, kForeignKeys, {shadow});
+    check_none(leaf, differences(live, mine));
+}
+
 Lines definition_of(Oid partition, const std::vector<Oid> &proofs) {
     Lines lines = lines_of(kDefinition, partition, proofs);
+    add_lines(lines, kForeignKeys, {partition});
     add_lines(lines, kPlace, {partition});
     return lines;
 }

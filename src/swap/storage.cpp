@@ -17,6 +17,7 @@
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/shadow/storage_shadow.hpp"
 #include "partbackfill/swap/file_exchange.hpp"
+#include "partbackfill/swap/foreign_keys.hpp"
 #include "partbackfill/swap/shadow_comparison.hpp"
 #include "partbackfill/swap/storage_refusals.hpp"
 
@@ -90,25 +91,22 @@ std::vector<locks::TableLock> locks_against_writers(const catalog::Leaf &leaf) {
     return {{leaf.oid, locks::LockMode::exclusive}};
 }
 
-Preparation prepare(SwapRequest &request, const catalog::Leaf &leaf, std::vector<locks::TableLock> &locks) {
-    const auto step = shadow::next_foreign_key_step(leaf, request.shadow);
-    if (!step)
-        return Preparation::complete;
-    catalog::check_may_reference(step->locks.front().table);
-    locks = step->locks;
-    locks.push_back({request.shadow, locks::LockMode::share_row_exclusive});
-    if (!locks::lock_politely(locks, request.lock_timeout))
-        return Preparation::locks_not_granted;
-    // A change from elsewhere must be found before the step: its digest is recorded anew after it.
-    if (!request.shadow_unchanged())
-        return Preparation::shadow_changed;
-    const pg::CallersPath path;
-    std::optional<pg::AsTableOwner> as_owner;
-    if (step->validates)
-        as_owner.emplace(request.shadow);
-    return locks::try_bounded(request.lock_timeout, [&] { pg::execute(step->statement); })
-               ? Preparation::again
-               : Preparation::locks_not_granted;
+// No other table has to be prepared.
+Preparation prepare(SwapRequest &, const catalog::Leaf &, std::vector<locks::TableLock> &) {
+    return Preparation::complete;
+}
+
+bool prepared(const SwapRequest &, const catalog::Leaf &) {
+    return true;
+}
+
+Preparation prepare_shadow(const SwapRequest &request, const catalog::Leaf &leaf,
+                           std::vector<locks::TableLock> &locks) {
+    return prepare_foreign_key(request, leaf, shadow::Keys::valid, locks);
+}
+
+bool shadow_prepared(const SwapRequest &request, const catalog::Leaf &leaf) {
+    return !shadow::next_foreign_key_step(leaf, request.shadow, shadow::Keys::valid);
 }
 
 // A row must mean the same under either descriptor. The digests say that both tables are as they
@@ -163,10 +161,6 @@ std::vector<Pair> index_pairs(const catalog::Leaf &leaf, Oid shadow) {
         pairs.push_back({row.oid(0), row.oid(1)});
     }
     return pairs;
-}
-
-bool prepared(const SwapRequest &request, const catalog::Leaf &leaf) {
-    return !shadow::next_foreign_key_step(leaf, request.shadow);
 }
 
 void check(const SwapRequest &request, const catalog::Leaf &leaf) {
@@ -255,9 +249,10 @@ const SwapMethod kStorage{
     .create_shadow = shadow::create_storage_shadow,
     .finish_shadow = finish_shadow,
     .adopt = adopt,
-    .prepares_early = false,
     .prepare = prepare,
+    .prepare_shadow = prepare_shadow,
     .prepared = prepared,
+    .shadow_prepared = shadow_prepared,
     .check = check,
     .locks_parent = false,
     .tables_to_lock = tables_to_lock,

@@ -88,7 +88,7 @@ std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest 
                                     const catalog::Leaf &leaf, std::string &known, Look look) {
     if (const auto met = definition_obstacle(request, known))
         return met;
-    if (!method.prepared(request, leaf))
+    if (!method.prepared(request, leaf) || !method.shadow_prepared(request, leaf))
         return SwapOutcome::not_prepared;
     if (look == Look::under_locks && lacks_writes(request))
         return SwapOutcome::rows_written;

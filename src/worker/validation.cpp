@@ -15,23 +15,28 @@ namespace {
 
 enum class Shows { phase, nothing };
 
-// Makes the next statement, if any is left, within the caller's transaction.
+// What is to be prepared: other tables than the shadow, the filled shadow, or both.
+enum class Scope { others, shadow, both };
+
+// Makes the next step, if any is left, within the caller's transaction.
 swap::Preparation prepare_next(const job::Job &job, job::Partition &partition,
-                               std::vector<locks::TableLock> &locks, Shows shows) {
+                               std::vector<locks::TableLock> &locks, Shows shows, Scope scope) {
     const pg::PinnedSettings pinned;
     const auto leaf = find_live(job, partition);
     if (!leaf)
         return swap::Preparation::complete; // the swap finds that it is gone
     const auto &method = method_of(job);
     swap::SwapRequest request = swap_request(job, partition);
-    if (method.prepared(request, *leaf))
+    const bool others = scope != Scope::shadow && !method.prepared(request, *leaf);
+    if (!others && (scope == Scope::others || method.shadow_prepared(request, *leaf)))
         return swap::Preparation::complete;
     if (shows == Shows::phase)
         throttle::show_phase(partition, throttle::Phase::validating);
-    const swap::Preparation preparation = method.prepare(request, *leaf, locks);
+    const swap::Preparation preparation =
+        others ? method.prepare(request, *leaf, locks) : method.prepare_shadow(request, *leaf, locks);
     if (preparation != swap::Preparation::again)
         return preparation;
-    if (!method.prepares_early)
+    if (!others)
         record_shadow_digest(partition);
     if (request.proof != partition.proof) {
         const pg::AsExtensionOwner owner;
@@ -40,14 +45,14 @@ swap::Preparation prepare_next(const job::Job &job, job::Partition &partition,
     return preparation;
 }
 
-// Each statement in a pg::Transaction, or in a pg::Subtransaction of the caller's.
+// Each step in a pg::Transaction, or in a pg::Subtransaction of the caller's.
 template <class Transaction>
-StepResult prepare_all(const job::Job &job, job::Partition &partition, Shows shows) {
+StepResult prepare_all(const job::Job &job, job::Partition &partition, Shows shows, Scope scope) {
     for (;;) {
         const auto asked = std::chrono::steady_clock::now();
         Transaction transaction;
         std::vector<locks::TableLock> locks;
-        switch (prepare_next(job, partition, locks, shows)) {
+        switch (prepare_next(job, partition, locks, shows, scope)) {
         case swap::Preparation::complete:
             return {};
         case swap::Preparation::shadow_changed:
@@ -65,15 +70,14 @@ StepResult prepare_all(const job::Job &job, job::Partition &partition, Shows sho
 } // namespace
 
 StepResult validate(const job::Job &job, job::Partition &partition) {
-    if (partition.state == core::PartitionState::running && !method_of(job).prepares_early)
-        return {}; // the shadow is empty
-    return prepare_all<pg::Transaction>(job, partition, Shows::phase);
+    const bool is_filled = partition.state != core::PartitionState::running;
+    return prepare_all<pg::Transaction>(job, partition, Shows::phase,
+                                        is_filled ? Scope::both : Scope::others);
 }
 
 StepResult validate_in_blocking_build(const job::Job &job, job::Partition &partition) {
-    if (method_of(job).prepares_early)
-        return {}; // the swap finds whether it still holds
-    return prepare_all<pg::Subtransaction>(job, partition, Shows::nothing);
+    // The swap finds whether what was prepared of other tables still holds.
+    return prepare_all<pg::Subtransaction>(job, partition, Shows::nothing, Scope::shadow);
 }
 
 void record_shadow_digest(const job::Partition &partition) {

@@ -193,28 +193,81 @@ CREATE TABLE expressed (at timestamptz, v int) PARTITION BY RANGE (date_trunc('m
 CREATE TABLE expressed_1 PARTITION OF expressed FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
 INSERT INTO expressed SELECT '2024-01-01'::timestamptz + g * interval '1 hour', g FROM generate_series(0, 700) AS g;
 
--- to be refused
-CALL make('attach_refuses_key_out');
-CREATE TABLE referenced (id int PRIMARY KEY);
-INSERT INTO referenced SELECT generate_series(0, 19);
+-- row types
+CALL make('type_comment');
+COMMENT ON TYPE type_comment_1 IS 'a row';
+COMMENT ON TYPE _type_comment_2 IS 'rows';
+CALL make('type_privileges');
+REVOKE USAGE ON TYPE type_privileges_1 FROM PUBLIC;
+GRANT USAGE ON TYPE type_privileges_1 TO corpus_reader WITH GRANT OPTION;
+
+-- foreign keys out: of leaves, of parents, to partitioned tables
+CALL make('key_out');
+CREATE TABLE referenced (id int PRIMARY KEY, a int, b text, UNIQUE (a, b));
+INSERT INTO referenced SELECT g, g, g FROM generate_series(0, 39) AS g;
 CREATE TABLE hoped_for (id int PRIMARY KEY);
-ALTER TABLE attach_refuses_key_out_1 ADD FOREIGN KEY (n) REFERENCES referenced;
-ALTER TABLE attach_refuses_key_out_2 ADD FOREIGN KEY (n) REFERENCES referenced ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+ALTER TABLE key_out_1 ADD FOREIGN KEY (n) REFERENCES referenced;
+ALTER TABLE key_out_2 ADD FOREIGN KEY (n) REFERENCES referenced ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
     ADD CONSTRAINT hope FOREIGN KEY (k) REFERENCES hoped_for NOT VALID;
+COMMENT ON CONSTRAINT hope ON key_out_2 IS 'some day';
+CREATE TABLE key_set (k int, a int, b text) PARTITION BY RANGE (k);
+CREATE TABLE key_set_1 PARTITION OF key_set FOR VALUES FROM (0) TO (10);
+INSERT INTO key_set SELECT g, g, g FROM generate_series(0, 9) AS g;
+ALTER TABLE key_set ADD FOREIGN KEY (a, b) REFERENCES referenced (a, b) ON DELETE SET NULL (b) ON UPDATE SET DEFAULT;
+CREATE TABLE key_of_parent (gone int, k int, a int, b text, "Odd ""n" int) PARTITION BY RANGE (k);
+ALTER TABLE key_of_parent DROP gone;
+CREATE TABLE key_of_parent_1 PARTITION OF key_of_parent FOR VALUES FROM (0) TO (10);
+CREATE TABLE key_of_parent_2 (b text, lost int, "Odd ""n" int, a int, k int NOT NULL);
+ALTER TABLE key_of_parent_2 DROP lost;
+ALTER TABLE key_of_parent_2 ADD CONSTRAINT its_own_name FOREIGN KEY (a, b) REFERENCES referenced (a, b) MATCH FULL ON DELETE SET NULL
+    DEFERRABLE;
+ALTER TABLE key_of_parent ADD CONSTRAINT "Key ""of parent" FOREIGN KEY (a, b) REFERENCES referenced (a, b) MATCH FULL ON DELETE SET NULL
+    DEFERRABLE, ADD CONSTRAINT odd FOREIGN KEY ("Odd ""n") REFERENCES referenced ON UPDATE CASCADE ON DELETE SET DEFAULT;
+ALTER TABLE key_of_parent ATTACH PARTITION key_of_parent_2 FOR VALUES FROM (10) TO (20);
+CREATE TABLE key_of_parent_3 PARTITION OF key_of_parent FOR VALUES FROM (20) TO (30) PARTITION BY LIST (a);
+CREATE TABLE key_of_parent_3_even PARTITION OF key_of_parent_3 FOR VALUES IN (20, 22, 24);
+CREATE TABLE key_of_parent_3_rest PARTITION OF key_of_parent_3 DEFAULT;
+ALTER TABLE key_of_parent_3 ADD CONSTRAINT of_branch FOREIGN KEY (k) REFERENCES referenced;
+COMMENT ON CONSTRAINT odd ON key_of_parent IS 'of all';
+COMMENT ON CONSTRAINT odd ON key_of_parent_1 IS 'of one';
+COMMENT ON CONSTRAINT of_branch ON key_of_parent_3_even IS 'of a leaf';
+INSERT INTO key_of_parent (k, a, b, "Odd ""n") SELECT g, g, g, g FROM generate_series(0, 29) AS g;
 CREATE TABLE attach_refuses_referenced (a int, b text, PRIMARY KEY (a, b)) PARTITION BY LIST (a);
 CREATE TABLE attach_refuses_referenced_1 PARTITION OF attach_refuses_referenced FOR VALUES IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
 CREATE TABLE attach_refuses_referenced_2 PARTITION OF attach_refuses_referenced DEFAULT;
-CALL make('attach_refuses_keys_out');
-INSERT INTO attach_refuses_referenced SELECT k, v FROM attach_refuses_keys_out;
-ALTER TABLE attach_refuses_keys_out ADD FOREIGN KEY (n, v) REFERENCES attach_refuses_referenced ON UPDATE SET NULL;
+CALL make('keys_out');
+INSERT INTO attach_refuses_referenced SELECT k, v FROM keys_out;
+ALTER TABLE keys_out ADD FOREIGN KEY (n, v) REFERENCES attach_refuses_referenced ON UPDATE SET NULL;
+ALTER TABLE keys_out_1 ADD CONSTRAINT own FOREIGN KEY (k, v) REFERENCES attach_refuses_referenced;
+
+-- to be refused
+CALL make('attach_refuses_keys_alike');
+ALTER TABLE attach_refuses_keys_alike ADD CONSTRAINT one FOREIGN KEY (k) REFERENCES referenced;
+ALTER TABLE attach_refuses_keys_alike_1 ADD CONSTRAINT other FOREIGN KEY (k) REFERENCES referenced ON DELETE CASCADE;
+CREATE TABLE attach_refuses_key_of_other_numbers (gone int, k int, a int, b text) PARTITION BY RANGE (k);
+ALTER TABLE attach_refuses_key_of_other_numbers DROP gone;
+CREATE TABLE attach_refuses_key_of_other_numbers_1 PARTITION OF attach_refuses_key_of_other_numbers FOR VALUES FROM (0) TO (10);
+INSERT INTO attach_refuses_key_of_other_numbers SELECT g, g, g FROM generate_series(0, 9) AS g;
+ALTER TABLE attach_refuses_key_of_other_numbers ADD FOREIGN KEY (a, b) REFERENCES referenced (a, b) ON DELETE SET NULL (a);
+CALL make('attach_refuses_key_by_second_index');
+CREATE TABLE twice_referenced (id int NOT NULL);
+INSERT INTO twice_referenced SELECT generate_series(0, 19);
+CREATE UNIQUE INDEX twice_referenced_a ON twice_referenced (id);
+UPDATE pg_index SET indimmediate = false WHERE indexrelid = 'twice_referenced_a'::regclass;
+CREATE UNIQUE INDEX twice_referenced_b ON twice_referenced (id);
+ALTER TABLE attach_refuses_key_by_second_index ADD FOREIGN KEY (k) REFERENCES twice_referenced (id);
+UPDATE pg_index SET indimmediate = true WHERE indexrelid = 'twice_referenced_a'::regclass;
+CALL make('attach_refuses_key_triggers');
+ALTER TABLE attach_refuses_key_triggers ADD FOREIGN KEY (k) REFERENCES referenced;
+ALTER TABLE attach_refuses_key_triggers_1 DISABLE TRIGGER ALL;
 CALL make('attach_refuses_key_in');
 ALTER TABLE attach_refuses_key_in ADD PRIMARY KEY (k);
 CREATE TABLE referrer (id int REFERENCES attach_refuses_key_in);
 INSERT INTO referrer VALUES (3), (13);
-CREATE TABLE attach_refuses_referrers (id int, n int REFERENCES attach_refuses_key_in ON DELETE CASCADE) PARTITION BY HASH (id);
-CREATE TABLE attach_refuses_referrers_1 PARTITION OF attach_refuses_referrers FOR VALUES WITH (MODULUS 2, REMAINDER 0);
-CREATE TABLE attach_refuses_referrers_2 PARTITION OF attach_refuses_referrers FOR VALUES WITH (MODULUS 2, REMAINDER 1);
-INSERT INTO attach_refuses_referrers SELECT g, g FROM generate_series(0, 19) AS g;
+CREATE TABLE referrers (id int, n int REFERENCES attach_refuses_key_in ON DELETE CASCADE) PARTITION BY HASH (id);
+CREATE TABLE referrers_1 PARTITION OF referrers FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE referrers_2 PARTITION OF referrers FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO referrers SELECT g, g FROM generate_series(0, 19) AS g;
 CALL make('attach_refuses_view');
 CREATE VIEW of_attach_refuses AS SELECT k FROM attach_refuses_view_1;
 CALL make('attach_refuses_rule');
@@ -254,10 +307,6 @@ CALL make('attach_refuses_index_of_its_type');
 CREATE INDEX ON attach_refuses_index_of_its_type_1 (k) WHERE NULL::attach_refuses_index_of_its_type_1 IS NULL;
 CALL make('attach_refuses_statistics_of_its_type');
 CREATE STATISTICS of_its_type ON (k + 1), (NULL::attach_refuses_statistics_of_its_type_1 IS NULL) FROM attach_refuses_statistics_of_its_type_1;
-CALL make('attach_refuses_type_comment');
-COMMENT ON TYPE attach_refuses_type_comment_1 IS 'a row';
-CALL make('attach_refuses_type_privileges');
-REVOKE USAGE ON TYPE attach_refuses_type_privileges_1 FROM PUBLIC;
 CALL make('attach_refuses_identity_index_gone');
 CREATE UNIQUE INDEX identity_index_gone ON attach_refuses_identity_index_gone_1 (k);
 ALTER TABLE attach_refuses_identity_index_gone_1 REPLICA IDENTITY USING INDEX identity_index_gone;

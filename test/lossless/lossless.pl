@@ -44,6 +44,44 @@ sub definition {
 
 sub quote { my ($text) = @_; $text =~ s/'/''/g; return "'$text'"; }
 
+# What pg_dump leaves out: foreign keys of partitions, triggers of foreign keys on both sides, row types.
+sub undumped {
+    return sql(<<'SQL');
+        SELECT format('key %s of %s to %s: %s, of %s, local %s, inherited %s, index %s, operators %s %s %s, set %s, comment %L',
+                      CASE WHEN up.conrelid = k.conrelid THEN '(part)' ELSE k.conname END, k.conrelid::regclass, k.confrelid::regclass,
+                      pg_get_constraintdef(k.oid), up.conname, k.conislocal, k.coninhcount, k.conindid::regclass, k.conpfeqop,
+                      k.conppeqop, k.conffeqop, cardinality(k.confdelsetcols), obj_description(k.oid, 'pg_constraint'))
+        FROM pg_constraint AS k
+        LEFT JOIN pg_constraint AS up ON up.oid = k.conparentid
+        WHERE k.contype = 'f'
+        UNION ALL
+        SELECT format('trigger of key of %s on %s: %s, %s, enabled "%s", deferrable %s %s, of one on %s', k.conrelid::regclass, t.tgrelid::regclass,
+                      t.tgfoid::regproc, t.tgtype, t.tgenabled, t.tgdeferrable, t.tginitdeferred, parent.tgrelid::regclass)
+        FROM pg_trigger AS t
+        JOIN pg_constraint AS k ON k.oid = t.tgconstraint AND k.contype = 'f'
+        LEFT JOIN pg_trigger AS parent ON parent.oid = t.tgparentid
+        UNION ALL
+        SELECT format('dependency of key of %s: %s on %s', k.conrelid::regclass, d.deptype,
+                      CASE WHEN d.refclassid = 'pg_constraint'::regclass THEN 'another key'
+                           ELSE pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid) END)
+        FROM pg_depend AS d
+        JOIN pg_constraint AS k ON k.oid = d.objid AND k.contype = 'f'
+        WHERE d.classid = 'pg_constraint'::regclass
+        UNION ALL
+        SELECT format('type %s: owner %s, privileges %s, comment %L, array type %s, comment %L', t.oid::regtype, t.typowner::regrole, t.typacl,
+                      obj_description(t.oid, 'pg_type'), t.typarray::regtype, obj_description(t.typarray, 'pg_type'))
+        FROM pg_type AS t
+        JOIN pg_class AS c ON c.oid = t.typrelid AND c.relispartition
+        UNION ALL
+        SELECT format('role %s of type %s', d.refobjid::regrole, t.oid::regtype)
+        FROM pg_shdepend AS d
+        JOIN pg_type AS t ON t.oid = d.objid AND t.typrelid <> 0
+        WHERE d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND d.classid = 'pg_type'::regclass
+          AND d.refclassid = 'pg_authid'::regclass
+        ORDER BY 1
+SQL
+}
+
 # Count and digest of the rows with the partition each is in; order does not matter.
 sub rows {
     my ($table) = @_;
@@ -140,6 +178,7 @@ sub measure {
     my $rows = rows($table);
     my $known = known($table);
     my $written = written($table);
+    my $undumped = undumped();
     my ($job, $status) = sql('SET client_min_messages = warning; SELECT backfill_start(' . quote($table) . ', ' . quote($table)
             . ", swap => '$method', keep_old => $keep_old, delay => '0', max_attempts => 1)", 1);
     if ($status != 0) {
@@ -157,6 +196,7 @@ sub measure {
     my $after = rows($table);
     push @reasons, "rows: $rows before, $after after" if $rows ne $after;
     push @reasons, differences($definition, definition());
+    push @reasons, differences($undumped, undumped());
     # There may be more than before.
     push @reasons, grep { /^-/ } differences($known, known($table));
     my $now = written($table);

@@ -14,10 +14,13 @@ $node->safe_psql('postgres', <<'SQL');
     CREATE EXTENSION btree_gist;
 SQL
 for my $case (
-    [ 'a foreign key' => 'CREATE TABLE other (k int PRIMARY KEY); ALTER TABLE t_1 ADD CONSTRAINT outward FOREIGN KEY (n) REFERENCES other'
-            => qr/foreign key outward\b/ ],
-    [ 'a foreign key of the parent' => 'CREATE TABLE other (k int PRIMARY KEY); ALTER TABLE t ADD FOREIGN KEY (n) REFERENCES other'
-            => qr/foreign key/ ],
+    [ 'a foreign key to a sibling' => 'ALTER TABLE t_1 ADD CONSTRAINT outward FOREIGN KEY (n) REFERENCES t_2 NOT VALID'
+            => qr/foreign key outward to its own table/ ],
+    [ 'a foreign key to its table' => 'ALTER TABLE t ADD CONSTRAINT outward FOREIGN KEY (n) REFERENCES t' => qr/foreign key outward to its own table/ ],
+    [ 'two foreign keys of the same columns' => 'CREATE TABLE other (k int PRIMARY KEY); ALTER TABLE t ADD CONSTRAINT one FOREIGN KEY (n) REFERENCES other;'
+            . ' ALTER TABLE t_1 ADD CONSTRAINT two FOREIGN KEY (n) REFERENCES other ON DELETE CASCADE' => qr/foreign key (one, which is like two|two, which is like one)/ ],
+    [ 'a foreign key whose triggers are disabled' => 'CREATE TABLE other (k int PRIMARY KEY); ALTER TABLE t ADD CONSTRAINT outward FOREIGN KEY (n) REFERENCES other;'
+            . ' ALTER TABLE t_1 DISABLE TRIGGER ALL' => qr/foreign key \S+, whose triggers are disabled/ ],
     [ 'a foreign key to it' => 'CREATE TABLE other (k int REFERENCES t_1)' => qr/referenced by foreign key other_k_fkey of refused\.other/ ],
     [ 'a foreign key to the parent' => 'CREATE TABLE other (k int REFERENCES t)' => qr/referenced by foreign key/ ],
     [ 'a rule' => 'CREATE RULE r AS ON DELETE TO t_1 DO INSTEAD NOTHING' => qr/rule r\b/ ],

@@ -22,11 +22,15 @@ $node->safe_psql('postgres', <<'SQL');
 
     CREATE TABLE referred (r int PRIMARY KEY);
     INSERT INTO referred VALUES (1);
+    CREATE TABLE tree (r int PRIMARY KEY) PARTITION BY RANGE (r);
+    CREATE TABLE tree_1 PARTITION OF tree FOR VALUES FROM (0) TO (10);
+    INSERT INTO tree VALUES (1);
     CREATE TABLE keys_above (k int, r int REFERENCES referred, v text) PARTITION BY RANGE (k);
     CREATE INDEX ON keys_above (k);
     CREATE TABLE keys_live PARTITION OF keys_above FOR VALUES FROM (0) TO (100);
     CREATE TABLE keys_sibling PARTITION OF keys_above FOR VALUES FROM (100) TO (200);
     INSERT INTO keys_above SELECT k, 1, 'x' FROM generate_series(0, 199) AS k;
+    ALTER TABLE keys_above ADD FOREIGN KEY (r) REFERENCES tree;
     CREATE TABLE keys_raw AS TABLE keys_above;
 
     CREATE TABLE hot (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);
@@ -107,9 +111,20 @@ check_step($storage, 'loading', 'keys_raw AccessShareLock');
 check_step($storage, 'indexing', 'keys_raw AccessShareLock');
 check_step($storage, 'analyzing', 'keys_live AccessShareLock, keys_raw AccessShareLock');
 check_step($storage, 'validating', 'referred ShareRowExclusiveLock');
-check_step($storage, 'swapping', 'keys_live AccessExclusiveLock, referred ShareRowExclusiveLock');
+my $referred = 'referred ShareRowExclusiveLock, tree ShareRowExclusiveLock, tree_1 ShareRowExclusiveLock';
+check_step($storage, 'swapping', "keys_live AccessExclusiveLock, $referred");
 check_step($storage, 'tidying', '');
 check_step("$storage, on_write => 'block'", 'loading', 'keys_live ExclusiveLock, keys_raw AccessShareLock');
+
+my $attach_keys = q{'keys_above', 'keys_raw', partitions => '{keys_live}', swap => 'attach'};
+check_step($attach_keys, 'analyzing', 'keys_live AccessShareLock, keys_raw AccessShareLock');
+check_step($attach_keys, 'validating', 'referred ShareRowExclusiveLock');
+check_step($attach_keys, 'swapping', "keys_above AccessExclusiveLock, keys_live AccessExclusiveLock, $referred");
+check_step($attach_keys, 'tidying', '');
+check_step("$attach_keys, on_write => 'block'", 'loading',
+    'keys_above ExclusiveLock, keys_live ExclusiveLock, keys_raw AccessShareLock');
+check_step("$attach_keys, on_write => 'block'", 'swapping',
+    "keys_above AccessExclusiveLock, keys_live AccessExclusiveLock, keys_raw AccessShareLock, $referred");
 
 # The parent's readers pass at each of these.
 for my $case ([ 'attach', 'hot ExclusiveLock, hot_live ExclusiveLock' ], [ 'storage', 'hot_live ExclusiveLock' ]) {

@@ -34,7 +34,7 @@ $node->safe_psql('postgres', <<'SQL');
             INSERT INTO public.locks_seen
             SELECT relname, mode,
                    EXISTS (SELECT FROM pg_constraint AS k JOIN pg_event_trigger_ddl_commands() AS d ON d.objid = k.conrelid
-                           WHERE k.contype = 'f' AND k.convalidated AND k.xmin = pg_current_xact_id()::xid)
+                           WHERE k.contype = 'f' AND k.convalidated AND k.xmin = pg_current_xact_id()::xid AND d.schema_name LIKE 'backfill%')
             FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
             WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relnamespace = 'public'::regnamespace;
         END IF;
@@ -54,9 +54,10 @@ sub start_readers {
     return $readers;
 }
 
-{
-    my $title = 'a foreign key is validated';
-    my $job = start_job($node, q{'t', 't', swap => 'storage', delay => '0', partitions => '{t_1}', keep_old => false});
+for my $method (qw(storage attach)) {
+    my $title = "$method: a foreign key is validated";
+    $node->safe_psql('postgres', 'TRUNCATE locks_seen');
+    my $job = start_job($node, qq{'t', 't', swap => '$method', delay => '0', partitions => '\{t_1\}', keep_old => false});
     is(wait_job($node, $job), 'done', "$title: the job is done");
     is($node->safe_psql('postgres', q{SELECT string_agg(DISTINCT mode, ' ') FROM locks_seen WHERE validated AND relation = 'owner' AND mode NOT IN ('AccessShareLock', 'RowShareLock')}),
         '', "$title: writers of the table that it refers to go on meanwhile");
@@ -75,21 +76,21 @@ sub start_readers {
     check_clean($node, $title);
 }
 $node->safe_psql('postgres', 'DROP EVENT TRIGGER see_locks');
-{
-    my $title = 'a table that is referred to is read all the time';
+for my $method (qw(storage attach)) {
+    my $title = "$method: a table that is referred to is read all the time";
     my $readers = start_readers('SELECT count(*) FROM cat');
     my $reader = session($node);
     $reader->query_safe('BEGIN; SELECT count(*) FROM owner, cat');
-    my $job = start_job($node, q{'t', 't', swap => 'storage', delay => '0', keep_old => false, swap_patience => '30 s'});
+    my $job = start_job($node, qq{'t', 't', swap => '$method', delay => '0', keep_old => false, swap_patience => '30 s'});
     is(wait_job($node, $job), 'done', "$title: the job is done");
     $reader->query_safe('COMMIT');
     $reader->quit;
     $readers->kill_kill;
     check_clean($node, $title);
 }
-{
-    my $title = 'a shadow that is dropped';
-    my $job = start_job($node, q{'t', 'SELECT k, c, 1 AS o FROM t UNION ALL SELECT 1, 1, 2', swap => 'storage', delay => '0', partitions => '{t_1}', max_attempts => 1});
+for my $method (qw(storage attach)) {
+    my $title = "$method: a shadow that is dropped";
+    my $job = start_job($node, qq{'t', 'SELECT k, c, 1 AS o FROM t UNION ALL SELECT 1, 1, 2', swap => '$method', delay => '0', partitions => '\{t_1\}', max_attempts => 1});
     my $reader = session($node);
     $reader->query_safe('BEGIN; SELECT count(*) FROM owner, cat');
     is(wait_job($node, $job), 'failed', "$title: the attempt fails");

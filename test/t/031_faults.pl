@@ -24,9 +24,9 @@ sub make_databases {
     $node->safe_psql('postgres', <<'SQL');
         CREATE TABLE source (k int, v text);
         CREATE TABLE parent (k int PRIMARY KEY);
-        INSERT INTO parent SELECT generate_series(0, 499);
-        -- With a DEFAULT that a proof is made for, and with a foreign key that storage has to check.
-        CREATE TABLE a (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);
+        INSERT INTO parent SELECT generate_series(0, 8000);
+        -- With a foreign key that is checked, and by attach with a DEFAULT that a proof is made for.
+        CREATE TABLE a (k int PRIMARY KEY REFERENCES parent, v text) PARTITION BY RANGE (k);
         CREATE TABLE a_rest PARTITION OF a DEFAULT;
         INSERT INTO a SELECT k, repeat('x', 100) FROM generate_series(1000, 8000) AS k;
         CREATE TABLE s (k int PRIMARY KEY REFERENCES parent, v text) PARTITION BY RANGE (k);

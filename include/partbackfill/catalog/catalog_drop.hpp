@@ -20,6 +20,11 @@ void drop_triggers(const std::vector<Oid> &triggers);
 // leaves to VACUUM. The caller holds ACCESS EXCLUSIVE on the table.
 void unmark_triggers(Oid table);
 
+// Makes foreign keys that the partition has from its parent, and their triggers on the partition, its own, as
+// DETACH does, without the triggers on other tables that DETACH makes. For keys that are dropped next. The
+// caller holds ACCESS EXCLUSIVE on the partition.
+void make_independent(Oid partition, const std::vector<Oid> &constraints, const std::vector<Oid> &triggers);
+
 // Drops the constraints, whose triggers on other tables are gone already. ACCESS EXCLUSIVE on
 // the constrained tables.
 void drop_constraints(const std::vector<Oid> &constraints);

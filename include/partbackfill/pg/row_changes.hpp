@@ -21,7 +21,8 @@ IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot
 List *insert_index_entries(ResultRelInfo *result, TupleTableSlot *row, EState *estate);
 
 // Leaves only those triggers in `result` by which the server checks constraints of inserted rows:
-// foreign keys and deferrable unique keys.
+// valid foreign keys and deferrable unique keys. Rows that a build has loaded are not held to a key that is
+// not valid either.
 void keep_constraint_triggers(ResultRelInfo *result);
 
 } // namespace partbackfill::pg

@@ -30,6 +30,9 @@ Bounds bounds_of(Oid table);
 // default privileges on the shadow go.
 void copy_privileges(Oid live, Oid shadow);
 
+// Copies the grants on the row type as they are, and the comments on it and on its array type.
+void copy_row_type(Oid live, Oid shadow);
+
 // Gives the array type of the shadow's row type the name of the live partition's array type. The
 // server chooses such a name among those that are free in the schema, and so chooses another one
 // in the shadow's schema.

@@ -79,15 +79,19 @@ struct SwapMethod {
     // locks to the end of the transaction. Raises when the table cannot come back as it is.
     Preparation (*adopt)(const SwapRequest &request, const catalog::Leaf &leaf,
                          std::vector<locks::TableLock> &locks);
-    // Whether `prepare` can run before the shadow is filled. It must then, when writers are
-    // kept out from the build to the swap.
-    bool prepares_early;
-    // Runs the next step of what makes the exchange quick, a transaction each. May change
-    // `request.proof`; puts the locks that it asked for into `locks`.
+    // Runs the next step of what makes the exchange quick and concerns other tables than the
+    // shadow, a transaction each. Can run before the shadow is filled, and does when writers are
+    // kept out from the build to the swap. May change `request.proof`; puts the locks that it
+    // asked for into `locks`.
     Preparation (*prepare)(SwapRequest &request, const catalog::Leaf &leaf,
                            std::vector<locks::TableLock> &locks);
-    // Whether every step of `prepare` is done. Asked before the locks and under them.
+    // As `prepare`, for what is done to the shadow once it is filled.
+    Preparation (*prepare_shadow)(const SwapRequest &request, const catalog::Leaf &leaf,
+                                  std::vector<locks::TableLock> &locks);
+    // Whether every step of `prepare`, and of `prepare_shadow`, is done. Asked before the locks
+    // and under them.
     bool (*prepared)(const SwapRequest &request, const catalog::Leaf &leaf);
+    bool (*shadow_prepared)(const SwapRequest &request, const catalog::Leaf &leaf);
     // Raises when the exchange may not be made. Called before the locks and under them.
     void (*check)(const SwapRequest &request, const catalog::Leaf &leaf);
     // Whether tables_to_lock has the parent: a build that reads the parent holds up a swap.

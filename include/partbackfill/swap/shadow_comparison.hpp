@@ -14,6 +14,9 @@ namespace partbackfill::swap {
 // that comes with the shadow.
 void check_same_as_live(const catalog::Leaf &leaf, Oid shadow, const std::vector<Oid> &proofs);
 
+// Raises when the shadow of the attach method, prepared for the swap, has other foreign keys than the leaf.
+void check_same_keys(const catalog::Leaf &leaf, Oid shadow);
+
 // The definition of a partition, a line for each part, without the parts that the attach method refuses.
 std::vector<std::string> definition_of(Oid partition, const std::vector<Oid> &proofs);
 
