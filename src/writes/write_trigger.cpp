@@ -224,11 +224,11 @@ Datum partbackfill_guard(PG_FUNCTION_ARGS) {
                         errmsg("backfill_guard must be called by a trigger of a backfill")));
     if (trigger->tgnargs == 3 && TRIGGER_FIRED_FOR_ROW(data->tg_event) &&
         log_keys(data, key_writer(fcinfo, trigger)))
-        return PointerGetDatum(nullptr);
+        return Datum{0};
     const MarkKey key{pg_strtoint64(trigger->tgargs[0]), RelationGetRelid(data->tg_relation), 0};
     if (is_marked(key))
-        return PointerGetDatum(nullptr);
+        return Datum{0};
     insert_mark(get_func_namespace(fcinfo->flinfo->fn_oid), key);
     remember(key);
-    return PointerGetDatum(nullptr);
+    return Datum{0};
 }
