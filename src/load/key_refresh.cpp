@@ -22,6 +22,7 @@ extern "C" {
 
 #include "partbackfill/load/custom_plan.hpp"
 #include "partbackfill/load/key_refresh.hpp"
+#include "partbackfill/load/rewritten_tables.hpp"
 #include "partbackfill/load/row_assignment.hpp"
 #include "partbackfill/pg/counters.hpp"
 #include "partbackfill/pg/guard.hpp"
@@ -153,6 +154,7 @@ void read_source(Work *work, const RefreshRequest *request, KeyQuery *form) {
     const int code = SPI_execute_plan_extended(plan, &options);
     if (code < 0)
         elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(code));
+    check_not_rewritten(source);
 }
 
 // Conditions on the index's columns, whose values are set for each key.

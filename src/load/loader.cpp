@@ -22,6 +22,7 @@ extern "C" {
 #include "partbackfill/load/heap_receiver.hpp"
 #include "partbackfill/load/loader.hpp"
 #include "partbackfill/load/parallel_index_build.hpp"
+#include "partbackfill/load/rewritten_tables.hpp"
 #include "partbackfill/load/source.hpp"
 #include "partbackfill/load/statement.hpp"
 #include "partbackfill/pg/entry.hpp"
@@ -66,9 +67,8 @@ void set_new_files(Oid table) {
     CommandCounterIncrement();
 }
 
-TupleDesc result_of(SPIPlanPtr plan) {
-    List *sources = SPI_plan_get_plan_sources(plan);
-    return static_cast<CachedPlanSource *>(linitial(sources))->resultDesc;
+const CachedPlanSource *source_of(SPIPlanPtr plan) {
+    return static_cast<CachedPlanSource *>(linitial(SPI_plan_get_plan_sources(plan)));
 }
 
 void start_progress(Oid table) {
@@ -107,7 +107,7 @@ uint64 load_rows(const LoadRequest &request) {
     // is parsed; whether that may run beside a parallel plan decides how it is
     // planned.
     SPIPlanPtr plan = prepare_custom(request.query.sql.c_str(), request.params, false);
-    if (!request.serial && !heap_receiver_needs_serial_plan(receiver, result_of(plan)))
+    if (!request.serial && !heap_receiver_needs_serial_plan(receiver, source_of(plan)->resultDesc))
         plan = prepare_custom(request.query.sql.c_str(), request.params, true);
     SPIExecuteOptions options{};
     options.params = pg::param_list(request.params);
@@ -117,6 +117,7 @@ uint64 load_rows(const LoadRequest &request) {
     const int code = SPI_execute_plan_extended(plan, &options);
     if (code < 0)
         elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(code));
+    check_not_rewritten(source_of(plan));
     const uint64 rows = heap_receiver_finish(receiver);
     table_close(table, NoLock);
     SPI_finish();
