@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # A worker stands in a queue for half of deadlock_timeout at most.
-my $node = new_node('rewritten_tables', settings => [ 'deadlock_timeout = 120s' ]);
+my $node = new_node('rewritten_tables', settings => ['deadlock_timeout = 120s']);
 
 for my $method (qw(attach storage)) {
     $node->safe_psql('postgres', <<'SQL');
