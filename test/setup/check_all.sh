@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Runs the suites on every version of PostgreSQL, each in a chroot of the Debian release that has it. The chroots are made
-# once, below CHROOTS, and kept. VERSIONS="18 19", SUITES and TAP_SCRIPTS select, as for check.sh; MIRROR is the Debian
-# mirror, by default the machine's own. The last lines say of each version how it went, or why it did not run.
+# Runs the suites on every version of PostgreSQL, each in a chroot of the Debian release that has it. VERSIONS="18 19",
+# SUITES and TAP_SCRIPTS select, as for check.sh; MIRROR is the Debian mirror, by default the machine's own. The chroots
+# are made once, below CHROOTS, and kept: to have a newer minor release, remove them. The last lines say of each version
+# how it went, or why it did not run.
 #
 # Version 16 is in no Debian release. It is compiled where its headers are to be had: with the pg_config that PG_CONFIG_16
 # names, or in a chroot if EXTRA_SOURCES_16 is a line of apt's sources that has it.
@@ -120,9 +121,9 @@ make_chroot() {
         write_apt_settings "$new"
         extra=$(extra_sources_of "$version")
         if [[ -n $extra ]]; then echo "$extra" >"$new/etc/apt/sources.list.d/extra.list"; fi
+        in_chroot "$new" apt-get -q update || return
         mv "$new" "$root"
     fi
-    in_chroot "$root" apt-get -q update
 }
 
 # Laid anew, but for what was built before.
@@ -130,7 +131,7 @@ lay_checkout() {
     local into=$1
     mkdir -p "$into"
     find "$into" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
-    if [[ -e $checkout/.git ]]; then
+    if [[ -e $checkout/.git ]] && command -v git >/dev/null; then
         git -c safe.directory='*' -C "$checkout" ls-files -z --cached --others --exclude-standard --deduplicate |
             (cd "$checkout" && while IFS= read -r -d '' file; do [[ ! -e $file ]] || printf '%s\0' "$file"; done) |
             tar -C "$checkout" --null --files-from=- -cf -
@@ -139,31 +140,19 @@ lay_checkout() {
     fi | tar --no-same-owner -C "$into" -xf -
 }
 
-# Whether the version compiles, with this pg_config; in a chroot if one is named.
-compile() {
-    local version=$1 pg_config=$2 root=${3:-} log=$chroots/$1.log built=0 make=(make -j "$(nproc)" "PG_CONFIG=$2")
-    if [[ -n $root ]]; then
-        in_chroot "$root" "${make[@]}" -C /src/partbackfill >"$log" 2>&1 || built=1
-    else
-        lay_checkout "$chroots/$version.src"
-        "${make[@]}" -C "$chroots/$version.src" >"$log" 2>&1 || built=1
-    fi
-    if ((built == 0)); then
-        report "$version" "compiles against the headers of $pg_config; no suite was run"
-    else
-        tail -n 60 "$log"
-        report "$version" "FAILED to compile against the headers of $pg_config"
-        status=1
-    fi
-}
-
 check_16_by_headers() {
     local pg_config=${PG_CONFIG_16:-/usr/lib/postgresql/16/bin/pg_config}
-    if [[ -x $pg_config && -e $("$pg_config" --includedir-server)/postgres.h ]]; then
-        mkdir -p "$chroots"
-        compile 16 "$pg_config"
-    else
+    if [[ ! -x $pg_config || ! -e $("$pg_config" --includedir-server)/postgres.h ]]; then
         not_run 16 "no Debian release has it; PG_CONFIG_16 names a pg_config whose headers are there"
+        return
+    fi
+    lay_checkout "$chroots/16.src"
+    if run_child make -C "$chroots/16.src" -j "$(nproc)" "PG_CONFIG=$pg_config" >"$chroots/16.log" 2>&1; then
+        report 16 "compiles against the headers of $pg_config; no suite was run"
+    else
+        tail -n 60 "$chroots/16.log"
+        report 16 "FAILED to compile against the headers of $pg_config"
+        status=1
     fi
 }
 

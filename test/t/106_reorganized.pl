@@ -100,25 +100,33 @@ for my $method (qw(attach storage)) {
 
     # Its last step, for which a pass waits with a snapshot that does not see the rows that it has written anew.
     {
-        my $title = "$method: REPACK that ends while a pass waits for it";
+        my $title = "$method: REPACK of a source that ends while a pass waits for it";
         make_table();
+        $node->safe_psql('postgres', <<'SQL');
+            CREATE TABLE staged (LIKE t, PRIMARY KEY (k)) PARTITION BY RANGE (k);
+            CREATE TABLE staged_1 PARTITION OF staged FOR VALUES FROM (0) TO (100);
+            INSERT INTO staged SELECT * FROM t WHERE k < 100;
+            ANALYZE staged;
+SQL
         set_point($node, 'ready stop');
         my $job = start_job($node,
-            "'t', 't', swap => '$method', on_write => 'catch_up', lock_timeout => '60 s', keep_old => false, partitions => '{t_1}'");
+            "'t', 'staged', swap => '$method', on_write => 'catch_up', lock_timeout => '60 s', keep_old => false, partitions => '{t_1}'");
         await_point($node, $job, 'ready');
-        $node->safe_psql('postgres', $write);
+        $node->safe_psql('postgres', "$write; UPDATE staged SET v = -v WHERE k % 10 = 0");
         my $reader = session($node);
-        $reader->query_safe('BEGIN; SELECT count(*) FROM t_1');
-        my $repack = start_repack('t_1', "wait_event_type = 'Lock' AND EXISTS (SELECT FROM pg_locks AS l"
-                . " WHERE l.pid = a.pid AND l.relation = 't_1'::regclass AND l.mode = 'AccessExclusiveLock' AND NOT l.granted)");
+        $reader->query_safe('BEGIN; SELECT count(*) FROM staged_1');
+        my $waits = "l.relation = 'staged_1'::regclass AND NOT l.granted";
+        my $repack = start_repack('staged_1', "EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND $waits)");
         clear_point($node);
-        await($node, "SELECT count(*) > 0 FROM pg_locks WHERE relation = 't_1'::regclass AND mode = 'AccessShareLock' AND NOT granted");
+        await($node, 'SELECT count(*) > 0 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)'
+                . " WHERE $waits AND a.backend_type = 'partbackfill worker'");
         $reader->query_safe('COMMIT');
         is(wait_job($node, $job), 'done', "$title: the job is done");
         end_repack($repack, $title);
         same_rows($node, 't', $written, "$title: the rows");
         $reader->quit;
         check_clean($node, $title);
+        $node->safe_psql('postgres', 'DROP TABLE staged');
     }
 
     # Partitions that are not there any more are skipped, whatever the names of those in their place.
