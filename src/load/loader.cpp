@@ -34,6 +34,7 @@ extern "C" {
 #include "partbackfill/pg/read_ahead.hpp"
 #include "partbackfill/pg/relation_files.hpp"
 #include "partbackfill/pg/search_path.hpp"
+#include "partbackfill/pg/tables_read.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::load {
@@ -67,8 +68,9 @@ void set_new_files(Oid table) {
     CommandCounterIncrement();
 }
 
-const CachedPlanSource *source_of(SPIPlanPtr plan) {
-    return static_cast<CachedPlanSource *>(linitial(SPI_plan_get_plan_sources(plan)));
+TupleDesc result_of(SPIPlanPtr plan) {
+    List *sources = SPI_plan_get_plan_sources(plan);
+    return static_cast<CachedPlanSource *>(linitial(sources))->resultDesc;
 }
 
 void start_progress(Oid table) {
@@ -107,7 +109,7 @@ uint64 load_rows(const LoadRequest &request) {
     // is parsed; whether that may run beside a parallel plan decides how it is
     // planned.
     SPIPlanPtr plan = prepare_custom(request.query.sql.c_str(), request.params, false);
-    if (!request.serial && !heap_receiver_needs_serial_plan(receiver, source_of(plan)->resultDesc))
+    if (!request.serial && !heap_receiver_needs_serial_plan(receiver, result_of(plan)))
         plan = prepare_custom(request.query.sql.c_str(), request.params, true);
     SPIExecuteOptions options{};
     options.params = pg::param_list(request.params);
@@ -117,7 +119,7 @@ uint64 load_rows(const LoadRequest &request) {
     const int code = SPI_execute_plan_extended(plan, &options);
     if (code < 0)
         elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(code));
-    check_not_rewritten(source_of(plan));
+    check_not_rewritten();
     const uint64 rows = heap_receiver_finish(receiver);
     table_close(table, NoLock);
     SPI_finish();
@@ -169,6 +171,7 @@ std::uint64_t load(const LoadRequest &request) {
     {
         const pg::ReadOnlyScope read_only;
         const pg::ReadAhead ahead(request.reads_ahead);
+        const pg::TablesRead tables;
         const pg::CallersPath path;
         rows = pg::guard([&] { return load_rows(request); });
     }

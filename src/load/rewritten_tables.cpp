@@ -1,11 +1,10 @@
-#include "partbackfill/load/rewritten_tables.hpp"
+#include "partbackfill/pg/server.hpp"
 
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
@@ -14,13 +13,15 @@ extern "C" {
 #include "utils/syscache.h"
 }
 
+#include "partbackfill/load/rewritten_tables.hpp"
 #include "partbackfill/pg/lock_holders.hpp"
+#include "partbackfill/pg/tables_read.hpp"
 
 namespace partbackfill::load {
 
 namespace {
 
-// Partitions that the planner left out are not locked.
+// Partitions that the executor has left out may not be locked.
 bool is_locked(Oid relation) {
     LOCKTAG tag;
     SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
@@ -59,16 +60,11 @@ void check(Relation catalog, Oid relation) {
 
 } // namespace
 
-void check_not_rewritten(const CachedPlanSource *statement) {
+void check_not_rewritten() {
     Relation catalog = table_open(RelationRelationId, AccessShareLock);
-    for (int i = 0; i < list_length(statement->relationOids); i++) {
-        const Oid named = list_nth_oid(statement->relationOids, i);
-        check(catalog, named);
-        List *children = has_subclass(named) ? find_all_inheritors(named, NoLock, nullptr) : NIL;
-        for (int k = 0; k < list_length(children); k++)
-            check(catalog, list_nth_oid(children, k));
-        list_free(children);
-    }
+    const List *tables = pg::tables_read();
+    for (int i = 0; i < list_length(tables); i++)
+        check(catalog, list_nth_oid(tables, i));
     table_close(catalog, AccessShareLock);
 }
 

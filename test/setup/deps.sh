@@ -46,7 +46,10 @@ has_program() { command -v "$1"; }
 has_header() { printf '#if !__has_include(<%s>)\n#error\n#endif\n' "$1" | g++ -std=c++20 -fsyntax-only -x c++ -; }
 has_server() { test -x "$("$PG_CONFIG" --bindir)/postgres"; }
 has_pgxs() { test -f "$("$PG_CONFIG" --pgxs)" && test -f "$("$PG_CONFIG" --includedir-server)/postgres.h"; }
-has_extension() { test -f "$("$PG_CONFIG" --sharedir)/extension/$1.control"; }
+# That of a server that is missing, too.
+has_extension() {
+    test -f "$("$PG_CONFIG" --sharedir 2>/dev/null || echo "/usr/share/postgresql/$pg_major")/extension/$1.control"
+}
 
 need make "builds the extension" has_program make
 need g++ "builds the extension" has_program g++
