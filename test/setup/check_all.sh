@@ -126,10 +126,12 @@ make_chroot() {
     fi
 }
 
-# Laid anew, but for what was built before.
+# Laid anew, but for what was built of this checkout before: another one's files may be older than the objects, and differ.
 lay_checkout() {
     local into=$1
-    mkdir -p "$into"
+    if [[ $(cat "$into/build/checkout" 2>/dev/null) != "$checkout" ]]; then rm -rf "$into/build"; fi
+    mkdir -p "$into/build"
+    echo "$checkout" >"$into/build/checkout"
     find "$into" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
     if [[ -e $checkout/.git ]] && command -v git >/dev/null; then
         git -c safe.directory='*' -C "$checkout" ls-files -z --cached --others --exclude-standard --deduplicate |

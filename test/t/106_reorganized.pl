@@ -1,5 +1,5 @@
-# What newer versions have to reorganize tables, beside a job on the same ones: REPACK (CONCURRENTLY) since PostgreSQL 19, MERGE
-# PARTITIONS and SPLIT PARTITION where the server knows them.
+# What PostgreSQL 19 brought, beside a job on the same tables: REPACK (CONCURRENTLY), publications that leave a table out, and
+# MERGE PARTITIONS and SPLIT PARTITION where the server knows them.
 use strict;
 use warnings;
 
@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # A worker stands in a queue for half of deadlock_timeout at most.
-my $node = new_node('reorganized', allows_streaming => 1, settings => ['deadlock_timeout = 120s']);
+my $node = new_node('reorganized', allows_streaming => 'logical', settings => ['deadlock_timeout = 120s']);
 if ($node->pg_version->major < 19) {
     $node->stop;
     plan skip_all => 'needs PostgreSQL 19';
@@ -127,6 +127,27 @@ SQL
         $reader->quit;
         check_clean($node, $title);
         $node->safe_psql('postgres', 'DROP TABLE staged');
+    }
+
+    # A partition of a table that a publication leaves out is left out before the swap and after it.
+    {
+        my $title = "$method: a publication of all tables but one";
+        make_table();
+        $node->safe_psql('postgres', 'CREATE TABLE other (k int); CREATE PUBLICATION most FOR ALL TABLES EXCEPT (TABLE t)');
+        $node->safe_psql('postgres', q{SELECT pg_create_logical_replication_slot('most', 'pgoutput')});
+        set_point($node, 'ready stop');
+        my $job = start_job($node, "'t', 't', swap => '$method', on_write => 'catch_up', keep_old => false, partitions => '{t_1}'");
+        await_point($node, $job, 'ready');
+        $node->safe_psql('postgres', $write);
+        clear_point($node);
+        is(wait_job($node, $job), 'done', "$title: the job is done");
+        $node->safe_psql('postgres', 'UPDATE t SET v = v WHERE k < 10; INSERT INTO other VALUES (1)');
+        same_rows($node, 't', $written, "$title: the rows");
+        my $sent = q{FROM pg_logical_slot_peek_binary_changes('most', NULL, NULL, 'proto_version', '1', 'publication_names', 'most')};
+        is($node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE position('other'::bytea IN data) > 0), count(*) FILTER (WHERE position('t_1'::bytea IN data) > 0) $sent"),
+            '1|0', "$title: nothing of it is sent");
+        $node->safe_psql('postgres', q{DROP PUBLICATION most; SELECT pg_drop_replication_slot('most'); DROP TABLE other});
+        check_clean($node, $title);
     }
 
     # Partitions that are not there any more are skipped, whatever the names of those in their place.
