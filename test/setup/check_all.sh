@@ -37,7 +37,8 @@ extra_sources_of() {
 # The first Debian archive that apt knows of; its lists need not be there.
 own_mirror() {
     # shellcheck disable=SC2016 # apt's own variable
-    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | sed -n 's#\(.*/debian\)/*$#\1#p' | head -n 1
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        sed -n '0,/\/debian\/*$/s#\(.*/debian\)/*$#\1#p' || true
 }
 
 results=()
@@ -97,7 +98,7 @@ write_apt_settings() {
 # Where an archive has no pgTAP for the version: it is SQL only, and that of another version will do.
 borrow_pgtap() {
     local root=$1 version=$2 package
-    package=$(chroot "$root" apt-cache pkgnames postgresql- | grep -E '^postgresql-[0-9]+-pgtap$' | sort -V | tail -n 1)
+    package=$(chroot "$root" apt-cache pkgnames postgresql- | sed -n '/^postgresql-[0-9]*-pgtap$/p' | sort -V | tail -n 1)
     [[ -n $package ]] || return 0
     # shellcheck disable=SC2016 # for the shell inside
     in_chroot "$root" bash -c '
@@ -182,7 +183,6 @@ check_version() {
         check_16_by_headers
         return
     fi
-    release_of "$version" >/dev/null
     if [[ -n $why_none ]]; then
         not_run "$version" "$why_none"
         return
@@ -202,6 +202,7 @@ check_version() {
     run_suites "$version" "$root"
 }
 
+for version in $versions; do release_of "$version" >/dev/null; done
 mirror=${MIRROR:-$(own_mirror)}
 why_none=$(obstacle)
 for version in $versions; do check_version "$version"; done
