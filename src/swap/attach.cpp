@@ -79,9 +79,10 @@ void finish_shadow(const SwapRequest &request, const catalog::Leaf &leaf) {
     const std::vector<Oid> proofs = request.proofs();
     shadow::carry_after_load(request.job, leaf, request.shadow, proofs);
     // After a change of the partition it is built again; another difference would come back with each build.
-    std::string known = request.definition_digest;
-    if (catalog::matches_definition_digest(request.live, request.shadow, proofs, known))
-        check_same_as_live(leaf, request.shadow, proofs);
+    check_same_as_live(leaf, request.shadow, proofs, [&] {
+        std::string known = request.definition_digest;
+        return catalog::matches_definition_digest(request.live, request.shadow, proofs, known);
+    });
 }
 
 // The parent comes before the partitions: a session that reads or writes through the parent
