@@ -202,11 +202,15 @@ check_version() {
     run_suites "$version" "$root"
 }
 
-for version in $versions; do release_of "$version" >/dev/null; done
-mirror=${MIRROR:-$(own_mirror)}
-why_none=$(obstacle)
-for version in $versions; do check_version "$version"; done
-
-say "in all"
-for line in "${results[@]}"; do say "  $line"; done
-exit "$status"
+# Since a shell reads a script as it goes, one that runs for hours is read to its end first.
+main() {
+    local version line
+    for version in $versions; do release_of "$version" >/dev/null; done
+    mirror=${MIRROR:-$(own_mirror)}
+    why_none=$(obstacle)
+    for version in $versions; do check_version "$version"; done
+    say "in all"
+    for line in "${results[@]}"; do say "  $line"; done
+    exit "$status"
+}
+main

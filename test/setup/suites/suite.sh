@@ -50,7 +50,7 @@ count_tap() {
     bad=$(grep '^not ok [0-9]' "$log" | grep -vc '# TODO' || true)
     if ((status != 0 && bad == 0)); then bad=1; fi
     count "$good" "$bad"
-    skipped=$(sed -n 's/^1\.\.0 # SKIP //p' "$log" | head -n 1)
+    skipped=$(sed -n 's/.*\.\. skipped: //p' "$log")
     if ((bad == 0)) && [[ -n $skipped ]]; then
         say "  skipped $title: $skipped"
     elif ((bad == 0)); then
