@@ -84,7 +84,7 @@ SELECT backfill_start('t', 'SELECT k, v
 FROM source AS s -- "größer": characters are counted, not bytes
 WHERE ''größer'' <> v AND s.nothing IS NULL;');
 SELECT backfill_start('t', 'SELECT 1 AS k, FROM source');
-SELECT backfill_start('t', 'SELECT k, v + k AS v FROM source');
+SELECT backfill_start('t', 'SELECT k, source.v FROM source AS s');
 SELECT backfill_start('t', 'SELECT ''one''::int AS k, v FROM source');
 SELECT backfill_start('t', 'SELECT k, v INTO other FROM source');
 SELECT backfill_start('t', 'SELECT k, v, length(v) AS width FROM source');

@@ -64,5 +64,5 @@ PARTBACKFILL_FUNCTION(partbackfill_announce) {
         ordinal ? job::announcement(job, std::stoi(*ordinal), new_value(trigger, "partition").value(), state)
                 : job::announcement(job, state, new_value(trigger, "label"));
     pg::guard([&] { Async_Notify(job::kChannel, payload.c_str()); });
-    return PointerGetDatum(nullptr);
+    return Datum{0};
 }

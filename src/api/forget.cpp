@@ -21,7 +21,8 @@ bool is_forgettable(const job::Job &job) {
         pg::notice(
             stays,
             fmt::format("{}: its state is \"{}\".",
-                        core::is_inactive(job.state) && !job.tidied ? "It is being tidied up" : "It has not ended",
+                        core::is_inactive(job.state) && !job.tidied ? "It is being tidied up"
+                                                                    : "It has not ended",
                         core::name(job.state)),
             fmt::format("Wait for it with backfill_wait({0}), or end it with backfill_cancel({0}).", job.id));
         return false;

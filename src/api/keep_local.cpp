@@ -21,7 +21,7 @@ PARTBACKFILL_FUNCTION(partbackfill_keep_local) {
         pg::raise(pg::sqlcode::kWrongObjectType, "backfill_keep_local() must be called as a trigger");
     const auto *trigger = reinterpret_cast<const TriggerData *>(fcinfo->context);
     if (IsLogicalWorker() && DatumGetInt32(pg_trigger_depth(nullptr)) == 1)
-        return PointerGetDatum(nullptr);
+        return Datum{0};
     return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
                                                                       : trigger->tg_trigtuple);
 }

@@ -131,6 +131,8 @@ std::string digest(Oid leaf, Oid shadow, const std::vector<Oid> &proofs, bool by
             ) AS o ON d.refclassid = o.class AND d.refobjid = o.oid
             -- Expressions of the shadow may name the row type as those of the leaf do.
             WHERE NOT (d.classid = 'pg_constraint'::regclass AND d.objid = ANY ($4))
+              -- REPACK (CONCURRENTLY) gives a table another TOAST table, whose row is above.
+              AND NOT ($3 AND d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM relation AS r WHERE r.is_toast AND r.oid = d.objid))
               AND NOT EXISTS (SELECT FROM pg_constraint AS k
                               WHERE d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.conrelid = $2)
               AND NOT EXISTS (SELECT FROM pg_index AS i

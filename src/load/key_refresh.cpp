@@ -22,12 +22,14 @@ extern "C" {
 
 #include "partbackfill/load/custom_plan.hpp"
 #include "partbackfill/load/key_refresh.hpp"
+#include "partbackfill/load/rewritten_tables.hpp"
 #include "partbackfill/load/row_assignment.hpp"
 #include "partbackfill/pg/counters.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/param_datum.hpp"
 #include "partbackfill/pg/row_changes.hpp"
 #include "partbackfill/pg/search_path.hpp"
+#include "partbackfill/pg/tables_read.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::load {
@@ -175,6 +177,7 @@ void read_source(Work *work, const RefreshRequest *request, KeyQuery *form) {
     const int code = SPI_execute_plan_extended(plan, &options);
     if (code < 0)
         elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(code));
+    check_not_rewritten();
 }
 
 // Conditions on the index's columns, whose values are set for each key.
@@ -308,6 +311,7 @@ Refreshed refresh(const RefreshRequest &request, const LogPart &part, Entries en
     }
     {
         const pg::ReadOnlyScope read_only;
+        const pg::TablesRead tables;
         pg::guard([&] { read_part(&work, &request, &part, entries == Entries::consumed, &form); });
     }
     pg::guard([&] { write_part(&work, &request, keep); });

@@ -22,6 +22,7 @@ extern "C" {
 #include "partbackfill/load/heap_receiver.hpp"
 #include "partbackfill/load/loader.hpp"
 #include "partbackfill/load/parallel_index_build.hpp"
+#include "partbackfill/load/rewritten_tables.hpp"
 #include "partbackfill/load/source.hpp"
 #include "partbackfill/load/statement.hpp"
 #include "partbackfill/pg/entry.hpp"
@@ -33,6 +34,7 @@ extern "C" {
 #include "partbackfill/pg/read_ahead.hpp"
 #include "partbackfill/pg/relation_files.hpp"
 #include "partbackfill/pg/search_path.hpp"
+#include "partbackfill/pg/tables_read.hpp"
 #include "partbackfill/pg/transaction.hpp"
 
 namespace partbackfill::load {
@@ -117,6 +119,7 @@ uint64 load_rows(const LoadRequest &request) {
     const int code = SPI_execute_plan_extended(plan, &options);
     if (code < 0)
         elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(code));
+    check_not_rewritten();
     const uint64 rows = heap_receiver_finish(receiver);
     table_close(table, NoLock);
     SPI_finish();
@@ -172,6 +175,7 @@ std::uint64_t load(const LoadRequest &request) {
     {
         const pg::ReadOnlyScope read_only;
         const pg::ReadAhead ahead(request.reads_ahead);
+        const pg::TablesRead tables;
         const pg::CallersPath path;
         rows = pg::guard([&] { return load_rows(request); });
     }

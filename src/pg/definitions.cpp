@@ -83,6 +83,9 @@ void leave_out_invalid_not_nulls([[maybe_unused]] Relation table, [[maybe_unused
         populate_compact_attribute(copy, i);
     }
 #endif
+#if PG_VERSION_NUM >= 190000
+    TupleDescFinalize(copy); // it knows which of the columns are never null
+#endif
 }
 
 void store_default(Relation relation, AttrNumber column, Node *expression) {

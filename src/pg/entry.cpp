@@ -37,13 +37,23 @@ char *plain_copy(std::string_view text) noexcept {
     return copy;
 }
 
+// The level for the server's log has one value for each kind of process since version 19.
+bool errors_are_logged() noexcept {
+#if PG_VERSION_NUM >= 190000
+    const int least = log_min_messages[MyBackendType];
+#else
+    const int least = log_min_messages;
+#endif
+    return least <= ERROR && least != LOG;
+}
+
 Report report_of_text(int code, std::string_view message) noexcept {
     Report report{};
     report.raised = true;
     report.error.elevel = ERROR;
     // ReThrowError takes these as they are. A worker has no client, and would raise another error on
     // its way to one.
-    report.error.output_to_server = log_min_messages <= ERROR && log_min_messages != LOG;
+    report.error.output_to_server = errors_are_logged();
     report.error.output_to_client = whereToSendOutput == DestRemote;
     report.error.sqlerrcode = code;
     report.error.message = plain_copy(message);

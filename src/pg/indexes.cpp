@@ -3,6 +3,7 @@
 extern "C" {
 #include "catalog/index.h"
 #include "commands/defrem.h"
+#include "parser/parse_node.h"
 #include "utils/relcache.h"
 }
 
@@ -16,7 +17,14 @@ Oid define_index(Oid table, IndexStmt *statement) {
     const bool check_not_in_use = false;
     const bool skip_build = false;
     const bool quiet = true;
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 190000
+    // For the position of an error in the text of a statement, and there is none.
+    ParseState *state = make_parsestate(nullptr);
+    const ObjectAddress address =
+        DefineIndex(state, table, statement, InvalidOid, InvalidOid, InvalidOid, -1, is_alter_table,
+                    check_rights, check_not_in_use, skip_build, quiet);
+    free_parsestate(state);
+#elif PG_VERSION_NUM >= 160000
     const ObjectAddress address =
         DefineIndex(table, statement, InvalidOid, InvalidOid, InvalidOid, -1, is_alter_table, check_rights,
                     check_not_in_use, skip_build, quiet);

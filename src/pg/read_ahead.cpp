@@ -35,19 +35,21 @@ bool is_worth_it(const PlannedStmt *plan, int options) {
            plan->planTree->total_cost >= kSetupCosts * parallel_setup_cost;
 }
 
-PlannedStmt *plan_query(Query *query, const char *text, int options, ParamListInfo params) {
+// Since version 19 the planner's hook takes one more argument, the state of EXPLAIN.
+template <class... More>
+PlannedStmt *plan_query(Query *query, const char *text, int options, ParamListInfo params, More... more) {
     const planner_hook_type next = previous != nullptr ? previous : standard_planner;
     if (!wanted)
-        return next(query, text, options, params);
+        return next(query, text, options, params, more...);
     wanted = false;
     // Planning changes the query.
-    PlannedStmt *plan = next(static_cast<Query *>(copyObjectImpl(query)), text, options, params);
+    PlannedStmt *plan = next(static_cast<Query *>(copyObjectImpl(query)), text, options, params, more...);
     if (!is_worth_it(plan, options))
         return plan;
     // For this call of the planner alone: what runs later plans queries of its own.
     const int settings = NewGUCNestLevel();
     set_config_option(kGatherOnTop, "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-    plan = next(query, text, options, params);
+    plan = next(query, text, options, params, more...);
     AtEOXact_GUC(false, settings);
     return plan;
 }

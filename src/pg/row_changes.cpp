@@ -16,7 +16,10 @@ extern "C" {
 namespace partbackfill::pg {
 
 IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
-#if PG_VERSION_NUM >= 180000
+#if PG_VERSION_NUM >= 190000
+    const uint32 flags = 0;
+    return index_beginscan(table, index, snapshot, nullptr, keys, 0, flags);
+#elif PG_VERSION_NUM >= 180000
     return index_beginscan(table, index, snapshot, nullptr, keys, 0);
 #else
     return index_beginscan(table, index, snapshot, keys, 0);
@@ -24,6 +27,10 @@ IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot
 }
 
 List *insert_index_entries(ResultRelInfo *result, TupleTableSlot *row, EState *estate) {
+#if PG_VERSION_NUM >= 190000
+    const uint32 flags = 0; // no update, errors raised, all indexes
+    return ExecInsertIndexTuples(result, estate, flags, row, NIL, nullptr);
+#else
     const bool is_update = false;
     const bool no_error = false;
 #if PG_VERSION_NUM >= 160000
@@ -31,6 +38,7 @@ List *insert_index_entries(ResultRelInfo *result, TupleTableSlot *row, EState *e
     return ExecInsertIndexTuples(result, row, estate, is_update, no_error, nullptr, NIL, only_summarizing);
 #else
     return ExecInsertIndexTuples(result, row, estate, is_update, no_error, nullptr, NIL);
+#endif
 #endif
 }
 

@@ -128,7 +128,13 @@ void table_changed(Datum, Oid table) {
         is_fresh = is_fresh && table != InvalidOid && table != one;
 }
 
-void object_changed(Datum, int, uint32) {
+#if PG_VERSION_NUM >= 190000
+using CacheId = SysCacheIdentifier;
+#else
+using CacheId = int;
+#endif
+
+void object_changed(Datum, CacheId, uint32) {
     is_fresh = false;
 }
 

@@ -30,6 +30,8 @@ void override_session() {
         pg::override_for_session("synchronous_commit", "local");
     // The worker is the victim of a deadlock, whatever it does.
     pg::force_for_session("deadlock_timeout", locks::kDeadlockTimeout);
+    // Version 19 logs a wait of that length by default; the views tell of waits.
+    pg::force_for_session("log_lock_waits", "off");
     // A policy that would hide rows of the source is an error, not a loss.
     pg::override_for_session("row_security", "off");
 }

@@ -54,19 +54,22 @@ bool lacks_writes(const SwapRequest &request) {
     return request.lacks_writes && request.lacks_writes();
 }
 
-// Raises as the method's check does. False when the check failed on a shadow that has been
-// changed since the caller asked, which no lock forbids yet.
-bool checked_unlocked(const SwapMethod &method, const SwapRequest &request, const catalog::Leaf &leaf) {
+// Raises as the method's check does. definition_changed or shadow_changed when the check failed on a table
+// that has been changed since the caller asked, which no lock forbids yet.
+std::optional<SwapOutcome> unlocked_obstacle(const SwapMethod &method, const SwapRequest &request,
+                                             const catalog::Leaf &leaf, std::string &known) {
     try {
         pg::Subtransaction subtransaction;
         method.check(request, leaf);
         subtransaction.commit();
     } catch (const pg::Error &) {
+        if (const auto met = definition_obstacle(request, known))
+            return met;
         if (request.shadow_unchanged())
             throw;
-        return false;
+        return SwapOutcome::shadow_changed;
     }
-    return true;
+    return std::nullopt;
 }
 
 // The method's locks, then that on a table which the swap drops.
@@ -94,10 +97,9 @@ std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest 
         return SwapOutcome::rows_written;
     if (!request.shadow_unchanged())
         return SwapOutcome::shadow_changed;
-    if (look == Look::under_locks)
-        method.check(request, leaf);
-    else if (!checked_unlocked(method, request, leaf))
-        return SwapOutcome::shadow_changed;
+    if (look == Look::before_locks)
+        return unlocked_obstacle(method, request, leaf, known);
+    method.check(request, leaf);
     return std::nullopt;
 }
 

@@ -259,16 +259,16 @@ Datum partbackfill_guard(PG_FUNCTION_ARGS) {
     const bool has_log = trigger->tgnargs >= 3;
     const bool first_only = trigger->tgnargs % 2 == 0;
     if (has_log && TRIGGER_FIRED_FOR_ROW(data->tg_event) && log_keys(data, key_writer(fcinfo, trigger)))
-        return PointerGetDatum(nullptr);
+        return Datum{0};
     // Marks of the first transactions stand under the negative number of the job.
     const int64 job = pg_strtoint64(trigger->tgargs[0]);
     const MarkKey key{first_only ? -job : job, RelationGetRelid(data->tg_relation), 0};
     if (is_marked(key))
-        return PointerGetDatum(nullptr);
+        return Datum{0};
     const Oid schema = get_func_namespace(fcinfo->flinfo->fn_oid);
     if (first_only && has_enough_marks(schema, key))
-        return PointerGetDatum(nullptr);
+        return Datum{0};
     insert_mark(schema, key);
     remember(key);
-    return PointerGetDatum(nullptr);
+    return Datum{0};
 }

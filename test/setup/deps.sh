@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Finds what a goal needs and this machine lacks; as root installs it, otherwise says the command that would.
-# Each need is a thing looked for, not a package: what was built from source will do as well.
+# Each need is a thing looked for, not a package: what was built from source will do as well. The goal "suites" is check
+# without lint, in a chroot of another release: what that does not have is said and left out.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -45,7 +46,10 @@ has_program() { command -v "$1"; }
 has_header() { printf '#if !__has_include(<%s>)\n#error\n#endif\n' "$1" | g++ -std=c++20 -fsyntax-only -x c++ -; }
 has_server() { test -x "$("$PG_CONFIG" --bindir)/postgres"; }
 has_pgxs() { test -f "$("$PG_CONFIG" --pgxs)" && test -f "$("$PG_CONFIG" --includedir-server)/postgres.h"; }
-has_extension() { test -f "$("$PG_CONFIG" --sharedir)/extension/$1.control"; }
+# That of a server that is missing, too.
+has_extension() {
+    test -f "$("$PG_CONFIG" --sharedir 2>/dev/null || echo "/usr/share/postgresql/$pg_major")/extension/$1.control"
+}
 
 need make "builds the extension" has_program make
 need g++ "builds the extension" has_program g++
@@ -53,18 +57,18 @@ need libfmt-dev "formats its messages" has_header fmt/format.h
 need "postgresql-server-dev-$pg_major" "the server's headers and build rules" has_pgxs
 
 case $goal in
-check | stress | demo | bench | deps)
+check | suites | stress | demo | bench | deps)
     need "postgresql-$pg_major" "the server, for a throw-away cluster" has_server
     ;;
 esac
 case $goal in
-check | deps | lint)
+check | suites | deps | lint)
     need cmake "builds the unit tests" has_program cmake
     need libgtest-dev "unit tests" has_header gtest/gtest.h
     ;;
 esac
 case $goal in
-check | deps)
+check | suites | deps)
     need "postgresql-$pg_major-pgtap" "SQL tests" has_extension pgtap
     need libtap-parser-sourcehandler-pgtap-perl "runs the SQL tests" has_program pg_prove
     need prometheus-postgres-exporter "reads the metrics" has_program prometheus-postgres-exporter
@@ -73,7 +77,7 @@ check | deps)
 esac
 if [[ $goal == bench && ${BENCH:-} == stall ]]; then need gnuplot-nox "draws the reads over time" has_program gnuplot; fi
 case $goal in
-check | stress | deps | lint)
+check | suites | stress | deps | lint)
     need perl "runs the crash, restart and standby tests" has_program prove
     need libipc-run-perl "crash, restart and standby tests" perl -MIPC::Run -e 1
     ;;
@@ -89,6 +93,16 @@ check | deps | lint)
 esac
 
 ((${#missing[@]} > 0)) || exit 0
+
+is_offered() { [[ -n $(apt-cache show --no-all-versions "$1" 2>/dev/null) ]]; }
+if [[ $goal == suites ]]; then
+    wanted=("${missing[@]}")
+    missing=()
+    for package in "${wanted[@]}"; do
+        if is_offered "$package"; then missing+=("$package"); else say "  skipped what needs $package: this release does not have it"; fi
+    done
+    ((${#missing[@]} > 0)) || exit 0
+fi
 
 install=(apt-get install -y --no-install-recommends "${missing[@]}")
 if ! command -v apt-get >/dev/null; then

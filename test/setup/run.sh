@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Runs one goal of the Makefile that needs more than a compiler: check, lint, stress, demo, bench, or deps alone.
+# Runs one goal of the Makefile that needs more than a compiler: check, check-all, lint, stress, demo, bench, or deps alone.
 set -euo pipefail
 setup=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-goal=${1:?a goal is needed: check, lint, stress, demo, bench or deps}
+goal=${1:?a goal is needed: check, check-all, lint, stress, demo, bench or deps}
 case $goal in
 deps) exec "$setup/deps.sh" deps ;;
+check-all) exec "$setup/check_all.sh" ;;
 check) script=$setup/check.sh ;;
 lint)
     script=$setup/check.sh

@@ -3,6 +3,7 @@
 // and names the first differences in its error.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,10 @@
 namespace partbackfill::swap {
 
 // Raises when the finished shadow of the attach method differs from the leaf in a part of the definition
-// that comes with the shadow.
-void check_same_as_live(const catalog::Leaf &leaf, Oid shadow, const std::vector<Oid> &proofs);
+// that comes with the shadow. No lock keeps the leaf as it is: once there is a difference, `live_unchanged`
+// tells whether it is one from the leaf that the shadow was made like.
+void check_same_as_live(const catalog::Leaf &leaf, Oid shadow, const std::vector<Oid> &proofs,
+                        const std::function<bool()> &live_unchanged);
 
 // Raises when the shadow of the attach method, prepared for the swap, has other foreign keys than the leaf.
 void check_same_keys(const catalog::Leaf &leaf, Oid shadow);

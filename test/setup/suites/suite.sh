@@ -45,12 +45,15 @@ show_log() {
 # count_tap TITLE LOG STATUS: counts the top-level lines of a TAP log. A script that ends badly without a failed
 # test (it died, or its plan was not met) is one failure.
 count_tap() {
-    local title=$1 log=$2 status=$3 good bad
+    local title=$1 log=$2 status=$3 good bad skipped
     good=$(grep -c '^ok [0-9]' "$log" || true)
     bad=$(grep '^not ok [0-9]' "$log" | grep -vc '# TODO' || true)
     if ((status != 0 && bad == 0)); then bad=1; fi
     count "$good" "$bad"
-    if ((bad == 0)); then
+    skipped=$(sed -n 's/.*\.\. skipped: //p' "$log")
+    if ((bad == 0)) && [[ -n $skipped ]]; then
+        say "  skipped $title: $skipped"
+    elif ((bad == 0)); then
         say "  ok      $title ($good)"
     else
         say "  FAILED  $title ($bad of $((good + bad)))"
