@@ -49,6 +49,30 @@ bool drops(const Node *statement, const char *schema, Oid owner, Oid schema_owne
     return is_of(roles, owner) || is_of(roles, schema_owner);
 }
 
+bool cascades(const Node *statement) {
+    return IsA(statement, DropStmt)
+               ? reinterpret_cast<const DropStmt *>(statement)->behavior == DROP_CASCADE
+               : reinterpret_cast<const DropOwnedStmt *>(statement)->behavior == DROP_CASCADE;
+}
+
+[[noreturn]] void raise_unfinished(const job::Job &job) {
+    pg::raise(
+        pg::sqlcode::kObjectInUse,
+        fmt::format("cannot drop extension \"partbackfill\" because backfill job {} is unfinished", job.id),
+        fmt::format("Its state is \"{}\".", core::name(job.state)),
+        fmt::format("End it with backfill_cancel({0}), or wait for it with backfill_wait({0}).", job.id));
+}
+
+// The server would only name the triggers.
+[[noreturn]] void raise_keeps_old(std::int64_t job) {
+    pg::raise(
+        pg::sqlcode::kDependentObjects,
+        fmt::format("cannot drop extension \"partbackfill\" because backfill job {} keeps old rows", job),
+        "Triggers watch the partitions, so that it can be reverted.",
+        fmt::format("Drop the old rows with backfill_purge({}), or use DROP ... CASCADE, which leaves them.",
+                    job));
+}
+
 } // namespace
 
 } // namespace partbackfill
@@ -74,16 +98,15 @@ PARTBACKFILL_FUNCTION(partbackfill_refuse_drop) {
     if (superuser() && pg::distrust(extension))
         PG_RETURN_NULL();
     std::optional<job::Job> job;
+    std::optional<std::int64_t> keeps_old;
     {
         const pg::AsExtensionOwner owner;
         job = job::JobTable(owner).first_in_the_way();
+        keeps_old = job::JobTable(owner).first_that_keeps_old();
     }
     if (job)
-        pg::raise(pg::sqlcode::kObjectInUse,
-                  fmt::format("cannot drop extension \"partbackfill\" because backfill job {} is unfinished",
-                              job->id),
-                  fmt::format("Its state is \"{}\".", core::name(job->state)),
-                  fmt::format("End it with backfill_cancel({0}), or wait for it with backfill_wait({0}).",
-                              job->id));
+        raise_unfinished(*job);
+    if (keeps_old && !cascades(trigger->parsetree))
+        raise_keeps_old(*keeps_old);
     PG_RETURN_NULL();
 }

@@ -193,4 +193,18 @@ std::optional<Job> JobTable::first_in_the_way() const {
     return result.empty() ? std::nullopt : find(result.rows.front().integer(0));
 }
 
+std::optional<std::int64_t> JobTable::first_that_keeps_old() const {
+    const pg::Result result = run(R"SQL(
+        SELECT c.job
+        FROM {s}.backfill_control AS c
+        JOIN {s}.backfill_job AS j ON j.job = c.job AND j.installation = {s}.backfill_installation()
+        JOIN pg_class AS o ON o.oid = c.old_oid
+        JOIN pg_namespace AS n ON n.oid = o.relnamespace AND n.nspname = 'backfill_' || c.job || '_old'
+        WHERE c.old_oid IS NOT NULL
+        ORDER BY c.job
+        LIMIT 1
+    )SQL");
+    return result.empty() ? std::nullopt : std::optional(result.rows.front().integer(0));
+}
+
 } // namespace partbackfill::job

@@ -116,6 +116,7 @@ refused('SELECT backfill_revert(100000)', '42704', qr/does not exist/, 'no such 
     refused("SELECT backfill_revert($job)", '55000', qr/old rows of 3 of 3 partitions .* are not kept.*keep_old => true/s, 'nothing kept');
     $job = start("publish => 'each'");
     refused("SELECT backfill_revert($job, 'pg_class')", '55000', qr/was not swapped by backfill job $job/, 'a table of no job');
+    refused('DROP EXTENSION partbackfill', '2BP01', qr/backfill job $job keeps old rows.*backfill_purge\($job\).*CASCADE/s, 'DROP EXTENSION');
     refused("BEGIN; SELECT count(*) FROM t_1; SELECT backfill_revert($job)", '25001', qr/cannot revert .* has used table public.t/s, 'in a transaction in the way');
     is($node->safe_psql('postgres', "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1; SELECT backfill_revert($job, 't_1'); ROLLBACK"), "1\n1", 'above READ COMMITTED');
     is(state_of($job), 'done: reverted done done', 'whatever becomes of the transaction');

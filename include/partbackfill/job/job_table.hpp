@@ -42,6 +42,8 @@ public:
     // The first job that forbids to drop the extension: it is unfinished, or keeps what a retry
     // would swap.
     std::optional<Job> first_in_the_way() const;
+    // The first job that keeps old rows, and therefore watches the partitions.
+    std::optional<std::int64_t> first_that_keeps_old() const;
 
     // Locks the row FOR NO KEY UPDATE to the end of the transaction: no other session changes
     // the job's state, claims one of its partitions or queues one again.

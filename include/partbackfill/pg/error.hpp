@@ -41,6 +41,7 @@ inline constexpr int kDatatypeMismatch = sqlstate("42804");
 inline constexpr int kSyntaxError = sqlstate("42601");
 inline constexpr int kInsufficientPrivilege = sqlstate("42501");
 inline constexpr int kObjectInUse = sqlstate("55006");
+inline constexpr int kDependentObjects = sqlstate("2BP01");
 inline constexpr int kObjectNotInPrerequisiteState = sqlstate("55000");
 inline constexpr int kUniqueViolation = sqlstate("23505");
 inline constexpr int kForeignKeyViolation = sqlstate("23503");
