@@ -194,7 +194,7 @@ Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
     return leaf.oid;
 }
 
-// What the next step of adopt() locks. The scan that validates the bounds keeps nobody from the live
+// The locks of the next step of adopt(). The scan that validates the bounds keeps nobody from the live
 // partition.
 std::vector<locks::TableLock> locks_to_adopt(const catalog::Leaf &leaf, Oid kept, shadow::Bounds bounds) {
     if (bounds == shadow::Bounds::added)

@@ -30,21 +30,20 @@ using job::SwappedPartition;
 
 constexpr std::size_t kNamed = 3; // partitions that an error names
 
-// What kept the log from having each key: nothing, or the log is not what the swap made.
+// Keys that were logged since the swap; whether they are those of the rows as they are now.
 struct Keys {
-    bool logged = false;
+    bool usable = true;
     std::int64_t entries = 0;
 };
 
 Keys keys_of(const job::Job &job, Oid live) {
-    if (job.on_write != job::OnWrite::catch_up)
+    const Oid table = job.on_write == job::OnWrite::catch_up ? shadow::key_log_of(job.id, live) : kNoOid;
+    if (table == kNoOid)
         return {};
     const pg::KeepPlans keep;
     const auto key = catalog::find_row_key(live);
     const auto log = key ? shadow::find_key_log(job.id, live, *key) : std::nullopt;
-    if (!log || !writes::logs_keys(job.id, live, *log))
-        return {};
-    return {true, load::size_of_log(log->table).entries};
+    return {log && writes::logs_keys(job.id, live, *log), load::size_of_log(table).entries};
 }
 
 std::string transactions(int count) {
@@ -68,6 +67,8 @@ std::string objection(const job::Job &job, const SwappedPartition &partition, Ke
         return fmt::format("{} wrote to its old rows", transactions(later.to_kept));
     if (later.to_live > 0)
         return fmt::format("{} wrote to it", transactions(later.to_live));
+    if (keys.entries > 0 && !keys.usable)
+        return "rows were written to it, and its key was changed";
     return "";
 }
 
@@ -155,7 +156,7 @@ std::vector<RevertedPartition> plan_revert(const job::Job &job, Oid partition, b
         each.forced = !why.empty();
         if (each.forced)
             written.push_back(fmt::format("{}: {}", each.name, why));
-        else if (keys.logged && keys.entries > 0)
+        else if (keys.entries > 0)
             each.by = RevertBy::build;
     }
     if (!written.empty() && !force)

@@ -5,7 +5,7 @@
 \pset tuples_only on
 CREATE EXTENSION partbackfill;
 BEGIN;
-SELECT plan(30);
+SELECT plan(32);
 
 SELECT function_returns('backfill_start',
     '{regclass,text,text,text,regclass[],boolean,integer,interval,double precision,text,interval,text,text,text,text[],text,integer,text,text,boolean,interval,interval,text,boolean,boolean}'::text[], 'bigint');
@@ -23,6 +23,9 @@ SELECT is(pg_get_function_result('backfill_plan'::regproc),
     'live_bytes bigint, hazards text[])', 'result of backfill_plan');
 SELECT function_returns('backfill_cancel', '{bigint}'::text[], 'boolean');
 SELECT function_returns('backfill_publish', '{bigint}'::text[], 'integer');
+SELECT function_returns('backfill_revert', '{bigint,regclass,boolean}'::text[], 'integer');
+SELECT is(pg_get_function_arguments('backfill_revert'::regproc), 'job bigint, partition regclass DEFAULT NULL::regclass, force boolean DEFAULT false',
+    'arguments of backfill_revert');
 SELECT function_returns('backfill_wait', '{bigint,interval}'::text[], 'text');
 SELECT function_returns('backfill_purge', '{bigint}'::text[], 'integer');
 SELECT function_returns('backfill_forget', '{bigint}'::text[], 'boolean');

@@ -128,6 +128,26 @@ for my $swap (qw(attach storage)) {
     end_with($job, $title);
 }
 
+# Keys that were logged are of no use once the rows have another one.
+$node->safe_psql('postgres', <<'SQL');
+    CREATE TABLE u (k int NOT NULL, w int NOT NULL, v text) PARTITION BY RANGE (k);
+    CREATE TABLE u_1 PARTITION OF u FOR VALUES FROM (0) TO (100);
+    CREATE UNIQUE INDEX ON u_1 (k);
+    INSERT INTO u SELECT k, 1000 - k, 'old' FROM generate_series(0, 99) AS k;
+SQL
+for my $swap (qw(attach storage)) {
+    my $job = start_job($node, "'u', 'SELECT k, w, ''new'' AS v FROM u', delay => '0', on_write => 'catch_up', swap => '$swap'");
+    is(wait_job($node, $job), 'done', "$swap, another key: done");
+    $node->safe_psql('postgres', "UPDATE u SET v = 'written' WHERE k = 1; ALTER TABLE u_1 ADD PRIMARY KEY (w)");
+    my ($code, $message) = error_of($node, "SELECT backfill_revert($job)");
+    is($code, '55006', "$swap, another key: refused");
+    like($message, qr/rows were written to it, and its key was changed/, "$swap, another key: with the reason");
+    is(revert("$job, force => true"), 1, "$swap, another key: by force");
+    is($node->safe_psql('postgres', 'SELECT v, count(*) FROM u GROUP BY v'), 'old|100', "$swap, another key: the old rows are back");
+    end_with($job, "$swap, another key");
+    $node->safe_psql('postgres', 'ALTER TABLE u_1 DROP CONSTRAINT u_1_pkey');
+}
+
 # Beside writers and readers.
 $node->safe_psql('postgres', <<"SQL");
     CREATE FUNCTION check_rows() RETURNS void LANGUAGE plpgsql AS \$\$
