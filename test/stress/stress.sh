@@ -65,15 +65,34 @@ errors() {
     echo $((ended + failures))
 }
 
+# revert JOB TABLE: brings old rows back, all that were swapped together or every third partition. One that was truncated since
+# its swap is refused.
+revert() {
+    local job=$1 table=$2 partition partitions
+    partitions=$(ask "SELECT CASE publish WHEN 'each' THEN quote_literal(partition) ELSE 'NULL' END
+                      FROM backfill_progress JOIN backfill_job USING (job) WHERE job = $job AND ordinal % 3 = 0")
+    while read -r partition; do
+        if ask "SELECT backfill_revert($job, $partition)" 2>"$work/$table.error" >>"$work/reverted"; then continue; fi
+        if ! grep -q 'written to since\|rows were written to it since' "$work/$table.error"; then
+            cat "$work/$table.error"
+            return 1
+        fi
+    done < <(sort -u <<<"$partitions")
+    ask "SELECT backfill_purge($job)" >/dev/null
+    ask "SELECT backfill_wait($job, '1 min')" >/dev/null
+}
+
 # rewrite NUMBERS TABLE SOURCE METHOD ON_WRITE [PUBLISH]: one job after the other for as long as there are clients, whose numbers go
 # to that file, errors to one of its own. %s in the source is another number each time.
 rewrite() {
-    local numbers=$1 table=$2 source=$3 method=$4 on_write=$5 publish=${6:-each} job state
+    local numbers=$1 table=$2 source=$3 method=$4 on_write=$5 publish=${6:-each} job state keep_old=false
+    # What is written after a swap comes along.
+    if [[ $on_write == catch_up || $publish == together ]]; then keep_old=true; fi
     while kill -0 "${clients[0]}" 2>/dev/null; do
         pass=$((pass + 1))
         # In a deadlock with a migration it is backfill_start that gives way.
         until job=$(ask "SELECT backfill_start('$table', '${source/\%s/$pass}', swap => '$method',
-            on_write => '$on_write', publish => '$publish', workers => 2, delay => '0', keep_old => false)" 2>"$work/$table.error"); do
+            on_write => '$on_write', publish => '$publish', workers => 2, delay => '0', keep_old => $keep_old)" 2>"$work/$table.error"); do
             if ! grep -q 'deadlock detected' "$work/$table.error"; then
                 cat "$work/$table.error"
                 return 1
@@ -82,7 +101,7 @@ rewrite() {
         echo "$job" >>"$numbers"
         state=$(ask "SELECT backfill_wait($job, '2 min')")
         case $state in
-        "done") ;;
+        "done") if [[ $keep_old == true ]]; then revert "$job" "$table" || return 1; fi ;;
         failed) ask "SELECT backfill_cancel($job)" >/dev/null && ask "SELECT backfill_wait($job, '1 min')" >/dev/null ;;
         *)
             say "job $job is $state after two minutes:"
@@ -108,6 +127,7 @@ run() {
     start_clients "$limit"
     : >"$work/jobs"
     : >"$work/side_jobs"
+    : >"$work/reverted"
     rewrite "$work/side_jobs" message "SELECT * FROM message" "$method" "$on_write" &
     side+=($!)
     rewrite "$work/side_jobs" measured "SELECT k, generation, note FROM measured_raw" "$method" "$on_write" &
@@ -134,16 +154,17 @@ run() {
     others=$(paste -sd, "$work/side_jobs")
     wait=$(longest "$work"/*.[0-9]*)
     printf '%-8s %-8s %5s %6s %9s %7s %7s %7s %10s %5s %8s %13s %13s %8s\n' "$method" "$on_write" "${#jobs[@]}" \
-        "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND state = 'done'")" \
+        "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND state IN ('done', 'reverted')")" \
         "$(ask "SELECT sum(rebuilds) FROM backfill_progress WHERE job IN ($numbers)")" \
-        "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND error IS NOT NULL AND state <> 'done'")" \
+        "$(ask "SELECT count(*) FROM backfill_progress WHERE job IN ($numbers) AND error IS NOT NULL AND state NOT IN ('done', 'reverted')")" \
         "$(($(transactions point) + $(transactions read) + $(transactions old)))" \
         "$(($(transactions update) + $(transactions write) + $(transactions truncate)))" \
         "$anomalies" "$lost" "$canceled" "$(longest "$work"/point.[0-9]*)" "$(longest "$work"/update.[0-9]*)" "$wait"
-    ask "SELECT format('  %s: %s of %s partitions rewritten', j.target, count(*) FILTER (WHERE p.state = 'done'), count(*))
+    ask "SELECT format('  %s: %s of %s partitions rewritten', j.target, count(*) FILTER (WHERE p.state IN ('done', 'reverted')), count(*))
          FROM backfill_progress AS p JOIN backfill_status AS j USING (job) WHERE j.job IN ($others) GROUP BY j.target ORDER BY 1"
     ask "SELECT format('  not rewritten: %s (%s)', split_part(error, E'\\n', 2), count(*)) FROM backfill_progress
-         WHERE job IN ($numbers) AND error IS NOT NULL AND state <> 'done' GROUP BY split_part(error, E'\\n', 2) LIMIT 5"
+         WHERE job IN ($numbers) AND error IS NOT NULL AND state NOT IN ('done', 'reverted') GROUP BY split_part(error, E'\\n', 2) LIMIT 5"
+    say "  reverted: $(awk '{ sum += $1 } END { print sum + 0 }' "$work/reverted") partitions"
     if ((wait > bound)); then
         bad=1
         say "  a transaction took $wait ms, longer than $bound ms"
