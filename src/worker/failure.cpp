@@ -46,8 +46,12 @@ job::Keep record_failure(job::Partition &partition, const pg::ErrorFields &error
 }
 
 void keep_as_it_is(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error) {
-    const pg::AsExtensionOwner owner;
-    job::RevertTable(owner).keep(partition, error);
+    {
+        const pg::AsExtensionOwner owner;
+        job::RevertTable(owner).keep(partition, error);
+        if (job.publish != job::Publish::each) // all or none
+            job::RevertTable(owner).keep_all(job, nullptr);
+    }
     process::log_line(job.id,
                       fmt::format("could not revert partition {}: {}", partition.name, error.message));
 }

@@ -20,8 +20,8 @@ void fail_attempt(const job::Job &job, job::Partition &partition, const pg::Erro
 void fail_for_good(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error,
                    ShadowAfter shadow);
 
-// Ends the revert of the partition, which stays as it is; within a transaction of the caller's, or in its
-// own.
+// Ends the revert of the partition, which stays as it is, and so do all others where they come back together;
+// within a transaction of the caller's, or in its own.
 void keep_as_it_is(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error);
 void give_up_revert(const job::Job &job, job::Partition &partition, const pg::ErrorFields &error);
 
