@@ -172,6 +172,8 @@ CREATE TABLE @extschema@.backfill_control (
     reverts_from    text,
     revert_by       text,
     revert_forced   boolean NOT NULL DEFAULT false,
+    revert_snapshot pg_snapshot,
+    live_columns    text,
     rows            bigint,
     rows_before     bigint,
     rows_estimate   bigint NOT NULL,
@@ -221,6 +223,8 @@ COMMENT ON COLUMN @extschema@.backfill_control.new_oid IS 'the live partition si
 COMMENT ON COLUMN @extschema@.backfill_control.reverts_from IS 'the state of the partition before its revert, while that is being made';
 COMMENT ON COLUMN @extschema@.backfill_control.revert_by IS 'how the rows of the kept table come back: exchange of the tables, or build of a shadow from it';
 COMMENT ON COLUMN @extschema@.backfill_control.revert_forced IS 'whether rows written since the swap are left behind';
+COMMENT ON COLUMN @extschema@.backfill_control.revert_snapshot IS 'snapshot of the beginning of a forced revert: what was written to the kept table before that counts as its old rows';
+COMMENT ON COLUMN @extschema@.backfill_control.live_columns IS 'the columns of the live partition at its swap, and its file: a revert has to know whether values were changed by ALTER TABLE since';
 
 -- One unfinished job on a partition, also when two sessions start jobs at once; and no
 -- other job while a failed one keeps what it has built for the partition.

@@ -15,6 +15,7 @@ extern "C" {
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/latch.hpp"
+#include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/revert.hpp"
 
@@ -54,12 +55,13 @@ void await_revert(std::int64_t id, const process::Beginner &beginner) {
 }
 
 [[noreturn]] void raise_not_reverted(const job::Job &job, Oid partition, bool force,
-                                     const std::vector<job::RevertedPartition> &partitions, int reverted) {
+                                     const std::vector<job::RevertedPartition> &partitions,
+                                     const std::string &since, int reverted) {
     std::string error;
     {
         const pg::SnapshotScope newest;
         const pg::AsExtensionOwner owner;
-        error = job::RevertTable(owner).first_error(job.id, partitions);
+        error = job::RevertTable(owner).first_error(job.id, partitions, since);
     }
     if (error.empty() && reverted == 0)
         worker::plan_revert(job, partition, force); // says what has come up since
@@ -97,6 +99,8 @@ PARTBACKFILL_FUNCTION(partbackfill_revert) {
     check_has_ended(ended);
     job::check_not_in_the_way(ended, "revert");
     const std::vector<job::RevertedPartition> partitions = worker::plan_revert(ended, partition, force);
+    const std::string since =
+        pg::query_row("SELECT pg_catalog.clock_timestamp()::pg_catalog.text", {}).text(0);
     const process::Beginner beginner(ended, process::Task::revert, partition, force);
     await_revert(id, beginner);
     int reverted = 0;
@@ -106,6 +110,6 @@ PARTBACKFILL_FUNCTION(partbackfill_revert) {
         reverted = job::RevertTable(owner).moved(id, partitions);
     }
     if (static_cast<std::size_t>(reverted) < partitions.size())
-        raise_not_reverted(ended, partition, force, partitions, reverted);
+        raise_not_reverted(ended, partition, force, partitions, since, reverted);
     PG_RETURN_INT32(reverted);
 }

@@ -92,10 +92,11 @@ void PartitionTable::swapped(Partition &partition, const SwapFigures &swap) cons
          " swap_since = NULL, lock_wait = COALESCE(lock_wait, '0') + make_interval(secs => $8), worker_pid = "
          "NULL,"
          " waiting_on = NULL, finished_at = clock_timestamp(),"
-         " build_snapshot = COALESCE($9::text::pg_snapshot, build_snapshot), capture_versions = $10",
+         " build_snapshot = COALESCE($9::text::pg_snapshot, build_snapshot), capture_versions = $10,"
+         " revert_snapshot = NULL, live_columns = $11",
          {swap.old_table, swap.live, swap.lock_wait_seconds,
           swap.captured.snapshot.empty() ? std::nullopt : std::optional(swap.captured.snapshot),
-          swap.captured.trigger_versions});
+          swap.captured.trigger_versions, swap.live_columns});
     run("DELETE FROM {s}.backfill_write WHERE job = -$1 AND partition IN ($2, $3)",
         {partition.job, swap.old_table, swap.live});
     partition.old = swap.old_table;

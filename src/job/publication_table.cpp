@@ -88,6 +88,8 @@ std::optional<std::string> PublicationTable::table_locked_here(const Job &job) c
                OR l.relation IN (SELECT p.partition_oid FROM part AS p)
                OR l.relation IN (SELECT p.shadow_oid FROM part AS p)
                OR l.relation IN (SELECT p.old_oid FROM part AS p)
+               OR l.relation IN (SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                                 WHERE n.nspname = 'backfill_' || $1::bigint || '_new')
                OR l.relation IN (SELECT p.new_oid FROM part AS p)
                OR l.relation IN (SELECT p.inhparent FROM parent AS p)
                OR l.relation IN (SELECT d.partdefid FROM parent AS p JOIN pg_partitioned_table AS d ON d.partrelid = p.inhparent))

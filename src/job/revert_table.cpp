@@ -29,7 +29,8 @@ core::PartitionEvent end_without(core::PartitionState before) {
 
 // What ends with a revert.
 constexpr const char *kNoRevert =
-    ", reverts_from = NULL, revert_by = NULL, revert_forced = false, built = false, held = false, settling = "
+    ", reverts_from = NULL, revert_by = NULL, revert_forced = false, revert_snapshot = NULL, built = false, "
+    "held = false, settling = "
     "false,"
     " claim = NULL, worker_pid = NULL, waiting_on = NULL, swap_since = NULL, not_before = NULL";
 
@@ -62,6 +63,7 @@ std::vector<SwappedPartition> RevertTable::swapped(std::int64_t job) const {
 LaterWrites RevertTable::later_writes(std::int64_t job, int ordinal, const writes::WriteBaseline &now) const {
     const pg::Row row = run(std::string(R"SQL(
         SELECT $3 AND c.capture_versions IS NOT DISTINCT FROM $4 AND c.build_snapshot IS NOT NULL AS noticed,
+               COALESCE(c.live_columns, '') AS columns,
                (SELECT count(*) FROM {s}.backfill_write AS w WHERE w.partition = c.new_oid AND )SQL") +
                                 kLater +
                                 ") AS to_live, (SELECT count(*) FROM {s}.backfill_write AS w WHERE "
@@ -72,7 +74,7 @@ LaterWrites RevertTable::later_writes(std::int64_t job, int ordinal, const write
     )SQL",
                             {job, ordinal, now.captured, now.trigger_versions}, pg::Read::active_snapshot)
                             .rows.at(0);
-    return {row.boolean("noticed"), static_cast<int>(row.integer("to_live")),
+    return {row.boolean("noticed"), row.text("columns"), static_cast<int>(row.integer("to_live")),
             static_cast<int>(row.integer("to_kept"))};
 }
 
@@ -96,7 +98,7 @@ void RevertTable::begin(const Job &job, const std::vector<RevertedPartition> &pa
             if (run(R"SQL(
                 UPDATE {s}.backfill_control
                 SET state = $3, reverts_from = $4, revert_by = $5, revert_forced = $6, partition_oid = new_oid,
-                    held = $7, built = false, audited = false, audit_failed = false, attempts = 0, rebuilds = 0,
+                    held = $7, revert_snapshot = CASE WHEN $6 THEN pg_current_snapshot() END, built = false, audited = false, audit_failed = false, attempts = 0, rebuilds = 0,
                     orphaned = 0, suspect = false, settling = false, swap_since = NULL, not_before = NULL,
                     waiting_on = NULL, claim = NULL, worker_pid = NULL, proof_oid = NULL, sqlstate = NULL, error = NULL
                 WHERE job = $1 AND ordinal = $2 AND state = $4 AND old_oid IS NOT NULL
@@ -119,9 +121,6 @@ void RevertTable::adopted(Partition &partition, const std::string &constraint,
                           const std::string &definition_digest, const std::string &shadow_digest) const {
     change(partition, "built = true, partition_constraint = $4, definition_digest = $5, shadow_digest = $6",
            {constraint, definition_digest, shadow_digest});
-    if (partition.revert_forced)
-        run("DELETE FROM {s}.backfill_write WHERE job IN ($1, -$1) AND partition = $2",
-            {partition.job, partition.kept});
     partition.built = true;
     partition.constraint = constraint;
     partition.definition_digest = definition_digest;
@@ -181,13 +180,13 @@ int RevertTable::moved(std::int64_t job, const std::vector<RevertedPartition> &p
     return moved;
 }
 
-std::string RevertTable::first_error(std::int64_t job,
-                                     const std::vector<RevertedPartition> &partitions) const {
+std::string RevertTable::first_error(std::int64_t job, const std::vector<RevertedPartition> &partitions,
+                                     const std::string &since) const {
     const pg::Result found = run(R"SQL(
         SELECT partition || ': ' || error FROM {s}.backfill_control
-        WHERE job = $1 AND ordinal = ANY ($2::integer[]) AND error IS NOT NULL ORDER BY ordinal LIMIT 1
+        WHERE job = $1 AND ordinal = ANY ($2::integer[]) AND error IS NOT NULL AND finished_at >= $3::text::timestamptz ORDER BY ordinal LIMIT 1
     )SQL",
-                                 {job, ordinals_of(partitions)}, pg::Read::active_snapshot);
+                                 {job, ordinals_of(partitions), since}, pg::Read::active_snapshot);
     return found.empty() ? "" : found.rows.front().text(0);
 }
 

@@ -34,11 +34,16 @@ bool WriteTable::shadow_unchanged(const Partition &partition, const std::string 
                AND NOT EXISTS (SELECT FROM {s}.backfill_write AS w
                                WHERE w.job IN (c.job, -c.job) AND w.partition = $4
                                  -- A kept table has marks from the time before it was kept.
-                                 AND NOT ($5 AND pg_visible_in_snapshot(w.xid, c.build_snapshot)))
+                                 AND NOT ($5 AND pg_visible_in_snapshot(w.xid, COALESCE(c.revert_snapshot, c.build_snapshot))))
+               -- What was written to a kept table after it was read would go with it.
+               AND NOT ($6 AND EXISTS (SELECT FROM {s}.backfill_write AS w
+                                       WHERE w.job IN (c.job, -c.job) AND w.partition = c.old_oid
+                                         AND NOT pg_visible_in_snapshot(w.xid, COALESCE(c.revert_snapshot, c.build_snapshot))))
         FROM {s}.backfill_control AS c
         WHERE c.job = $1 AND c.ordinal = $2
     )SQL",
-               {partition.job, partition.ordinal, now, partition.shadow, partition.comes_back()})
+               {partition.job, partition.ordinal, now, partition.shadow, partition.comes_back(),
+                partition.is_restored()})
         .rows.at(0)
         .boolean(0);
 }

@@ -23,6 +23,7 @@ extern "C" {
 #include "utils/syscache.h"
 }
 
+#include "partbackfill/catalog/catalog_drop.hpp"
 #include "partbackfill/pg/definitions.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/indexes.hpp"
@@ -37,17 +38,26 @@ namespace {
 
 // ----- the bounds constraint
 
-bool add_bounds(Oid live_oid, Oid shadow_oid, bool valid) {
+// The expression of the bounds constraint; nullptr when there is nothing to check: a lone DEFAULT takes
+// everything. In the memory of the caller.
+const char *bounds_text(Oid live_oid, Oid shadow_oid) {
     Relation live = table_open(live_oid, NoLock);
-    Relation shadow = table_open(shadow_oid, AccessExclusiveLock);
+    Relation shadow = table_open(shadow_oid, NoLock);
     List *quals = RelationGetPartitionQual(live);
-    if (quals != NIL) { // a lone DEFAULT takes everything
-        quals = map_partition_varattnos(quals, 1, shadow, live);
-        add_constraints(shadow, list_make1(cooked_check(kBoundsConstraint, expression_of(quals), valid)));
-    }
+    const char *text =
+        quals == NIL ? nullptr : expression_of(map_partition_varattnos(quals, 1, shadow, live));
     table_close(shadow, NoLock);
     table_close(live, NoLock);
-    return quals != NIL;
+    return text;
+}
+
+bool add_bounds(Oid live, Oid shadow_oid, bool valid) {
+    Relation shadow = table_open(shadow_oid, AccessExclusiveLock);
+    const char *text = bounds_text(live, shadow_oid);
+    if (text != nullptr)
+        add_constraints(shadow, list_make1(cooked_check(kBoundsConstraint, text, valid)));
+    table_close(shadow, NoLock);
+    return text != nullptr;
 }
 
 // ----- grants
@@ -203,13 +213,31 @@ bool add_unvalidated_bounds(Oid live, Oid shadow) {
     return pg::guard([&] { return add_bounds(live, shadow, false); });
 }
 
-Bounds bounds_of(Oid table) {
-    const pg::Result found = pg::query(
-        "SELECT convalidated FROM pg_constraint WHERE conrelid = $1 AND conname = $2 AND contype = 'c'",
-        {table, kBoundsConstraint});
+void drop_bounds(Oid table) {
+    std::vector<Oid> constraints =
+        pg::query(
+            "SELECT oid::bigint FROM pg_constraint WHERE conrelid = $1 AND conname = $2 AND contype = 'c'",
+            {table, kBoundsConstraint})
+            .oids();
+    catalog::drop_constraints(constraints);
+}
+
+Bounds bounds_of(Oid live, Oid table) {
+    const pg::Result found =
+        pg::query("SELECT convalidated, conbin::text FROM pg_constraint WHERE conrelid = $1 AND "
+                  "conname = $2 AND contype = 'c'",
+                  {table, kBoundsConstraint});
     if (found.empty())
         return Bounds::none;
-    return found.rows.front().boolean(0) ? Bounds::valid : Bounds::added;
+    const char *wanted = nullptr;
+    {
+        const pg::CallersPath path;
+        wanted = pg::guard([&] { return bounds_text(live, table); });
+    }
+    const pg::Row &row = found.rows.front();
+    if (wanted == nullptr || row.text(1) != wanted)
+        return Bounds::others;
+    return row.boolean(0) ? Bounds::valid : Bounds::added;
 }
 
 void copy_privileges(Oid live, Oid shadow) {

@@ -15,6 +15,7 @@
 #include "partbackfill/shadow/foreign_keys.hpp"
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/swap/attach_refusals.hpp"
+#include "partbackfill/swap/kept_bounds.hpp"
 #include "partbackfill/swap/foreign_keys.hpp"
 #include "partbackfill/swap/shadow_comparison.hpp"
 
@@ -194,37 +195,15 @@ Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
     return leaf.oid;
 }
 
-// The locks of the next step of adopt(). The scan that validates the bounds keeps nobody from the live
-// partition.
-std::vector<locks::TableLock> locks_to_adopt(const catalog::Leaf &leaf, Oid kept, shadow::Bounds bounds) {
-    if (bounds == shadow::Bounds::added)
-        return {{kept, locks::LockMode::share_update_exclusive}};
-    std::vector<locks::TableLock> locks = locks::share_ancestors(leaf.parent);
-    locks.push_back({leaf.parent, locks::LockMode::access_share});
-    locks.push_back({leaf.oid, locks::LockMode::access_share});
-    locks.push_back({kept, bounds == shadow::Bounds::none ? locks::LockMode::access_exclusive
-                                                          : locks::LockMode::share_update_exclusive});
-    return locks;
-}
-
-// A table that was detached has what a shadow has but for the bounds constraint, which is validated here for
-// the rows as they are.
+// A table that was detached has what a shadow has but for the bounds constraint.
 Preparation adopt(const SwapRequest &request, const catalog::Leaf &leaf,
                   std::vector<locks::TableLock> &locks) {
-    const shadow::Bounds bounds = shadow::bounds_of(request.shadow);
-    locks = locks_to_adopt(leaf, request.shadow, bounds);
+    if (const Preparation bounds = adopt_bounds(request, leaf, locks); bounds != Preparation::complete)
+        return bounds;
+    locks = {{leaf.oid, locks::LockMode::access_share},
+             {request.shadow, locks::LockMode::share_update_exclusive}};
     if (!locks::lock_politely(locks, request.lock_timeout))
         return Preparation::locks_not_granted;
-    if (bounds == shadow::Bounds::added) {
-        const pg::CallersPath path;
-        const pg::AsTableOwner as_owner(request.shadow);
-        pg::execute(fmt::format("ALTER TABLE {} VALIDATE CONSTRAINT {}",
-                                catalog::relation_entry(request.shadow).qualified(),
-                                shadow::kBoundsConstraint));
-        return Preparation::again;
-    }
-    if (bounds == shadow::Bounds::none && shadow::add_unvalidated_bounds(leaf.oid, request.shadow))
-        return Preparation::again;
     check_same_as_live(leaf, request.shadow, request.proofs(), [] { return true; });
     return Preparation::complete;
 }

@@ -17,6 +17,7 @@
 #include "partbackfill/shadow/job_schemas.hpp"
 #include "partbackfill/shadow/storage_shadow.hpp"
 #include "partbackfill/swap/file_exchange.hpp"
+#include "partbackfill/swap/kept_bounds.hpp"
 #include "partbackfill/swap/foreign_keys.hpp"
 #include "partbackfill/swap/shadow_comparison.hpp"
 #include "partbackfill/swap/storage_refusals.hpp"
@@ -223,6 +224,13 @@ Oid exchange(const SwapRequest &request, const catalog::Leaf &leaf) {
 // no foreign keys, which `prepare` adds. The live partition is locked for the comparison only.
 Preparation adopt(const SwapRequest &request, const catalog::Leaf &leaf,
                   std::vector<locks::TableLock> &locks) {
+    // The files go to the owner of the other table.
+    if (catalog::relation_entry(request.shadow).owner != leaf.owner)
+        pg::raise(
+            pg::sqlcode::kObjectNotInPrerequisiteState,
+            fmt::format("the table with the old rows of partition \"{}\" has another owner", leaf.name));
+    if (const Preparation bounds = adopt_bounds(request, leaf, locks); bounds != Preparation::complete)
+        return bounds;
     locks = {{request.shadow, locks::LockMode::share_update_exclusive}};
     if (!locks::lock_politely(locks, request.lock_timeout))
         return Preparation::locks_not_granted;

@@ -72,10 +72,18 @@ std::optional<SwapOutcome> unlocked_obstacle(const SwapMethod &method, const Swa
     return std::nullopt;
 }
 
-// The method's locks, then that on a table which the swap drops.
+bool passes_log_on(const SwapRequest &request) {
+    return request.keeps_old && request.logs_keys;
+}
+
+// The method's locks, then those on a key log that goes with the live partition, and on a table which the
+// swap drops.
 std::vector<locks::TableLock> locks_for(const SwapMethod &method, const SwapRequest &request,
                                         const catalog::Leaf &leaf) {
     std::vector<locks::TableLock> locks = method.tables_to_lock(leaf, request.shadow);
+    if (const Oid log = passes_log_on(request) ? shadow::key_log_of(request.job, request.live) : kNoOid;
+        log != kNoOid)
+        locks.push_back({log, locks::LockMode::access_exclusive});
     if (request.discarded != kNoOid)
         locks.push_back({request.discarded, locks::LockMode::access_exclusive});
     return locks;
@@ -151,8 +159,6 @@ writes::WriteBaseline keep_captured(const SwapRequest &request, Oid live, Oid ke
         if (const auto key = catalog::find_row_key(live))
             log = shadow::find_key_log(request.job, live, *key);
     }
-    if (live == request.live)
-        writes::drop_other_write_captures(request.job, live);
     writes::create_write_capture(request.job, live, log ? &*log : nullptr, writes::Marks::of_the_first);
     if (!writes::has_write_capture(request.job, kept))
         writes::create_write_capture(request.job, kept, nullptr, writes::Marks::of_the_first);
@@ -183,6 +189,9 @@ bool exchange_locked(const SwapMethod &method, PendingSwap &swap) {
             drop_captures(request);
         swap.result.old_table = method.exchange(request, *leaf);
         swap.result.live = swap.result.old_table == request.live ? request.shadow : request.live;
+        // A capture of another job does not notice that the partition has other files.
+        if (swap.result.live == request.live)
+            writes::drop_other_write_captures(request.job, request.live);
         if (request.keeps_old)
             swap.result.captured = keep_captured(request, swap.result.live, swap.result.old_table);
     });

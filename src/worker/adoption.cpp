@@ -26,7 +26,7 @@ void check_kept(const job::Job &job, const job::Partition &partition, const cata
                   fmt::format("the old rows of partition \"{}\" are not kept any more", partition.name));
     const catalog::RelationEntry kept = catalog::relation_entry(partition.shadow);
     if (kept.name != leaf.name || kept.schema != shadow::old_schema(job.id))
-        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+        pg::raise(pg::sqlcode::kUndefinedTable,
                   fmt::format("the partition is named \"{}\", the table with its old rows {}", leaf.name,
                               kept.qualified()));
 }

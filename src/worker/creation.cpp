@@ -1,5 +1,8 @@
 #include "partbackfill/worker/creation.hpp"
 
+#include <fmt/format.h>
+
+#include "partbackfill/catalog/changed_columns.hpp"
 #include "partbackfill/catalog/definition_digest.hpp"
 #include "partbackfill/checks/refusals.hpp"
 #include "partbackfill/checks/row_keys.hpp"
@@ -54,6 +57,10 @@ StepOutcome try_create(const job::Job &job, job::Partition &partition,
         checks::check_can_catch_up(*found);
     if (!job.skip_triggers && !load::reads_own_rows(job.source_oid, found->oid))
         checks::check_row_triggers({found->oid});
+    if (partition.is_restored() && !catalog::has_same_columns(found->oid, partition.kept))
+        pg::raise(
+            pg::sqlcode::kObjectNotInPrerequisiteState,
+            fmt::format("partition \"{}\" has other columns than the table with its old rows", found->name));
     shadow::ensure_schemas(job.id, *found);
     if (!locks::lock_politely(locks, job.lock_timeout))
         return StepOutcome::locks_not_granted;

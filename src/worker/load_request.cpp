@@ -58,9 +58,10 @@ load::LoadRequest load_request(const job::Job &job, const job::Partition &partit
                                const catalog::Leaf &leaf, const std::string &source) {
     load::LoadRequest request;
     request.shadow = partition.shadow;
-    const Oid relation = partition.is_restored() ? kNoOid : job.source_oid;
-    request.query =
-        load::load_query(source, relation, range_key(job), leaf, partition.constraint.value_or("true"));
+    // The kept table goes with the swap: a row of it outside the bounds is an error, by the shadow's CHECK.
+    const bool restored = partition.is_restored();
+    request.query = load::load_query(source, restored ? kNoOid : job.source_oid, range_key(job), leaf,
+                                     restored ? "true" : partition.constraint.value_or("true"));
     request.params = bounds(job, partition);
     request.key_columns = job.key_columns;
     if (job::catches_up(job, partition))

@@ -37,7 +37,8 @@ pg::ErrorFields could_not_lock(const job::Job &job, const job::Partition &partit
     if (!reason.empty())
         error.detail += fmt::format(" Its last build was given up: {}.", reason);
     error.hint =
-        partition.state == core::PartitionState::ready
+        partition.reverts() ? fmt::format("backfill_revert({}) tries again.", job.id)
+        : partition.state == core::PartitionState::ready
             ? fmt::format("What was built is kept: backfill_retry({0}) {1}, backfill_cancel({0}) drops it.",
                           job.id, job.publish == job::Publish::manual ? "makes it ready again" : "swaps it")
             : "See who holds locks on the table in pg_locks, or start the job again with a longer "
@@ -183,9 +184,7 @@ void settle_revert(const job::Job &job, job::Partition &partition, const StepRes
         return partition.comes_back() ? restore_by_build(job, partition, "its definition was changed")
                                       : rebuild_after_ddl(job, partition);
     case StepOutcome::shadow_changed:
-        if (partition.is_restored())
-            return rebuild_after_shadow_change(job, partition);
-        return keep("the table with its old rows was changed since the swap");
+        return keep("the table with its old rows, or what was built of it, was changed meanwhile");
     case StepOutcome::keys_left:
         return give_up_revert(job, partition, could_not_catch_up(job, partition, result.reason));
     default:

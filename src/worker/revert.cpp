@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "partbackfill/catalog/changed_columns.hpp"
 #include "partbackfill/catalog/partitions.hpp"
 #include "partbackfill/catalog/row_key.hpp"
 #include "partbackfill/job/job_control.hpp"
@@ -51,6 +52,14 @@ std::string transactions(int count) {
                        std::min(count, writes::kEnoughMarks), count == 1 ? "" : "s");
 }
 
+// An unlogged table is empty after a crash.
+bool was_emptied(const SwappedPartition &partition) {
+    return !pg::query("SELECT FROM pg_class AS c WHERE c.oid = $1 AND c.relpersistence = 'u' AND "
+                      "pg_relation_size(c.oid) = 0 AND pg_relation_size($2::oid::regclass) > 0",
+                      {partition.kept, partition.live})
+                .empty();
+}
+
 // Why the old rows cannot come back over the new ones; empty when they can.
 std::string objection(const job::Job &job, const SwappedPartition &partition, Keys &keys) {
     const writes::WriteBaseline now =
@@ -61,6 +70,10 @@ std::string objection(const job::Job &job, const SwappedPartition &partition, Ke
         later = job::RevertTable(owner).later_writes(job.id, partition.ordinal, now);
     }
     keys = keys_of(job, partition.live);
+    if (catalog::columns_changed(later.columns, catalog::columns_of(partition.live)))
+        return "its columns were changed";
+    if (was_emptied(partition))
+        return "its old rows, of an unlogged table, were lost in a crash";
     if (!later.noticed)
         return "writes to it were not noticed all the time";
     if (later.to_kept > 0)
@@ -128,8 +141,8 @@ void check_kept(const job::Job &job, const std::vector<RevertedPartition> &selec
         named.push_back(fmt::format("and {} more", written.size() - kNamed));
     pg::raise(
         pg::sqlcode::kObjectInUse,
-        fmt::format("{} of {} partitions of backfill job {} were written to since", written.size(), all,
-                    job.id),
+        fmt::format("{} of {} partitions of backfill job {} were written to or changed since", written.size(),
+                    all, job.id),
         fmt::format("{}.", fmt::join(named, "; ")),
         fmt::format(
             "backfill_revert({}, force => true) leaves what was written with the new rows, which are kept "

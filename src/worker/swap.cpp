@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/catalog/changed_columns.hpp"
 #include "partbackfill/catalog/counters.hpp"
 #include "partbackfill/catalog/definition_digest.hpp"
 #include "partbackfill/job/partition_table.hpp"
@@ -103,9 +104,10 @@ swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::M
 }
 
 void record_swapped(job::Partition &partition, const swap::SwapResult &swap) {
+    const std::string columns = catalog::columns_of(swap.live);
     const pg::AsExtensionOwner owner;
     job::PartitionTable(owner).swapped(
-        partition, {swap.live, swap.old_table, Seconds(swap.lock_wait).count(), swap.captured});
+        partition, {swap.live, swap.old_table, Seconds(swap.lock_wait).count(), swap.captured, columns});
 }
 
 StepResult result_of(const swap::SwapResult &swap) {

@@ -266,9 +266,8 @@ Datum partbackfill_guard(PG_FUNCTION_ARGS) {
     if (is_marked(key))
         return Datum{0};
     const Oid schema = get_func_namespace(fcinfo->flinfo->fn_oid);
-    if (first_only && has_enough_marks(schema, key))
-        return Datum{0};
-    insert_mark(schema, key);
+    if (!first_only || !has_enough_marks(schema, key))
+        insert_mark(schema, key);
     remember(key);
     return Datum{0};
 }

@@ -21,6 +21,7 @@ struct SwapFigures {
     Oid old_table = kNoOid;
     double lock_wait_seconds = 0;
     writes::WriteBaseline captured{}; // of writes to the live partition from then on
+    std::string live_columns{};       // catalog::columns_of()
 };
 
 class PartitionTable : ClaimedRow {

@@ -22,6 +22,7 @@ struct SwappedPartition {
 // What was written to a partition and its kept table since the swap.
 struct LaterWrites {
     bool noticed = false; // whether each write would have been
+    std::string columns;  // catalog::columns_of() the live partition at the swap
     int to_live = 0;      // transactions; more are not told apart from writes::kEnoughMarks
     int to_kept = 0;
 };
@@ -61,7 +62,8 @@ public:
     // Of these partitions, the states and errors by the active snapshot: how many are not in the state any
     // more in which they were; and the first error.
     int moved(std::int64_t job, const std::vector<RevertedPartition> &partitions) const;
-    std::string first_error(std::int64_t job, const std::vector<RevertedPartition> &partitions) const;
+    std::string first_error(std::int64_t job, const std::vector<RevertedPartition> &partitions,
+                            const std::string &since) const;
 };
 
 // Ends the revert of a job, all partitions of which stay as they are by now.

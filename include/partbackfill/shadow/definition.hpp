@@ -22,9 +22,13 @@ void add_bounds_constraint(Oid live, Oid shadow);
 // nothing to check.
 bool add_unvalidated_bounds(Oid live, Oid shadow);
 
-// Whether the table has that CHECK, and whether it is valid.
-enum class Bounds { none, added, valid };
-Bounds bounds_of(Oid table);
+// Whether the table has that CHECK, of the bounds that `live` has now or of others, and whether it is valid.
+// The caller holds ACCESS SHARE or more on both.
+enum class Bounds { none, others, added, valid };
+Bounds bounds_of(Oid live, Oid table);
+
+// Drops that CHECK. ACCESS EXCLUSIVE on the table.
+void drop_bounds(Oid table);
 
 // Copies the grants on the table and on the columns as they are, grantors included. Grants by
 // default privileges on the shadow go.
