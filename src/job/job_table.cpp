@@ -1,6 +1,7 @@
 #include "partbackfill/job/job_table.hpp"
 
 #include "partbackfill/job/option_table.hpp"
+#include "partbackfill/job/partition_row.hpp"
 #include "partbackfill/job/throttle_settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
 

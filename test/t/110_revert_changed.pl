@@ -8,7 +8,7 @@ use CatchUp;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('revert_changed', settings => [ 'restart_after_crash = on' ]);
+my $node = new_node('revert_changed', settings => ['restart_after_crash = on']);
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
