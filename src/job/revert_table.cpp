@@ -1,5 +1,8 @@
 #include "partbackfill/job/revert_table.hpp"
 
+#include <algorithm>
+#include <map>
+
 #include <fmt/format.h>
 
 #include "partbackfill/job/job_control.hpp"
@@ -76,16 +79,6 @@ LaterWrites RevertTable::later_writes(std::int64_t job, int ordinal, const write
                             .rows.at(0);
     return {row.boolean("noticed"), row.text("columns"), static_cast<int>(row.integer("to_live")),
             static_cast<int>(row.integer("to_kept"))};
-}
-
-int RevertTable::writes_to_live(const Partition &partition) const {
-    return static_cast<int>(run(std::string(R"SQL(
-        SELECT count(*) FROM {s}.backfill_control AS c JOIN {s}.backfill_write AS w ON w.partition = c.partition_oid
-        WHERE c.job = $1 AND c.ordinal = $2 AND )SQL") +
-                                    kLater,
-                                {partition.job, partition.ordinal})
-                                .rows.at(0)
-                                .integer(0));
 }
 
 void RevertTable::begin(const Job &job, const std::vector<RevertedPartition> &partitions,
@@ -172,12 +165,13 @@ core::JobEvent RevertTable::end_of(const Job &job) const {
 }
 
 int RevertTable::moved(std::int64_t job, const std::vector<RevertedPartition> &partitions) const {
-    int moved = 0;
-    for (const SwappedPartition &now : swapped(job))
-        for (const RevertedPartition &before : partitions)
-            if (before.ordinal == now.ordinal && before.state != now.state)
-                moved++;
-    return moved;
+    std::map<int, core::PartitionState> now;
+    for (const SwappedPartition &partition : swapped(job))
+        now.emplace(partition.ordinal, partition.state);
+    return static_cast<int>(std::ranges::count_if(partitions, [&](const RevertedPartition &before) {
+        const auto found = now.find(before.ordinal);
+        return found != now.end() && found->second != before.state;
+    }));
 }
 
 std::string RevertTable::first_error(std::int64_t job, const std::vector<RevertedPartition> &partitions,

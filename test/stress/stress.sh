@@ -65,15 +65,15 @@ errors() {
     echo $((ended + failures))
 }
 
-# revert JOB TABLE: brings old rows back, all that were swapped together or every third partition. One that was truncated since
-# its swap is refused.
+# revert JOB TABLE: brings old rows back, all that were swapped together or every third partition. One that was truncated or
+# migrated since its swap is refused.
 revert() {
     local job=$1 table=$2 partition partitions
     partitions=$(ask "SELECT CASE publish WHEN 'each' THEN quote_literal(partition) ELSE 'NULL' END
                       FROM backfill_progress JOIN backfill_job USING (job) WHERE job = $job AND ordinal % 3 = 0")
     while read -r partition; do
         if ask "SELECT backfill_revert($job, $partition)" 2>"$work/$table.error" >>"$work/reverted"; then continue; fi
-        if ! grep -q 'written to since\|rows were written to it since' "$work/$table.error"; then
+        if ! grep -q 'written to or changed since\|rows were written to it since\|has other columns' "$work/$table.error"; then
             cat "$work/$table.error"
             return 1
         fi

@@ -41,9 +41,6 @@ public:
     std::vector<SwappedPartition> swapped(std::int64_t job) const;
     // Given what is to be seen now of the live partition's write capture.
     LaterWrites later_writes(std::int64_t job, int ordinal, const writes::WriteBaseline &now) const;
-    // How many transactions, at most kEnoughMarks, wrote to the live partition since its swap; of a claimed
-    // one.
-    int writes_to_live(const Partition &partition) const;
 
     // Queues the partitions of a job that runs for it. Raises when another unfinished job has one of them.
     void begin(const Job &job, const std::vector<RevertedPartition> &partitions, bool together) const;
