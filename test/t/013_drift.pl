@@ -144,7 +144,7 @@ push @changes, (
 ) if $node->pg_version->major >= 18;
 
 # What changed so that the swap method cannot carry it is refused, as at the door.
-my %refused = (attach => qr/FOREIGN KEY|REFERENCES|RULE|VIEW|FUNCTION \$|pg_seclabel| ON TYPE |EXTENSION/, storage => qr/^$/);
+my %refused = (attach => qr/REFERENCES (?!referred)|RULE|VIEW|FUNCTION \$|pg_seclabel|EXTENSION/, storage => qr/^$/);
 # The partition has a UNIQUE constraint that becomes its part of the key, and that ATTACH would not take for it.
 $refused{attach} = qr/$refused{attach}|ADD PRIMARY KEY/ if $node->pg_version->major >= 17;
 # The partition is not the one that the job began with.
