@@ -40,7 +40,7 @@ run() {
     start_client -D rows="$rows" -D last=$((partitions * rows - 1)) -f "$scratch/read.pgbench" -f "$scratch/read_twice.pgbench@4" \
         --log --log-prefix="$scratch/read" -c 2 -R 100
     job=$(ask "SELECT backfill_start('whole', 'SELECT k, $version AS v, note FROM whole', publish => 'manual', workers => 2, delay => '0',
-        keep_old => false, swap => '$method', on_write => '$on_write')")
+        swap => '$method', on_write => '$on_write')")
     state=$(ask "SELECT backfill_wait($job)")
     [[ $state == "ready" ]] || fail "the job is $state"
     ask "SELECT backfill_publish($job)" >/dev/null
@@ -51,6 +51,8 @@ run() {
     slowest=$(longest)
     printf '%-9s %-9s %12s %16s %14s %8s\n' "$method" "$on_write" "$held" "$(awk -v a="$held" -v n="$partitions" 'BEGIN { printf "%.2f", a / n }')" \
         "$slowest" "$(ask "SELECT count(*) FROM mix")"
+    ask "SELECT backfill_purge($job)" >/dev/null
+    ask "SELECT backfill_wait($job)" >/dev/null
 }
 
 say
