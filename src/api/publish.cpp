@@ -5,9 +5,6 @@ extern "C" {
 #include "miscadmin.h"
 }
 
-#include <algorithm>
-#include <chrono>
-
 #include <fmt/format.h>
 
 #include "partbackfill/job/job_table.hpp"
@@ -15,7 +12,6 @@ extern "C" {
 #include "partbackfill/job/publication_table.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/entry.hpp"
-#include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/process/registration.hpp"
 
@@ -61,19 +57,6 @@ void check_is_ready(const job::Job &job) {
               error ? *error : fmt::format("Its state is \"{}\".", core::name(job.state)), hint_for(job));
 }
 
-// Until the worker has brought the job from ready to another state in which it rests.
-job::Job await_publication(std::int64_t id, const process::Beginner &publisher) {
-    std::chrono::milliseconds pause{5};
-    for (;;) {
-        const bool was_alive = publisher.is_alive();
-        job::Job job = job::read_newest(id);
-        if (job.state == core::JobState::ready ? !was_alive : job::is_settled(job))
-            return job;
-        pg::wait_latch(pause, pg::Wait::result);
-        pause = std::min(pause * 5 / 4, std::chrono::milliseconds(100));
-    }
-}
-
 } // namespace
 
 } // namespace partbackfill
@@ -97,7 +80,8 @@ PARTBACKFILL_FUNCTION(partbackfill_publish) {
     check_is_ready(ready);
     job::check_not_in_the_way(ready, "publish");
     const process::Beginner publisher(ready, process::Task::publish);
-    const job::Job job = await_publication(id, publisher);
+    const job::Job job =
+        publisher.await_settled([](const job::Job &now) { return now.state != core::JobState::ready; });
     if (job.state != core::JobState::done)
         raise_not_published(job);
     const pg::SnapshotScope newest;

@@ -5,16 +5,12 @@ extern "C" {
 #include "miscadmin.h"
 }
 
-#include <algorithm>
-#include <chrono>
-
 #include <fmt/format.h>
 
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/job/own_job.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/entry.hpp"
-#include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/worker/revert.hpp"
@@ -42,16 +38,10 @@ void check_has_ended(const job::Job &job) {
                   what_to_wait_for(job));
 }
 
-// Until the process has ended, and so has what it began.
-void await_revert(std::int64_t id, const process::Beginner &beginner) {
-    std::chrono::milliseconds pause{5};
-    for (;;) {
-        const bool was_alive = beginner.is_alive();
-        if (!was_alive && job::is_settled(job::read_newest(id)))
-            return;
-        pg::wait_latch(pause, pg::Wait::result);
-        pause = std::min(pause * 5 / 4, std::chrono::milliseconds(100));
-    }
+int moved_now(std::int64_t id, const std::vector<job::RevertedPartition> &partitions) {
+    const pg::SnapshotScope newest;
+    const pg::AsExtensionOwner owner;
+    return job::RevertTable(owner).moved(id, partitions);
 }
 
 [[noreturn]] void raise_not_reverted(const job::Job &job, Oid partition, bool force,
@@ -102,14 +92,10 @@ PARTBACKFILL_FUNCTION(partbackfill_revert) {
     const std::string since =
         pg::query_row("SELECT pg_catalog.clock_timestamp()::pg_catalog.text", {}).text(0);
     const process::Beginner beginner(ended, process::Task::revert, partition, force);
-    await_revert(id, beginner);
-    int reverted = 0;
-    {
-        const pg::SnapshotScope newest;
-        const pg::AsExtensionOwner owner;
-        reverted = job::RevertTable(owner).moved(id, partitions);
-    }
-    if (static_cast<std::size_t>(reverted) < partitions.size())
+    const int all = static_cast<int>(partitions.size());
+    beginner.await_settled([&](const job::Job &) { return moved_now(id, partitions) == all; });
+    const int reverted = moved_now(id, partitions);
+    if (reverted < all)
         raise_not_reverted(ended, partition, force, partitions, since, reverted);
     PG_RETURN_INT32(reverted);
 }

@@ -6,14 +6,17 @@ extern "C" {
 }
 
 #include <algorithm>
+#include <chrono>
 
 #include <fmt/format.h>
 
+#include "partbackfill/job/own_job.hpp"
 #include "partbackfill/locks/advisory_locks.hpp"
 #include "partbackfill/pg/at_commit.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/guc.hpp"
+#include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/notice.hpp"
 #include "partbackfill/pg/processes.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -127,7 +130,7 @@ int register_at_once(const job::Job &job, int count, int alive) {
     return started;
 }
 
-Beginner::Beginner(const job::Job &job, Task task, Oid partition, bool force) {
+Beginner::Beginner(const job::Job &job, Task task, Oid partition, bool force) : job_(job.id) {
     if (free_slots().grant(1, 0) == 0)
         raise_no_worker();
     // It must not come back after it was reported as lost: the job could be published or reverted later,
@@ -141,6 +144,18 @@ Beginner::Beginner(const job::Job &job, Task task, Oid partition, bool force) {
 bool Beginner::is_alive() const {
     pid_t pid = 0;
     return GetBackgroundWorkerPid(handle_, &pid) != BGWH_STOPPED;
+}
+
+job::Job Beginner::await_settled(const std::function<bool(const job::Job &)> &finished) const {
+    std::chrono::milliseconds pause{5};
+    for (;;) {
+        const bool was_alive = is_alive();
+        job::Job job = job::read_newest(job_);
+        if (job::is_settled(job) && (!was_alive || finished(job)))
+            return job;
+        pg::wait_latch(pause, pg::Wait::result);
+        pause = std::min(pause * 5 / 4, std::chrono::milliseconds(100));
+    }
 }
 
 MissingWorkers start_missing_workers(const job::Job &job, StartTime when) {

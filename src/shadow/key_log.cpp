@@ -87,14 +87,14 @@ writes::KeyLog create_key_log(std::int64_t job, const catalog::Leaf &leaf, const
 
 void pass_key_log_on(std::int64_t job, Oid from, Oid to) {
     const Oid log = key_log_of(job, from);
-    if (log == kNoOid)
-        return;
     const pg::AsExtensionOwner owner;
-    if (from != to) {
-        pg::execute(fmt::format("ALTER TABLE {} RENAME TO {}", qualified_name(job, from), log_name(to)));
-        pg::execute("UPDATE pg_class SET relrewrite = $2 WHERE oid = $1", {log, to});
-        pg::command_counter_increment();
-    }
+    pg::execute(fmt::format("ALTER TABLE {} RENAME TO {}", qualified_name(job, from), log_name(to)));
+    pg::execute("UPDATE pg_class SET relrewrite = $2 WHERE oid = $1", {log, to});
+    pg::command_counter_increment();
+}
+
+void empty_key_log(Oid log) {
+    const pg::AsExtensionOwner owner;
     load::set_new_files(log);
 }
 

@@ -76,14 +76,19 @@ bool passes_log_on(const SwapRequest &request) {
     return request.keeps_old && request.logs_keys;
 }
 
+std::optional<writes::KeyLog> usable_log(const SwapRequest &request, Oid live) {
+    const auto key = catalog::find_row_key(live);
+    return key ? shadow::find_key_log(request.job, live, *key) : std::nullopt;
+}
+
 // The method's locks, then those on a key log that goes with the live partition, and on a table which the
 // swap drops.
-std::vector<locks::TableLock> locks_for(const SwapMethod &method, const SwapRequest &request,
+std::vector<locks::TableLock> locks_for(const SwapMethod &method, const PendingSwap &swap,
                                         const catalog::Leaf &leaf) {
+    const SwapRequest &request = swap.request;
     std::vector<locks::TableLock> locks = method.tables_to_lock(leaf, request.shadow);
-    if (const Oid log = passes_log_on(request) ? shadow::key_log_of(request.job, request.live) : kNoOid;
-        log != kNoOid)
-        locks.push_back({log, locks::LockMode::access_exclusive});
+    if (swap.log != kNoOid)
+        locks.push_back({swap.log, locks::LockMode::access_exclusive});
     if (request.discarded != kNoOid)
         locks.push_back({request.discarded, locks::LockMode::access_exclusive});
     return locks;
@@ -138,8 +143,12 @@ bool look_first(const SwapMethod &method, PendingSwap &swap) {
     swap.known = request.definition_digest;
     const auto met = obstacle(method, request, *leaf, swap.known, Look::before_locks);
     swap.result.outcome = met.value_or(SwapOutcome::locks_not_granted);
+    if (passes_log_on(request)) {
+        swap.log = shadow::key_log_of(request.job, request.live);
+        swap.usable_log = usable_log(request, request.live);
+    }
     if (!met || *met == SwapOutcome::locks_not_granted)
-        swap.result.locks = locks_for(method, request, *leaf);
+        swap.result.locks = locks_for(method, swap, *leaf);
     return !met;
 }
 
@@ -150,19 +159,29 @@ void drop_captures(const SwapRequest &request) {
     }
 }
 
+// Makes the key log that of the partition which is live now. Only a log of which entries were used and not
+// deleted is emptied: new files take longer than all else that is done for it.
+std::optional<writes::KeyLog> pass_log_on(const PendingSwap &swap, Oid live) {
+    const SwapRequest &request = swap.request;
+    if (swap.log == kNoOid)
+        return std::nullopt;
+    if (request.empties_log)
+        shadow::empty_key_log(swap.log);
+    if (live == request.live)
+        return swap.usable_log;
+    shadow::pass_key_log_on(request.job, request.live, live);
+    return usable_log(request, live);
+}
+
 // While the old rows are kept, a revert has to know what was written since to either table. A kept table has
 // a write capture already, unless its writes were not noticed until now.
-writes::WriteBaseline keep_captured(const SwapRequest &request, Oid live, Oid kept) {
-    std::optional<writes::KeyLog> log;
-    if (request.logs_keys) {
-        shadow::pass_key_log_on(request.job, request.live, live);
-        if (const auto key = catalog::find_row_key(live))
-            log = shadow::find_key_log(request.job, live, *key);
-    }
-    writes::create_write_capture(request.job, live, log ? &*log : nullptr, writes::Marks::of_the_first);
-    if (!writes::has_write_capture(request.job, kept))
-        writes::create_write_capture(request.job, kept, nullptr, writes::Marks::of_the_first);
-    return writes::write_baseline(request.job, live, pg::Read::newest);
+writes::WriteBaseline keep_captured(const PendingSwap &swap, Oid live, Oid kept) {
+    const std::int64_t job = swap.request.job;
+    const auto log = pass_log_on(swap, live);
+    writes::create_write_capture(job, live, log ? &*log : nullptr, writes::Marks::of_the_first);
+    if (!writes::has_write_capture(job, kept))
+        writes::create_write_capture(job, kept, nullptr, writes::Marks::of_the_first);
+    return writes::write_baseline(job, live, pg::Read::newest);
 }
 
 // Exchanges under the locks, since each answer may have changed while they were waited for. False with
@@ -177,7 +196,7 @@ bool exchange_locked(const SwapMethod &method, PendingSwap &swap) {
     if (!leaf || leaf->parent != swap.leaf.parent)
         return stop(SwapOutcome::partition_gone);
     method.check_rights(*leaf);
-    if (locks_for(method, request, *leaf) != swap.result.locks)
+    if (locks_for(method, swap, *leaf) != swap.result.locks)
         return stop(SwapOutcome::definition_changed);
     // Every writer has ended, and what it committed is seen.
     if (const auto meets = obstacle(method, request, *leaf, swap.known, Look::under_locks))
@@ -193,7 +212,7 @@ bool exchange_locked(const SwapMethod &method, PendingSwap &swap) {
         if (swap.result.live == request.live)
             writes::drop_other_write_captures(request.job, request.live);
         if (request.keeps_old)
-            swap.result.captured = keep_captured(request, swap.result.live, swap.result.old_table);
+            swap.result.captured = keep_captured(swap, swap.result.live, swap.result.old_table);
     });
     stop(free ? SwapOutcome::swapped : SwapOutcome::locks_not_granted);
     return free;
@@ -260,7 +279,8 @@ std::size_t take_all_locks(std::vector<PendingSwap> &swaps, std::chrono::millise
 
 SwapResult swap(const SwapMethod &method, const SwapRequest &request) {
     const ByIndex by_index;
-    PendingSwap swap{request, {}, {}, {}};
+    PendingSwap swap;
+    swap.request = request;
     if (look_first(method, swap) && take_locks(request, swap.result))
         exchange_locked(method, swap);
     return swap.result;

@@ -284,6 +284,11 @@ load::Refreshed CatchUp::refresh_part(const load::LogPart &part, load::Entries e
     return load::refresh(*request_, part, entries, seen_, form_);
 }
 
+// A log that goes on after the swap begins without entries. Other logs are dropped or emptied then.
+load::Entries CatchUp::last_entries() const {
+    return job_.keep_old && !partition_.is_restored() ? load::Entries::consumed : load::Entries::kept;
+}
+
 bool CatchUp::finish(Clock::time_point deadline) {
     const auto left = std::chrono::floor<job::Milliseconds>(deadline - Clock::now());
     if (left <= job::Milliseconds(0))
@@ -291,7 +296,7 @@ bool CatchUp::finish(Clock::time_point deadline) {
     try {
         const pg::Deadline limit(left);
         const locks::BoundedWaits bounded(std::min(left, job_.lock_timeout));
-        const load::Refreshed refreshed = refresh_part({0, kAll}, load::Entries::kept);
+        const load::Refreshed refreshed = refresh_part({0, kAll}, last_entries());
         blocks_.insert(refreshed.blocks.begin(), refreshed.blocks.end());
         refreshed_last_ = refreshed.keys > 0;
         finished_at_ = entries_now(request_->log);

@@ -106,7 +106,7 @@ StepResult JointSwap::make_exchanges() {
     const pg::PinnedSettings pinned;
     swaps_.clear();
     for (const auto &part : parts_)
-        swaps_.push_back({swap_request(job_, part->partition), {}, {}, {}});
+        swaps_.emplace_back().request = swap_request(job_, part->partition);
     swap::TogetherRequest request;
     // Writers wait already, from before the looks at all of the partitions.
     request.lock_timeout = [this] { return catches_up() ? hold_left() : job_.lock_timeout; };

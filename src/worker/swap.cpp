@@ -59,6 +59,7 @@ swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partit
     request.lock_timeout = job.lock_timeout;
     request.keeps_old = job.keep_old;
     request.logs_keys = job.on_write == job::OnWrite::catch_up;
+    request.empties_log = partition.reverts(); // the swap itself uses up the entries of a log otherwise
     if (partition.is_restored())
         request.discarded = partition.kept;
     if (notices_writes(job, partition))

@@ -58,7 +58,7 @@ run() {
 say
 printf '%-9s %-9s %12s %16s %14s %8s\n' method on_write "held, ms" "ms a partition" "longest read" mixes
 storage_helds=()
-for method in attach storage; do
+for method in ${BENCH_METHODS:-attach storage}; do
     for on_write in rebuild catch_up; do
         run $method $on_write
         if [[ $method == storage ]]; then storage_helds+=("$on_write" "$held"); fi

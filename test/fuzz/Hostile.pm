@@ -161,6 +161,7 @@ my %by_type = (
         return $newest if $_[1];
         return pick($newest, "($newest - 1)", 0, 1, 2, -1, '9223372036854775807', "(-9223372036854775807 - 1)", 4294967296) . '::bigint';
     },
+    oid => sub { return pick("'jo'::regrole", "'postgres'::regrole", "'t'::regclass", 0, 1, 10, 4294967295) . '::oid' },
     interval => sub { literal($_[1] ? pick('0', '10 ms') : pick(@intervals)) . '::interval' },
     'double precision' => sub { literal($_[1] ? 0 : pick(@floats)) . '::float8' });
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "partbackfill/job/job.hpp"
 #include "partbackfill/pg/error.hpp"
@@ -46,9 +47,14 @@ int register_at_once(const job::Job &job, int count, int alive);
 class Beginner {
 public:
     Beginner(const job::Job &job, Task task, Oid partition = kNoOid, bool force = false);
-    bool is_alive() const;
+    // Waits until the job is settled and what was begun is `finished`, or the process has ended. The state
+    // of the job may be the same before and after. Needs a transaction without locks.
+    job::Job await_settled(const std::function<bool(const job::Job &)> &finished) const;
 
 private:
+    bool is_alive() const;
+
+    std::int64_t job_;
     BackgroundWorkerHandle *handle_ = nullptr; // in the memory of the current transaction
 };
 

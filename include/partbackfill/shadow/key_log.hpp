@@ -23,9 +23,11 @@ std::optional<writes::KeyLog> find_key_log(std::int64_t job, Oid partition, cons
 // partition may read it, as a dump has to.
 writes::KeyLog create_key_log(std::int64_t job, const catalog::Leaf &leaf, const catalog::RowKey &key);
 
-// Makes the log of `from` that of `to`, and empties it. Within the exchange of the two: their writers wait.
-// ACCESS EXCLUSIVE on the log.
+// Makes the log of `from`, which has one, that of `to`. The caller holds ACCESS EXCLUSIVE on the log.
 void pass_key_log_on(std::int64_t job, Oid from, Oid to);
+
+// Gives the log new files. The caller holds ACCESS EXCLUSIVE on it.
+void empty_key_log(Oid log);
 
 // The table that is the partition's log, whatever keys it takes; kNoOid: none. No lock.
 Oid key_log_of(std::int64_t job, Oid partition);

@@ -39,10 +39,12 @@ struct SwapRequest {
     std::function<bool()> shadow_unchanged;
     // Proofs of all jobs on the live partition, when that is a DEFAULT partition.
     std::function<std::vector<Oid>()> proofs;
-    // Whether the old rows are kept, so that both tables stay captured after the exchange; and whether keys
-    // of written rows are logged then.
+    // Whether the old rows are kept, so that both tables stay captured after the exchange; whether keys
+    // of written rows are logged then; and whether the log has entries that say nothing about the writes
+    // since the exchange.
     bool keeps_old = false;
     bool logs_keys = false;
+    bool empties_log = false;
     Oid discarded = kNoOid; // a kept table of which the shadow has the rows: dropped by the swap
 };
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,8 +40,10 @@ SwapResult swap(const SwapMethod &method, const SwapRequest &request);
 // One swap of several that are made in one transaction.
 struct PendingSwap {
     SwapRequest request;
-    catalog::Leaf leaf; // before the locks
-    std::string known;  // digest of the definition of the leaf
+    catalog::Leaf leaf;                       // before the locks
+    std::string known;                        // digest of the definition of the leaf
+    Oid log = kNoOid;                         // the key log that goes with the live partition
+    std::optional<writes::KeyLog> usable_log; // that log, when the live partition still has the key of it
     SwapResult result;
 };
 

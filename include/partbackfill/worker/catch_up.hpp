@@ -64,6 +64,7 @@ private:
     StepResult prepare_once();
     StepResult pass();
     StepResult next_batch(load::LogPart &part, std::int64_t &keys, bool &at_end);
+    load::Entries last_entries() const;
     load::Refreshed refresh_part(const load::LogPart &part, load::Entries entries);
     StepResult after_error(const pg::Error &error, load::LogPart &part);
     void settle_committed();
