@@ -60,6 +60,22 @@ bool was_emptied(const SwappedPartition &partition) {
                 .empty();
 }
 
+// A view or function of the old rows, which keeps their table from being dropped; empty when there is none.
+std::string dependent_of(Oid kept) {
+    const pg::Result found = pg::query(R"SQL(
+        SELECT COALESCE(r.ev_class::regclass::text, p.oid::regprocedure::text)
+        FROM pg_depend AS d
+        LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+        LEFT JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.deptype = 'n'
+          AND (r.ev_class <> $1 OR p.oid IS NOT NULL)
+        ORDER BY 1
+        LIMIT 1
+    )SQL",
+                                       {kept});
+    return found.empty() ? "" : found.rows.front().text(0);
+}
+
 // Why the old rows cannot come back over the new ones; empty when they can.
 std::string objection(const job::Job &job, const SwappedPartition &partition, Keys &keys) {
     const writes::WriteBaseline now =
@@ -82,6 +98,10 @@ std::string objection(const job::Job &job, const SwappedPartition &partition, Ke
         return fmt::format("{} wrote to it", transactions(later.to_live));
     if (keys.entries > 0 && !keys.usable)
         return "rows were written to it, and its key was changed";
+    if (const std::string dependent = keys.entries > 0 ? dependent_of(partition.kept) : "";
+        !dependent.empty())
+        return fmt::format("rows were written to it, and {} depends on the table with its old rows",
+                           dependent);
     return "";
 }
 

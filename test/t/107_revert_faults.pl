@@ -6,9 +6,11 @@ use warnings;
 use Backfill;
 use CatchUp;
 use PostgreSQL::Test::Utils;
+use Revert;
 use Test::More;
 
 my $node = new_node('revert_faults', settings => [ "partbackfill.crash_pause = '100ms'", 'restart_after_crash = on' ]);
+my $rewrite = "'t', 'SELECT k, ''new'' AS v, n FROM t WHERE k < 200', partitions => '{t_1,t_2}'";
 
 # With a foreign key, which a kept table has to be given again by storage, and a DEFAULT with a proof by attach.
 sub make_table {
@@ -30,13 +32,6 @@ SQL
     return;
 }
 
-sub start {
-    my ($arguments) = @_;
-    my $job = start_job($node, "'t', 'SELECT k, ''new'' AS v, n FROM t WHERE k < 200', partitions => '{t_1,t_2}', delay => '0', $arguments");
-    is(wait_job($node, $job), 'done', "$arguments: done");
-    return $job;
-}
-
 # A session that reverts, and a worker that stands at the point, which then dies.
 sub revert_and_kill {
     my ($job, $point) = @_;
@@ -55,7 +50,7 @@ for my $swap (qw(attach storage)) {
     for my $publish (qw(each together)) {
         # By exchange, both ways.
         make_table($swap);
-        my $job = start("swap => '$swap', publish => '$publish', on_write => 'catch_up'");
+        my $job = done_job($node, "$rewrite, swap => '$swap', publish => '$publish', on_write => 'catch_up'");
         my %end = (old => 'reverted', new => 'done');
         my $rows = 'old';
         for my $point ('claimed', 'adopting/2', 'validating', 'recheck/2', 'swapping', 'swapped', 'ending') {

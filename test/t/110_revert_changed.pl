@@ -6,18 +6,12 @@ use warnings;
 use Backfill;
 use CatchUp;
 use PostgreSQL::Test::Utils;
+use Revert;
 use Test::More;
 
 my $node = new_node('revert_changed', settings => ['restart_after_crash = on']);
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
-
-sub start {
-    my ($arguments) = @_;
-    my $job = start_job($node, "$arguments, delay => '0'");
-    is(wait_job($node, $job), 'done', "$arguments: done");
-    return $job;
-}
 
 # Not reverted, also not by force: no row is lost or moved.
 sub is_kept {
@@ -35,14 +29,6 @@ sub is_kept {
     return;
 }
 
-sub end_with {
-    my ($job, $title) = @_;
-    sql("SELECT backfill_purge($job)");
-    sql("SELECT backfill_wait($job)");
-    check_clean($node, $title);
-    return;
-}
-
 for my $swap (qw(attach storage)) {
     # A sibling has taken a part of a DEFAULT's place.
     sql(<<'SQL');
@@ -53,13 +39,13 @@ for my $swap (qw(attach storage)) {
         CREATE TABLE t_rest PARTITION OF t DEFAULT;
         INSERT INTO t SELECT k, 'old' FROM generate_series(100, 299) AS k;
 SQL
-    my $job = start("'t', 'SELECT k, ''new'' AS v FROM t WHERE k < 200', partitions => '{t_rest}', swap => '$swap', allow_shrink => true");
+    my $job = done_job($node, "'t', 'SELECT k, ''new'' AS v FROM t WHERE k < 200', partitions => '{t_rest}', swap => '$swap', allow_shrink => true");
     sql('CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (200) TO (300)');
     is_kept($job, 't', "$swap, a new sibling", kept => 't_rest', reason => qr/partbackfill_bounds/);
     sql('DROP TABLE t_2');
     is(sql("SELECT backfill_revert($job)"), 1, "$swap, a new sibling: once it is gone the old rows come back");
     is(sql('SELECT v, count(*) FROM t GROUP BY v'), 'old|200', "$swap, a new sibling: all of them");
-    end_with($job, "$swap, a new sibling");
+    end_job($node, $job, "$swap, a new sibling");
 
     # Columns.
     for my $change ('ALTER COLUMN n TYPE bigint USING (n * 100)::bigint', 'ALTER COLUMN n TYPE numeric USING n * 100', 'DROP COLUMN n', 'RENAME COLUMN a TO was_a', 'ADD COLUMN x int') {
@@ -70,23 +56,32 @@ SQL
             CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100);
             INSERT INTO t SELECT k, 1.23, 1, 2 FROM generate_series(0, 99) AS k;
 SQL
-        $job = start("'t', 'SELECT k, 4.56 AS n, a, b FROM t', swap => '$swap'");
+        $job = done_job($node, "'t', 'SELECT k, 4.56 AS n, a, b FROM t', swap => '$swap'");
         sql("ALTER TABLE t $change");
         is_kept($job, 't', "$swap, $change", kept => 't_1', reason => qr/its columns were changed/, by_force => 1, forced => $change =~ /numeric/);
-        end_with($job, "$swap, $change");
+        end_job($node, $job, "$swap, $change");
     }
-    $job = start("'t', 'SELECT k, n, a, b, 1 AS x FROM t', swap => '$swap'");
+    $job = done_job($node, "'t', 'SELECT k, n, a, b, 1 AS x FROM t', swap => '$swap'");
     sql('VACUUM FULL t_1');
     is(sql("SELECT backfill_revert($job)"), 1, "$swap: VACUUM FULL changes nothing");
     sql('ALTER TABLE t_1 ALTER COLUMN a SET STATISTICS 5');
     is(sql("SELECT backfill_revert($job)"), 1, "$swap: nor does an option of a column");
-    end_with($job, "$swap, nothing changed");
+    end_job($node, $job, "$swap, nothing changed");
 
     # The kept table, while its rows come back by a build.
     sql('DROP TABLE t; CREATE TABLE t (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);'
             . ' CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100); INSERT INTO t SELECT k, $$old$$ FROM generate_series(0, 99) AS k');
-    $job = start("'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap', on_write => 'catch_up'");
+    $job = done_job($node, "'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap', on_write => 'catch_up'");
     sql("UPDATE t SET v = 'written' WHERE k = 3");
+    for my $dependent (
+        [ 'VIEW seen', "CREATE VIEW seen AS SELECT k FROM backfill_${job}_old.t_1" ],
+        [ 'FUNCTION counted()', "CREATE FUNCTION counted() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM backfill_${job}_old.t_1; END" ]) {
+        sql($dependent->[1]);
+        my ($name) = $dependent->[0] =~ /(\w+)\W*$/;
+        my ($code, $message) = error_of($node, "SELECT backfill_revert($job)");
+        like($message, qr/rows were written to it, and public\.$name\S* depends on the table with its old rows/, "$swap, a $dependent->[0]: refused before a build");
+        sql("DROP $dependent->[0]");
+    }
     set_point($node, 'built stop');
     my $caller = session($node);
     $caller->query_until(qr/begun/, "\\echo begun\nSELECT backfill_revert($job);\n");
@@ -99,31 +94,31 @@ SQL
     is(sql("SELECT v FROM backfill_${job}_old.t_1 WHERE k = 50"), 'late', "$swap, a late write to the old rows: it is not lost");
     is(sql("SELECT backfill_revert($job, force => true)"), 1, "$swap, a late write to the old rows: by force");
     is(sql('SELECT v, count(*) FROM t GROUP BY v ORDER BY v'), "late|1\nold|99", "$swap, a late write to the old rows: as they are");
-    end_with($job, "$swap, a late write");
+    end_job($node, $job, "$swap, a late write");
 
     # Unlogged rows that a crash has taken.
     sql('DROP TABLE t; CREATE TABLE t (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);'
             . ' CREATE UNLOGGED TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100); INSERT INTO t SELECT k, $$old$$ FROM generate_series(0, 99) AS k');
-    $job = start("'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap'");
+    $job = done_job($node, "'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap'");
     sql('ALTER TABLE t_1 SET LOGGED');
     $node->stop('immediate');
     $node->start;
     my ($code, $message) = error_of($node, "SELECT backfill_revert($job)");
     like($message, qr/lost in a crash|columns were changed/, "$swap, unlogged: refused");
     is(sql('SELECT count(*) FROM t'), 100, "$swap, unlogged: no reader finds it empty");
-    end_with($job, "$swap, unlogged");
+    end_job($node, $job, "$swap, unlogged");
 
     # A later job that keeps nothing.
     sql('DROP TABLE t; CREATE TABLE t (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);'
             . ' CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100); INSERT INTO t SELECT k, $$old$$ FROM generate_series(0, 99) AS k');
-    $job = start("'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap'");
-    my $later = start("'t', 'SELECT k, ''newer'' AS v FROM t', swap => 'storage', keep_old => false");
+    $job = done_job($node, "'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap'");
+    my $later = done_job($node, "'t', 'SELECT k, ''newer'' AS v FROM t', swap => 'storage', keep_old => false");
     ($code, $message) = error_of($node, "SELECT backfill_revert($job)");
     is($code, '55006', "$swap, a later job: refused");
     is(sql('SELECT DISTINCT v FROM t'), 'newer', "$swap, a later job: its rows stay");
     is(sql("SELECT backfill_revert($job, force => true)"), 1, "$swap, a later job: by force");
     is(sql('SELECT DISTINCT v FROM t'), 'old', "$swap, a later job: the old rows are back");
-    end_with($job, "$swap, a later job");
+    end_job($node, $job, "$swap, a later job");
 
     # Another owner.
     sql(<<'SQL');
@@ -135,16 +130,16 @@ SQL
         ALTER TABLE t OWNER TO alice;
         ALTER TABLE t_1 OWNER TO alice;
 SQL
-    $job = start("'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap'");
+    $job = done_job($node, "'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap'");
     sql("ALTER TABLE t OWNER TO bob; ALTER TABLE t_1 OWNER TO bob; UPDATE t SET v = 'secret of bob' WHERE k = 1");
     is(sql("SELECT backfill_revert($job, force => true)"), 1, "$swap, another owner: by force");
     is(sql("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'backfill_${job}_old.t_1'::regclass"), 'bob', "$swap, another owner: what was his is kept as his");
-    end_with($job, "$swap, another owner");
+    end_job($node, $job, "$swap, another owner");
     sql('DROP TABLE t; REVOKE ALL ON SCHEMA public FROM alice, bob; DROP ROLE alice, bob;'
             . ' CREATE TABLE t (k int PRIMARY KEY, v text) PARTITION BY RANGE (k); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100); INSERT INTO t SELECT k, $$old$$ FROM generate_series(0, 99) AS k');
 
     # Who reads a key log keeps nobody from the table.
-    $job = start("'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap', on_write => 'catch_up', swap_patience => '1 s'");
+    $job = done_job($node, "'t', 'SELECT k, ''new'' AS v FROM t', swap => '$swap', on_write => 'catch_up', swap_patience => '1 s'");
     my $log = sql("SELECT oid::regclass FROM pg_class WHERE relnamespace = 'backfill_${job}_new'::regnamespace AND relname LIKE 'partbackfill_keys_%'");
     my $reader = session($node);
     $reader->query_safe("BEGIN; SELECT count(*) FROM $log");
@@ -156,7 +151,7 @@ SQL
     is($code, '25001', "$swap, a reader of the key log: nor by the reader himself");
     $reader->quit;
     is(sql("SELECT backfill_revert($job)"), 1, "$swap, a reader of the key log: once he has gone");
-    end_with($job, "$swap, a reader of the key log");
+    end_job($node, $job, "$swap, a reader of the key log");
 }
 
 done_testing();
