@@ -62,6 +62,14 @@ list_missing_paths() {
     done
 }
 
+# Messages that the list of diagnostics lacks, or has and the code has not.
+list_other_messages() {
+    # shellcheck disable=SC2016
+    diff <(perl test/setup/suites/messages.pl | LC_ALL=C sort) \
+        <(sed '/^## What a job waits for/,$d' docs/diagnostics.md | sed -n 's/^| `\([^`]*\)` |.*/\1/p' | grep -v '^hazards$' | LC_ALL=C sort -u) |
+        sed -n 's/^< /not in docs\/diagnostics.md: /p; s/^> /not in the code: /p'
+}
+
 # Comments whose subject is not in the sentence, or that name no role.
 list_vague_comments() {
     grep -rniwE --include='*.?pp' '//.*(whoever|somebody|nobody|anybody|someone|everybody)' src include || true
@@ -89,5 +97,6 @@ report "no header declares more than 15 functions" "$(list_wide_headers)"
 report "only pg knows the server's version" "$(list_version_tests)"
 report "each test script has a number of its own" "$(list_shared_numbers)"
 report "comments name their subjects" "$(list_vague_comments)"
-report "what the docs name is there" "$(list_missing_paths)"
+report "what the docs name is there" "$(list_missing_paths)$(perl test/setup/suites/links.pl)"
+report "the diagnostics are those of the code" "$(list_other_messages)"
 ((failed == 0))
