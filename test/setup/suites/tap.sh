@@ -24,7 +24,7 @@ make_lane() {
     local home
     home=$(home_of "$1")
     mkdir -p "$home/tmp"
-    cp -RL "$checkout/Makefile" "$checkout/test" "$checkout/contrib" "$home/"
+    cp -RL "$checkout/Makefile" "$checkout/test" "$checkout/contrib" "$checkout/docs" "$checkout/README.md" "$home/"
     if ((EUID == 0)); then chown -R "$server_user" "$home"; fi
     if ((EUID == 0)) && mkdir "$home/small_disk" &&
         mount -t tmpfs -o "size=64m,mode=700,uid=$(id -u "$server_user")" tmpfs "$home/small_disk" 2>/dev/null; then
