@@ -19,12 +19,15 @@ extern "C" {
 #include <algorithm>
 #include <map>
 
+#include <fmt/format.h>
+
 #include "partbackfill/catalog/bound.hpp"
 #include "partbackfill/catalog/key_range.hpp"
 #include "partbackfill/catalog/partitions.hpp"
 #include "partbackfill/catalog/relation.hpp"
 #include "partbackfill/catalog/row_count.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/hidden_relation.hpp"
 #include "partbackfill/pg/pinned_settings.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/search_path.hpp"
@@ -329,8 +332,13 @@ std::optional<Leaf> find_leaf(Oid oid, Oid target) {
           AND $2 IN (SELECT a.relid FROM pg_partition_ancestors(c.oid) AS a)
     )SQL",
                                        {oid, target});
-    if (found.empty())
+    if (found.empty()) {
+        if (pg::is_hidden(oid))
+            pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState,
+                      fmt::format("an extension hides relation {} from queries of pg_class", oid),
+                      "Whether it is still a partition cannot be seen.");
         return std::nullopt;
+    }
     Leaf leaf;
     leaf.oid = oid;
     leaf.parent = found.rows.front().oid(0);

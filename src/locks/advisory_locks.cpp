@@ -6,6 +6,7 @@ extern "C" {
 }
 
 #include "partbackfill/locks/advisory_locks.hpp"
+#include "partbackfill/locks/lock_classes.hpp"
 #include "partbackfill/pg/at_commit.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/lock_holders.hpp"
@@ -14,13 +15,6 @@ extern "C" {
 namespace partbackfill::locks {
 
 namespace {
-
-// field4 tells the kinds apart; pg_advisory_lock uses 1 and 2, label_lock.cpp 8.
-constexpr uint16 kPartition = 3;
-constexpr uint16 kJob = 4;
-constexpr uint16 kSchemas = 5;
-constexpr uint16 kWorkerSlot = 6;
-constexpr uint16 kChoice = 7;
 
 // Job numbers come from a sequence and do not reach 2^32. If one did, two jobs would share a
 // lock, and their workers would wait for each other, without further harm.
@@ -41,38 +35,38 @@ void release(const LOCKTAG &lock, LOCKMODE mode) {
 } // namespace
 
 void share_job(std::int64_t job) {
-    acquire(tag(job, 0, kJob), ShareLock, true, true);
+    acquire(tag(job, 0, kJobClass), ShareLock, true, true);
 }
 void unshare_job(std::int64_t job) {
-    release(tag(job, 0, kJob), ShareLock);
+    release(tag(job, 0, kJobClass), ShareLock);
 }
 bool shares_job(std::int64_t job) {
-    const LOCKTAG lock = tag(job, 0, kJob);
+    const LOCKTAG lock = tag(job, 0, kJobClass);
     return pg::guard([&] { return pg::lock_held_by_me(&lock, ShareLock); });
 }
 bool try_end_job(std::int64_t job) {
-    return acquire(tag(job, 0, kJob), ExclusiveLock, true, false);
+    return acquire(tag(job, 0, kJobClass), ExclusiveLock, true, false);
 }
 void release_end_job(std::int64_t job) {
-    release(tag(job, 0, kJob), ExclusiveLock);
+    release(tag(job, 0, kJobClass), ExclusiveLock);
 }
 
 bool try_worker_slot(std::int64_t job, int slot) {
-    return acquire(tag(job, slot, kWorkerSlot), ExclusiveLock, true, false);
+    return acquire(tag(job, slot, kWorkerSlotClass), ExclusiveLock, true, false);
 }
 void release_worker_slot(std::int64_t job, int slot) {
-    release(tag(job, slot, kWorkerSlot), ExclusiveLock);
+    release(tag(job, slot, kWorkerSlotClass), ExclusiveLock);
 }
 
 bool try_claim(std::int64_t job, int ordinal) {
-    return acquire(tag(job, ordinal, kPartition), ExclusiveLock, true, false);
+    return acquire(tag(job, ordinal, kPartitionClass), ExclusiveLock, true, false);
 }
 void release_claim(std::int64_t job, int ordinal) {
-    release(tag(job, ordinal, kPartition), ExclusiveLock);
+    release(tag(job, ordinal, kPartitionClass), ExclusiveLock);
 }
 
 bool holds_claim(std::int64_t job, int ordinal) {
-    const LOCKTAG lock = tag(job, ordinal, kPartition);
+    const LOCKTAG lock = tag(job, ordinal, kPartitionClass);
     return pg::guard([&] { return pg::lock_held_by_me(&lock, ExclusiveLock); });
 }
 
@@ -82,7 +76,7 @@ std::vector<int> claims_of(std::int64_t job) {
         int count;
         int *ordinals;
     };
-    const LOCKTAG wanted = tag(job, 0, kPartition);
+    const LOCKTAG wanted = tag(job, 0, kPartitionClass);
     const Found found = pg::guard([&] {
         LockData *locks = GetLockStatusData();
         Found claims{0, static_cast<int *>(palloc(sizeof(int) * static_cast<Size>(locks->nelements + 1)))};
@@ -103,14 +97,14 @@ std::vector<int> claims_of(std::int64_t job) {
 }
 
 void lock_choice(std::int64_t job) {
-    acquire(tag(job, 0, kChoice), ExclusiveLock, false, true);
+    acquire(tag(job, 0, kChoiceClass), ExclusiveLock, false, true);
 }
 void lock_schemas(std::int64_t job) {
-    acquire(tag(job, 0, kSchemas), ExclusiveLock, false, true);
+    acquire(tag(job, 0, kSchemasClass), ExclusiveLock, false, true);
 }
 
 void cancel_workers_at_commit(std::int64_t job, const char *type) {
-    pg::cancel_holders_at_commit(tag(job, 0, kJob), type);
+    pg::cancel_holders_at_commit(tag(job, 0, kJobClass), type);
 }
 
 std::vector<int> job_workers(std::int64_t job) {
@@ -122,7 +116,7 @@ std::vector<int> job_workers(std::int64_t job) {
                             WHERE d.datname = pg_catalog.current_database())
           AND l.classid::bigint = $1 & 4294967295 AND l.objid = 0 AND l.objsubid = $2
     )SQL",
-                                        {job, static_cast<int>(kJob)});
+                                        {job, static_cast<int>(kJobClass)});
     std::vector<int> pids;
     for (const pg::Row &row : result.rows)
         pids.push_back(static_cast<int>(row.integer(0)));

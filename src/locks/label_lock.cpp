@@ -6,19 +6,19 @@ extern "C" {
 }
 
 #include "partbackfill/locks/label_lock.hpp"
+#include "partbackfill/locks/lock_classes.hpp"
 #include "partbackfill/pg/guard.hpp"
 
 namespace partbackfill::locks {
 
-// An advisory lock of a kind that no SQL function can ask for; advisory_locks.cpp has the other kinds.
+// An advisory lock of a kind that no SQL function can ask for.
 // Two labels of one hash wait for each other, without further harm.
 void lock_label(Oid owner, const std::string &label) {
-    constexpr uint16 kLabel = 8;
     pg::guard([&] {
         LOCKTAG lock;
         const uint32 hash =
             hash_bytes(reinterpret_cast<const unsigned char *>(label.data()), static_cast<int>(label.size()));
-        SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, owner, hash, kLabel);
+        SET_LOCKTAG_ADVISORY(lock, MyDatabaseId, owner, hash, kLabelClass);
         LockAcquire(&lock, ExclusiveLock, false, false);
     });
 }

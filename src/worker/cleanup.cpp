@@ -253,8 +253,13 @@ const char *rest_job(const pg::AsExtensionOwner &owner, const job::Job &job) {
     else if (table.has_partition(job.id, core::PartitionState::ready)) {
         job::JobEnd(owner).rest_ready(job);
         return "is ready";
-    } else
+    } else if (table.has_partition(job.id, core::PartitionState::done) ||
+               table.has_partition(job.id, core::PartitionState::reverted))
         job::JobEnd(owner).end(job, core::JobEvent::finish);
+    else {
+        job::JobEnd(owner).set_error(job.id, "every partition was skipped");
+        job::JobEnd(owner).end(job, core::JobEvent::fail);
+    }
     return "has ended";
 }
 

@@ -80,7 +80,7 @@ for my $workers (1, 2) {
     await_partition($node, $job, 2, "state = 'done'");
     # The shared lock of the job's workers, whose last one ends it.
     is($node->safe_psql('postgres', "SELECT count(DISTINCT l.pid) FROM pg_locks AS l JOIN backfill_progress AS p ON p.worker_pid = l.pid"
-                . " WHERE p.job = $job AND p.state = 'running' AND l.locktype = 'advisory' AND l.classid = $job AND l.objid = 0 AND l.objsubid = 4"),
+                . " WHERE p.job = $job AND p.state = 'running' AND l.locktype = 'advisory' AND l.classid = $job AND l.objid = 0 AND l.objsubid = 28771"),
         '1', "$title: who works on holds the job again");
     open_gate($holder, 1);
     $holder->quit;

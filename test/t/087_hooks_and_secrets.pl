@@ -7,13 +7,13 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use Backfill;
+use Library;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 # A library that watches the server's log.
-my $folder = PostgreSQL::Test::Utils::tempdir();
-my $seen = "$folder/seen";
-append_to_file("$folder/watcher.c", <<"C");
+my $seen = PostgreSQL::Test::Utils::tempdir() . '/seen';
+my $watcher = build_library('watcher', <<"C");
 #include "postgres.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -43,12 +43,8 @@ void _PG_init(void)
     emit_log_hook = watch;
 }
 C
-# Not that of the private installation, which has no headers.
-my $include = $ENV{PARTBACKFILL_SERVER_HEADERS} // qx{${\($ENV{PG_CONFIG} // 'pg_config')} --includedir-server};
-chomp $include;
-system('cc', '-shared', '-fPIC', '-I', $include, '-o', "$folder/watcher.so", "$folder/watcher.c") == 0 or die 'could not build a library';
 
-my $node = new_node('hooks', settings => ["shared_preload_libraries = '$folder/watcher.so'"]);
+my $node = new_node('hooks', settings => ["shared_preload_libraries = '$watcher'"]);
 $node->safe_psql('postgres', <<'SQL');
     CREATE ROLE locked LOGIN;
     CREATE ROLE reader LOGIN IN ROLE pg_read_all_data, pg_write_all_data;

@@ -2,7 +2,7 @@
 //
 // Liveness is a lock, never a time: a worker holds a lock on its job and one on the
 // partition on which it works for as long as its session lives. The locks are advisory locks
-// of a kind (field4 >= 3) that no SQL function can ask for.
+// of kinds (lock_classes.hpp) that no SQL function can ask for.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 # Functions that take a message, and its place among their arguments. An argument is sought as far as this.
-my %place = (raise => 1, raise_at => 2, notice => 0, errmsg => 0, give_up => 2, keep => 0);
+my %place = (raise => 1, raise_at => 2, notice => 0, errmsg => 0, give_up => 2, keep => 0, set_error => 1);
 my $literal = qr/"(?:[^"\\]|\\.)*"/;
 
 # The pieces of an expression between commas, question marks and colons that no parenthesis holds. The text of the expression may go on
