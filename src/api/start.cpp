@@ -227,6 +227,8 @@ PARTBACKFILL_FUNCTION(partbackfill_start) {
         }
         if (options.on_write == job::OnWrite::ignore)
             checks::check_can_ignore_writes(target.selected_oids());
+        if (options.on_write == job::OnWrite::block)
+            checks::check_can_block_writes(target.selected_oids());
         if (options.on_write == job::OnWrite::catch_up)
             row_key_columns = checks::check_can_catch_up(target);
     }

@@ -8,6 +8,7 @@
 #include "partbackfill/job/activity_view.hpp"
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/job/own_job.hpp"
+#include "partbackfill/locks/snapshot_waits.hpp"
 #include "partbackfill/pg/arguments.hpp"
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/guard.hpp"
@@ -64,6 +65,7 @@ PARTBACKFILL_FUNCTION(partbackfill_wait) {
                             id),
                 "Its workers see that once the transaction has committed.");
     }
+    const locks::WaitsForJob waits(id);
     // The end of a short job is noticed at once; a long job costs at most ten looks a second.
     std::chrono::milliseconds pause{5};
     auto checked = begun;

@@ -151,6 +151,28 @@ void check_can_be_carried(const catalog::Leaf &leaf, const swap::SwapMethod &met
         refuse(leaf, found.front(), method);
 }
 
+// The new rows of a build in which writers wait are committed by its swap: snapshots that are older see them
+// only when they are frozen, as those of a heap are.
+void check_can_block_writes(const std::vector<Oid> &leaves) {
+    const pg::Result found = pg::query(R"SQL(
+        SELECT c.relname, am.amname
+        FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam
+        WHERE c.oid = ANY ($1) AND am.amhandler <> 'heap_tableam_handler'::regproc
+        ORDER BY c.oid
+        LIMIT 1
+    )SQL",
+                                       {leaves});
+    if (found.empty())
+        return;
+    const pg::Row &row = found.rows.front();
+    pg::raise(pg::sqlcode::kFeatureNotSupported,
+              fmt::format("cannot rebuild partition \"{}\" while writers wait", row.text(0)),
+              fmt::format("It is stored by access method {}: readers that began before would see none of its "
+                          "rows.",
+                          pg::quote_identifier(row.text(1))),
+              "Use on_write => 'rebuild' when few rows are written, or on_write => 'ignore'.");
+}
+
 void check_can_ignore_writes(const std::vector<Oid> &leaves) {
     const pg::Result found = pg::query(R"SQL(
         SELECT c.relname, COALESCE(up.conname, k.conname), k.conrelid::regclass::text

@@ -29,6 +29,11 @@ std::vector<swap::Hazard> triggers_and_decoding(const std::vector<Oid> &leaves) 
             FROM pg_trigger AS t
             WHERE t.tgrelid = leaf.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 5 = 5
             UNION ALL
+            SELECT 1, format('is stored by access method %I: its swap waits until no transaction is older than its build, and readers on '
+                             'standbys that are older see none of its rows', am.amname)
+            FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam
+            WHERE c.oid = leaf.oid AND am.amhandler <> 'heap_tableam_handler'::regproc
+            UNION ALL
             SELECT 2, format('publication %I is FOR ALL TABLES: while it has tables of the job in schemas backfill_<job>_new '
                              'and _old, ALTER SUBSCRIPTION ... REFRESH PUBLICATION fails where they do not exist', p.pubname)
             FROM pg_publication AS p WHERE p.puballtables

@@ -8,11 +8,11 @@ extern "C" {
 #include "commands/progress.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_proc.h"
 #include "catalog/storage.h"
 #include "storage/bufmgr.h"
 #include "utils/backend_progress.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 }
@@ -194,7 +194,7 @@ DestReceiver *heap_receiver_create(Relation table, const AttrNumber *targets, in
     FreeAccessStrategy(self->bulk->strategy);
     self->bulk->strategy = nullptr;
     self->command = GetCurrentCommandId(true);
-    self->is_heap = table->rd_rel->relam == HEAP_TABLE_AM_OID;
+    self->is_heap = table->rd_amhandler == F_HEAP_TABLEAM_HANDLER; // by whatever name
     self->options = self->is_heap ? kHeapInsertOptions : kInsertOptions;
     self->delay_point_after = 1;
     self->rows_per_delay_point = kMaxRows;

@@ -12,6 +12,7 @@ extern "C" {
 
 #include "partbackfill/job/own_job.hpp"
 #include "partbackfill/locks/advisory_locks.hpp"
+#include "partbackfill/locks/snapshot_waits.hpp"
 #include "partbackfill/pg/at_commit.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
@@ -147,6 +148,7 @@ bool Beginner::is_alive() const {
 }
 
 job::Job Beginner::await_settled(const std::function<bool(const job::Job &)> &finished) const {
+    const locks::WaitsForJob waits(job_);
     std::chrono::milliseconds pause{5};
     for (;;) {
         const bool was_alive = is_alive();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/checks/refusals.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/pinned_settings.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -147,6 +148,10 @@ StepResult run_in_one_transaction(const job::Job &job, job::Partition &partition
         pg::Transaction transaction;
         // A synchronous standby that hangs must not keep writers out.
         pg::execute("SET LOCAL synchronous_commit = local");
+        {
+            const pg::PinnedSettings pinned;
+            checks::check_can_block_writes({partition.live});
+        }
         std::vector<locks::TableLock> locks;
         // Not for a build that, as things are, could not be swapped, because a reader stays.
         StepOutcome locked = await_swap_locks(job, partition, kMoment, locks);

@@ -134,6 +134,15 @@ void JointSwap::settle_rows() {
     }
 }
 
+StepResult JointSwap::await_all_snapshots() {
+    for (const auto &part : parts_) {
+        current_ = part.get();
+        if (StepResult result = await_snapshots(part->partition); !result.is_done())
+            return result;
+    }
+    return {};
+}
+
 // The transaction of the swaps; done when it has committed.
 StepResult JointSwap::try_once() {
     pg::Transaction transaction;
@@ -147,8 +156,8 @@ StepResult JointSwap::try_once() {
         const pg::AsExtensionOwner owner;
         job::PublicationTable(owner).lock_for_swap(partitions);
     }
-    StepResult result;
-    if (catches_up())
+    StepResult result = await_all_snapshots();
+    if (result.is_done() && catches_up())
         result = catch_up_last();
     if (result.is_done())
         result = make_exchanges();

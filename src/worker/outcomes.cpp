@@ -4,6 +4,7 @@
 
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/job/publication_table.hpp"
+#include "partbackfill/locks/snapshot_waits.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/process/log.hpp"
@@ -34,7 +35,12 @@ pg::ErrorFields could_not_lock(const job::Job &job, const job::Partition &partit
     error.message = fmt::format("could not lock partition \"{}\"", partition.name);
     error.detail = fmt::format("{} tries in {:.1f} s did not get the lock within {} ms.",
                                partition.swap_attempts, tried_for.count(), job.lock_timeout.count());
-    if (!reason.empty())
+    if (reason.starts_with(locks::kSnapshot))
+        error.detail =
+            fmt::format("{} tries in {:.1f} s found transactions that began before its build, and would "
+                        "see none of its rows: {}.",
+                        partition.swap_attempts, tried_for.count(), reason);
+    else if (!reason.empty())
         error.detail += fmt::format(" Its last build was given up: {}.", reason);
     error.hint =
         partition.reverts() ? fmt::format("backfill_revert({}) tries again.", job.id)

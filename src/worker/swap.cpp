@@ -11,6 +11,7 @@
 #include "partbackfill/job/write_table.hpp"
 #include "partbackfill/load/key_refresh.hpp"
 #include "partbackfill/load/loader.hpp"
+#include "partbackfill/locks/snapshot_waits.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/process/log.hpp"
@@ -131,6 +132,15 @@ StepResult result_of(const swap::SwapResult &swap) {
     return {};
 }
 
+// Rows that come back have been there for long.
+StepResult await_snapshots(const job::Partition &partition) {
+    if (partition.comes_back())
+        return {};
+    const pg::PinnedSettings pinned;
+    const std::string holders = locks::older_snapshots(partition.shadow);
+    return holders.empty() ? StepResult{} : StepResult{StepOutcome::locks_not_granted, {}, {}, holders};
+}
+
 void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap,
                  std::chrono::duration<double> locked_for) {
     injection_point(InjectionPoint::swapped, partition);
@@ -209,8 +219,8 @@ StepResult try_swap(const job::Job &job, job::Partition &partition, CatchUp *cat
     // A synchronous standby that hangs must not keep readers out.
     pg::execute("SET LOCAL synchronous_commit = local");
     Hold hold{};
-    StepResult result;
-    if (catch_up != nullptr)
+    StepResult result = await_snapshots(partition);
+    if (result.is_done() && catch_up != nullptr)
         result = catch_up_last(job, partition, *catch_up, audits, hold);
     if (result.is_done()) {
         swap = exchange(job, partition, catch_up != nullptr ? job::Milliseconds(0) : job.lock_timeout,

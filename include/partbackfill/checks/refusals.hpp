@@ -32,6 +32,9 @@ const swap::SwapMethod &choose_method(const catalog::Target &target, const std::
 // Raises the first reason for which the method cannot rebuild that leaf.
 void check_can_be_carried(const catalog::Leaf &leaf, const swap::SwapMethod &method);
 
+// Raises unless leaves can be rebuilt while writers wait, in one transaction from the build to the swap.
+void check_can_block_writes(const std::vector<Oid> &leaves);
+
 // Raises when a foreign key of another table refers to one of the leaves. The storage method
 // keeps the key, and a row that is added without notice, and referred to, would be lost.
 void check_can_ignore_writes(const std::vector<Oid> &leaves);

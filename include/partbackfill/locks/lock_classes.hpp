@@ -14,5 +14,6 @@ constexpr std::uint16_t kSchemasClass = kFirstClass + 2;
 constexpr std::uint16_t kWorkerSlotClass = kFirstClass + 3;
 constexpr std::uint16_t kChoiceClass = kFirstClass + 4;
 constexpr std::uint16_t kLabelClass = kFirstClass + 5;
+constexpr std::uint16_t kWaitClass = kFirstClass + 6;
 
 } // namespace partbackfill::locks

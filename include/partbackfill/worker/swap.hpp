@@ -18,10 +18,12 @@ namespace partbackfill::worker {
 StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchUp *catch_up, Audits &audits);
 
 // The parts of that step, for a transaction of the caller's: the exchange, for whose locks a moment is
-// awaited for up to `moment`, and which are waited for up to `limit`; the step's result; and what follows
-// the commit.
+// awaited for up to `moment`, and which are waited for up to `limit`; what has to be so before; the step's
+// result; and what follows the commit.
 swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment,
                           job::Milliseconds limit);
+// Done, or locks_not_granted while a snapshot does not see the rows that were built: before any lock.
+StepResult await_snapshots(const job::Partition &partition);
 StepResult result_of(const swap::SwapResult &swap);
 void record_swapped(job::Partition &partition, const swap::SwapResult &swap);
 void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap,
