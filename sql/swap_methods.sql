@@ -58,7 +58,14 @@ CREATE SERVER swap_methods FOREIGN DATA WRAPPER swap_methods;
 CREATE TABLE far (k int) PARTITION BY RANGE (k);
 CREATE FOREIGN TABLE far_1 PARTITION OF far FOR VALUES FROM (0) TO (10) SERVER swap_methods;
 SELECT backfill_start('far', 'SELECT 1 AS k');
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER "Node 2" FOREIGN DATA WRAPPER postgres_fdw;
+CREATE FOREIGN TABLE far_2 PARTITION OF far FOR VALUES FROM (10) TO (20) SERVER "Node 2" OPTIONS (schema_name 'Sales', table_name 'far');
+CREATE FOREIGN TABLE far_3 PARTITION OF far FOR VALUES FROM (20) TO (30) SERVER "Node 2";
+SELECT backfill_start('far', 'SELECT 1 AS k', swap => 'storage');
+SELECT backfill_start('far', 'SELECT 1 AS k', swap => 'attach', partitions => '{far_3}');
 
 SET client_min_messages = error;
 DROP FOREIGN DATA WRAPPER swap_methods CASCADE;
+DROP EXTENSION postgres_fdw CASCADE;
 DROP SCHEMA swap_methods CASCADE;

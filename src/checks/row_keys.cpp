@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/catalog/foreign_tables.hpp"
 #include "partbackfill/catalog/referring_keys.hpp"
 #include "partbackfill/checks/refusals.hpp"
 #include "partbackfill/load/statement.hpp"
@@ -27,7 +28,8 @@ std::vector<swap::Hazard> unfit_tables(const std::vector<Oid> &leaves) {
         SELECT leaf.oid::bigint, reason.text
         FROM pg_class AS leaf
         CROSS JOIN LATERAL (
-            SELECT 1, 'is a foreign table' WHERE leaf.relkind = 'f'
+            SELECT 1, place.text FROM ()SQL" +
+                                   catalog::foreign_table_reason("leaf.oid") + R"SQL() AS place (text)
             UNION ALL
             SELECT 1, 'is stored by access method ' || quote_ident(am.amname) || ', not heap'
             FROM pg_am AS am WHERE am.oid = leaf.relam AND am.amname <> 'heap'

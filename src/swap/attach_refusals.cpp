@@ -1,5 +1,6 @@
 #include "partbackfill/pg/server.hpp"
 
+#include "partbackfill/catalog/foreign_tables.hpp"
 #include "partbackfill/catalog/referring_keys.hpp"
 #include "partbackfill/catalog/topmost_key.hpp"
 #include "partbackfill/pg/indexes.hpp"
@@ -24,8 +25,10 @@ constexpr const char *kRefusals = R"SQL(
     )
     SELECT leaf.oid::bigint, reason.text
     FROM leaf
-    CROSS JOIN LATERAL (
-        SELECT 'is a foreign table' WHERE leaf.relkind = 'f'
+    CROSS JOIN LATERAL ()SQL";
+
+// What follows the reason of a foreign table.
+constexpr const char *kOtherRefusals = R"SQL(
         UNION ALL
         SELECT 'is a temporary table' WHERE leaf.relpersistence = 't'
         UNION ALL
@@ -216,7 +219,8 @@ constexpr const char *kMoreRefusals = R"SQL( AS k
 } // namespace
 
 std::vector<Hazard> attach_refusals(const std::vector<Oid> &leaves) {
-    static const std::string sql = kRefusals + catalog::topmost_key("k.oid") + kRefusedKeys +
+    static const std::string sql = kRefusals + catalog::foreign_table_reason("leaf.oid") + kOtherRefusals +
+                                   catalog::topmost_key("k.oid") + kRefusedKeys +
                                    catalog::referring_keys("leaf.oid") + kMoreRefusals;
     return find_hazards(sql,
                         {leaves, shadow::kBoundsConstraint, shadow::kSmallPages, pg::attach_minds_kinds()});

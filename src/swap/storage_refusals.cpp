@@ -1,3 +1,4 @@
+#include "partbackfill/catalog/foreign_tables.hpp"
 #include "partbackfill/catalog/referring_keys.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/shadow/definition.hpp"
@@ -13,8 +14,8 @@ const std::string &refusals() {
     static const std::string sql = R"SQL(
     SELECT leaf.oid::bigint, reason.text
     FROM pg_class AS leaf
-    CROSS JOIN LATERAL (
-        SELECT 'is a foreign table' WHERE leaf.relkind = 'f'
+    CROSS JOIN LATERAL ()SQL" + catalog::foreign_table_reason("leaf.oid") +
+                                   R"SQL(
         UNION ALL
         SELECT 'is a temporary table' WHERE leaf.relpersistence = 't'
         UNION ALL

@@ -42,11 +42,11 @@ sub pattern_of {
 }
 
 my %found;
-for my $file (sort glob 'src/*/*.cpp') {
+for my $file (sort glob('src/*/*.cpp'), glob('include/partbackfill/*/*.hpp')) {
     open my $in, '<', $file or die "$file: $!";
     my $text = do { local $/ = undef; <$in> };
     close $in;
-    $text =~ s{^\s*//.*$}{}gm;
+    $text =~ s{(?:^|\s)//.*$}{}gm;
     my @expressions;
     for my $function (keys %place) {
         while ($text =~ /\b(?<!void )$function\(/g) {
