@@ -27,6 +27,12 @@ std::optional<catalog::Leaf> find_live(const job::Job &job, const job::Partition
     return leaf;
 }
 
+bool is_gone(const job::Job &job, const job::Partition &partition) {
+    const pg::Transaction transaction; // its end changes nothing
+    const pg::PinnedSettings pinned;
+    return !catalog::find_same_leaf(partition.live, job.target, partition.bound);
+}
+
 void lock_live(const job::Job &job, const job::Partition &partition, throttle::Throttler &throttler,
                const std::function<bool()> &work) {
     constexpr std::chrono::milliseconds kBetweenTries{100};

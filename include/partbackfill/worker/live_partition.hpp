@@ -20,6 +20,9 @@ std::vector<Oid> proofs_on(Oid partition);
 // does. Every step asks before it takes a lock, and again under the lock.
 std::optional<catalog::Leaf> find_live(const job::Job &job, const job::Partition &partition);
 
+// Whether find_live would give nullopt, in a transaction of its own.
+bool is_gone(const job::Job &job, const job::Partition &partition);
+
 // Runs `work` under ACCESS SHARE on the partition, within the transaction of a build; the lock
 // stays if `work` returns true. Waits for the lock without standing in its queue, in which
 // readers would wait behind: a build holds locks for long. Raises an error of contention when a
