@@ -191,17 +191,6 @@ for my $client (sort keys %clients) {
     like($refused->{err}, qr/column "?v"?/, "$client: with the server's error");
     is(finish(begin([ @client, "$client refused", 'item', 'truth', 'workers' ])), 2, "$client: a wrong argument");
     is(finish(begin([ @client, "x'y", 'item', 'truth', "swap=attach', workers => 2, --" ])), 2, "$client: a value is no SQL");
-
-    # The server goes away, and is back without workers: their library is not preloaded.
-    close_gate($gate, 1);
-    my $waiting = begin([ @client, "$client restart", 'item', 'SELECT * FROM truth WHERE pass_gate(1)', 'delay=0', 'keep_old=false' ]);
-    await_line($waiting, qr/running/);
-    $gate->quit;
-    $node->stop('immediate');
-    $node->start;
-    is(finish($waiting), 0, "$client: the job is done after a restart");
-    $gate = session($node);
-    close_gate($gate, 2);
 }
 
 if ($has{psycopg} && $has{psycopg2}) {
@@ -331,6 +320,26 @@ SKIP: {
     sql($command{'after restarts'});
     is(wait_job($node, $long), 'done', 'pg_cron: it goes on, and is done');
     is(wrong_rows('history', 'true'), 0, 'pg_cron: its rows are right');
+}
+
+#
+# The server goes away, and is back without workers: their library is not preloaded
+#
+$gate = session($node);
+close_gate($gate, 1);
+my %waiting;
+for my $client (sort keys %clients) {
+    my $table = 'item_of_' . scalar keys %waiting;
+    sql("CREATE TABLE $table (k int, v int) PARTITION BY LIST (k); CREATE TABLE ${table}_1 PARTITION OF $table DEFAULT");
+    $waiting{$client} = begin([ @{ $clients{$client} }, "$client restart", $table, 'SELECT * FROM truth WHERE pass_gate(1)', 'delay=0', 'keep_old=false' ]);
+    await_line($waiting{$client}, qr/running/);
+}
+$gate->quit;
+$node->stop('immediate');
+$node->start;
+for my $client (sort keys %waiting) {
+    is(finish($waiting{$client}), 0, "$client: the job is done after a restart");
+    like($waiting{$client}{out}, qr/waits for no worker/, "$client: which had left it without a worker");
 }
 
 $node->stop;
