@@ -29,7 +29,7 @@ set multiplot layout 4,2 title "Panels of contrib/grafana/partbackfill.json: wha
 set border 3 linecolor '#5a5d66'
 set tics textcolor '#ccccdc' nomirror
 set grid linecolor '#2c3235' linetype 1
-set key top left textcolor '#ccccdc' samplen 1 noenhanced
+set key top left opaque fillcolor '#111217' textcolor '#ccccdc' samplen 1 noenhanced
 set xlabel ''
 set format x '%.0f s'""")
 print(f"set xrange [0:{end - begin}]")
@@ -39,7 +39,10 @@ for panel in panels:
     stacked = "stacking" in panel["fieldConfig"]["defaults"]["custom"]
     found = sorted(series for target in panel["targets"] for series in series_of(target))
     found = [(name, {at: value * SCALE.get(unit, 1) for at, value in points}) for name, points in found]
-    if stacked:  # from the top one to the lowest, each over the sum of those below
+    if stacked:
+        moments = [float(at) for at in range(end - begin + 1)]
+        found = [(name, {at: points.get(at, 0.0) for at in moments}) for name, points in found]
+        # From the top one to the lowest, each over the sum of those below.
         below = {}
         for _, points in found:
             for at in points:

@@ -8,6 +8,6 @@ recording=$(mktemp -d)
 trap 'rm -rf "$recording"' EXIT
 
 script --quiet --return --output-limit 10M --log-out "$recording/output" --log-timing "$recording/timing" \
-    --command "stty cols 100 rows 32; make -s -C '$checkout' demo" </dev/null
-python3 "$checkout/test/demo/terminal_svg.py" "$recording/timing" "$recording/output" 100 32 >"$recording/demo.svg"
+    --command "stty cols 110 rows 34; make -s -C '$checkout' demo" </dev/null
+python3 "$checkout/test/demo/terminal_svg.py" "$recording/timing" "$recording/output" 110 34 >"$recording/demo.svg"
 mv "$recording/demo.svg" "$figure"

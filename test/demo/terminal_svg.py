@@ -1,12 +1,15 @@
 """Draws what `script` has recorded as an animated SVG: terminal_svg.py TIMING OUTPUT COLUMNS ROWS. It knows of a terminal what the
 demo uses: lines that scroll, a line that is written over, colours. Each version of a line is one text element that is visible for
-its time; without animation a viewer shows the end. Silences are cut to two seconds."""
+its time; without animation a viewer shows the end. Silences are cut to two seconds, what is longer than LONGEST goes faster, and before a heading
+there is time to read."""
 import codecs
 import re
 import sys
 from html import escape
 
 LONGEST_SILENCE = 2.0
+LONGEST = 30.0
+TO_READ = 3.0
 LAST_FRAME = 6.0
 WIDTH, HEIGHT, MARGIN = 8.4, 18, 12  # of a character, of a line, around all
 COLOURS = {"31": "#ff7b72", "32": "#7ee787", "36": "#79c0ff"}
@@ -70,16 +73,19 @@ def spans_of(line):
 
 
 def read(timing, output):
+    """The screen as it was drawn, its duration, and how much faster that is than it was."""
+    with open(timing, encoding="ascii") as file:
+        steps = [(min(float(delay), LONGEST_SILENCE), int(size)) for delay, size in (line.split() for line in file)]
+    faster = max(1.0, sum(delay for delay, _ in steps) / LONGEST)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     screen, now = Screen(), 0.0
-    with open(timing, encoding="ascii") as steps, open(output, "rb") as data:
+    with open(output, "rb") as data:
         data.readline()  # script's own first line
-        for step in steps:
-            fields = step.split()
-            delay, size = (float(fields[-2]), int(fields[-1])) if len(fields) <= 3 else (0.0, 0)
-            now += min(delay, LONGEST_SILENCE)
-            screen.write(decoder.decode(data.read(size)), now)
-    return screen, now
+        for delay, size in steps:
+            text = decoder.decode(data.read(size))
+            now += delay / faster + (TO_READ if "== " in text else 0)
+            screen.write(text, now)
+    return screen, now, faster
 
 
 def texts(spans):
@@ -98,10 +104,11 @@ def animated(name, values, end):
 
 
 def main(timing, output, columns, rows):
-    screen, end = read(timing, output)
+    screen, end, faster = read(timing, output)
     end += LAST_FRAME
     width, height = columns * WIDTH + 2 * MARGIN, rows * HEIGHT + 2 * MARGIN
     print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}">')
+    print(f"<title>make demo, {faster:.1f} times as fast as it was; silences are cut</title>")
     print(f'<rect width="100%" height="100%" rx="8" fill="#0d1117"/><svg x="{MARGIN}" y="{MARGIN}" width="{columns * WIDTH:g}" height="{rows * HEIGHT}">')
     scrolled = [(since, max(0, length - rows) * HEIGHT) for since, length in screen.lengths]
     steps = [scrolled[0]] + [now for before, now in zip(scrolled, scrolled[1:]) if now[1] != before[1]]
