@@ -52,10 +52,14 @@
             {% do log("backfill job " ~ job ~ ": " ~ row[0] ~ ", " ~ row[1] ~ " %, " ~ row[2] ~ " of " ~ row[3] ~ " partitions " ~ row[4], info=True) %}
         {% endfor %}
         {% if seen.state not in ['done', 'ready'] %}
-            {% set failed = partbackfill_query("SELECT partition || ': ' || split_part(error, chr(10), 1) FROM backfill_progress WHERE job = " ~ job
-                                               ~ " AND state = 'failed' ORDER BY ordinal") %}
             {% set reasons = [] %}
-            {% for row in failed %}{% do reasons.append(row[0]) %}{% endfor %}
+            {% for row in partbackfill_query("SELECT split_part(error, chr(10), 1) FROM backfill_status WHERE job = " ~ job ~ " AND error IS NOT NULL") %}
+                {% do reasons.append(row[0]) %}
+            {% endfor %}
+            {% for row in partbackfill_query("SELECT partition || ': ' || split_part(error, chr(10), 1) FROM backfill_progress WHERE job = " ~ job
+                                             ~ " AND state = 'failed' ORDER BY ordinal") %}
+                {% do reasons.append(row[0]) %}
+            {% endfor %}
             {% do exceptions.raise_compiler_error("backfill job " ~ job ~ " is " ~ seen.state ~ ": " ~ reasons | join('; ')) %}
         {% endif %}
     {% endif %}

@@ -185,6 +185,16 @@ for my $client (sort keys %clients) {
     is(sql('SELECT string_agg(v::text, \' \' ORDER BY k) FROM item'), '1 3', "$client: with the rows as they are now");
     sql('UPDATE truth SET v = 2 WHERE k = 2');
 
+    # A job that has nothing left to do says so.
+    sql('CREATE TABLE gone (k int, v int) PARTITION BY LIST (k); CREATE TABLE gone_1 PARTITION OF gone DEFAULT');
+    close_gate($gate, 1);
+    my $skipped = begin([ @client, "$client skipped", 'gone', 'SELECT * FROM truth WHERE pass_gate(1)', 'delay=0' ]);
+    await_at_gate($node, 1);
+    sql('DROP TABLE gone');
+    open_gate($gate, 1);
+    is(finish($skipped), 1, "$client: a job of which all partitions are gone");
+    like($skipped->{err}, qr/^failed: every partition was skipped$/m, "$client: is told");
+
     # What cannot be started, and what is no command line.
     my $refused = begin([ @client, "$client refused", 'item', 'SELECT k FROM truth' ]);
     is(finish($refused), 2, "$client: what is refused");

@@ -20,7 +20,8 @@ std::vector<Oid> proofs_on(Oid partition);
 // does. Every step asks before it takes a lock, and again under the lock.
 std::optional<catalog::Leaf> find_live(const job::Job &job, const job::Partition &partition);
 
-// Whether find_live would give nullopt, in a transaction of its own.
+// True when the partition was dropped, detached or given other bounds; asks in a transaction of its own.
+// False when that cannot be seen.
 bool is_gone(const job::Job &job, const job::Partition &partition);
 
 // Runs `work` under ACCESS SHARE on the partition, within the transaction of a build; the lock
