@@ -85,7 +85,9 @@ CALL change('ALTER TABLE t DETACH PARTITION t_1');
 SELECT error FROM backfill_progress WHERE partition = 'drift.t_1' ORDER BY job DESC LIMIT 1;
 SELECT count(*) FROM t_1;
 ALTER TABLE t ATTACH PARTITION t_1 FOR VALUES FROM (0) TO (10);
+-- when it is dropped while it is built, no attempt has failed
 CALL change('DROP TABLE t_1');
+SELECT attempts, sqlstate, error FROM backfill_progress WHERE partition = 'drift.t_1' ORDER BY job DESC LIMIT 1;
 SELECT nspname FROM pg_namespace WHERE nspname LIKE 'backfill\_%';
 DROP SCHEMA drift CASCADE;
 DROP ROLE backfill_drift;

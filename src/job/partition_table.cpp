@@ -179,7 +179,9 @@ void PartitionTable::rebuild(Partition &partition, const std::string &reason) co
 
 void PartitionTable::skip(Partition &partition, const std::string &reason) const {
     move(partition, core::PartitionEvent::skip,
-         ", error = $6, worker_pid = NULL, waiting_on = NULL, finished_at = clock_timestamp()", {reason});
+         ", sqlstate = NULL, error = $6, worker_pid = NULL, waiting_on = NULL, finished_at = "
+         "clock_timestamp()",
+         {reason});
 }
 
 } // namespace partbackfill::job

@@ -27,6 +27,18 @@ std::optional<catalog::Leaf> find_live(const job::Job &job, const job::Partition
     return leaf;
 }
 
+bool is_gone(const job::Job &job, const job::Partition &partition) {
+    try {
+        const pg::Transaction transaction; // its end changes nothing
+        const pg::PinnedSettings pinned;
+        return !catalog::find_same_leaf(partition.live, job.target, partition.bound);
+    } catch (const pg::Error &error) {
+        if (error.code() == pg::sqlcode::kQueryCanceled)
+            throw;
+        return false; // one that is hidden from queries, for one
+    }
+}
+
 void lock_live(const job::Job &job, const job::Partition &partition, throttle::Throttler &throttler,
                const std::function<bool()> &work) {
     constexpr std::chrono::milliseconds kBetweenTries{100};

@@ -112,13 +112,13 @@ void rebuild_after_writes(const job::Job &job, job::Partition &partition) {
     if (partition.rebuilds < most)
         rebuild(job, partition, "it was written to meanwhile");
     else
-        give_up(job, partition,
-                fmt::format("partition \"{}\" was modified during every build", partition.name),
-                fmt::format("It was written to during each of {} builds.", partition.rebuilds + 1),
-                blocks ? "A function or an event trigger that the build calls writes to the partition."
-                : job.publish != job::Publish::each
-                    ? "Start the job again with on_write => 'catch_up', or with publish => 'each'."
-                    : "Start the job again with on_write => 'block', or with swap => 'storage'.");
+        give_up(
+            job, partition, fmt::format("partition \"{}\" was modified during every build", partition.name),
+            fmt::format("It was written to during each of {} builds.", partition.rebuilds + 1),
+            blocks ? "A function or an event trigger that the build calls writes to the partition."
+            : job.publish != job::Publish::each
+                ? "Start the job again with on_write => 'catch_up', or with publish => 'each'."
+                : "Start the job again with on_write => 'catch_up' or 'block', or with swap => 'storage'.");
 }
 
 pg::ErrorFields could_not_catch_up(const job::Job &job, const job::Partition &partition,

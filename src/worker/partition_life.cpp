@@ -20,6 +20,7 @@
 #include "partbackfill/worker/creation.hpp"
 #include "partbackfill/worker/failure.hpp"
 #include "partbackfill/worker/injection_points.hpp"
+#include "partbackfill/worker/live_partition.hpp"
 #include "partbackfill/worker/outcomes.hpp"
 #include "partbackfill/worker/steps.hpp"
 #include "partbackfill/worker/swap.hpp"
@@ -114,6 +115,15 @@ void advance_from_claim(const Job &job, Partition &partition, bool orphaned, thr
         announce(partition);
 }
 
+// An attempt can fail in any way when the partition is dropped in its midst: it is skipped, as at its turn.
+void settle_failure(const Job &job, Partition &partition, const pg::ErrorFields &error) {
+    if (!is_gone(job, partition))
+        return fail_attempt(job, partition, error, process::retry_pause(partition.attempts));
+    settle(job, partition, {StepOutcome::partition_gone});
+    if (partition.state == core::PartitionState::skipped)
+        announce(partition);
+}
+
 } // namespace
 
 void work_on(const Job &job, Partition &partition, bool orphaned, throttle::Throttler &throttler) {
@@ -130,7 +140,7 @@ void work_on(const Job &job, Partition &partition, bool orphaned, throttle::Thro
         }
         if (partition.is_swapped())
             throw; // it is swapped, only tidying has failed
-        fail_attempt(job, partition, error.fields(), process::retry_pause(partition.attempts));
+        settle_failure(job, partition, error.fields());
     } catch (const std::bad_alloc &) {
         pg::ErrorFields error;
         error.code = pg::sqlcode::kOutOfMemory;

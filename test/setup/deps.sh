@@ -43,6 +43,8 @@ need() {
 }
 
 has_program() { command -v "$1"; }
+# Debian's own interpreter, since that is what its packages are for.
+has_python_module() { /usr/bin/python3 -c "import $1"; }
 has_header() { printf '#if !__has_include(<%s>)\n#error\n#endif\n' "$1" | g++ -std=c++20 -fsyntax-only -x c++ -; }
 has_server() { test -x "$("$PG_CONFIG" --bindir)/postgres"; }
 has_pgxs() { test -f "$("$PG_CONFIG" --pgxs)" && test -f "$("$PG_CONFIG" --includedir-server)/postgres.h"; }
@@ -73,6 +75,11 @@ check | suites | deps)
     need libtap-parser-sourcehandler-pgtap-perl "runs the SQL tests" has_program pg_prove
     need prometheus-postgres-exporter "reads the metrics" has_program prometheus-postgres-exporter
     need sqlsmith "random queries" has_program sqlsmith
+    need "postgresql-$pg_major-partman" "sets of partitions that it maintains" has_extension pg_partman
+    need "postgresql-$pg_major-cron" "jobs that it starts" has_extension pg_cron
+    need python3-psycopg "the client in Python" has_python_module psycopg
+    need python3-jinja2 "renders the dbt macro" has_python_module jinja2
+    need prometheus "alerts, and the queries of the dashboard" has_program promtool
     ;;
 esac
 if [[ $goal == bench && ${BENCH:-} == stall ]]; then need gnuplot-nox "draws the reads over time" has_program gnuplot; fi

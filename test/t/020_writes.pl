@@ -263,7 +263,7 @@ SQL
         is($node->safe_psql('postgres', "SELECT state, rebuilds, attempts, sqlstate, error FROM backfill_progress WHERE job = $job AND ordinal = 1"),
             'failed|3|4|55006|partition "public.t_1" was modified during every build' . "\n"
                 . 'Detail: It was written to during each of 4 builds.' . "\n"
-                . q{Hint: Start the job again with on_write => 'block', or with swap => 'storage'.}, "$title: it is built four times");
+                . q{Hint: Start the job again with on_write => 'catch_up' or 'block', or with swap => 'storage'.}, "$title: it is built four times");
         is(states($node, $job), 'failed done', "$title: the other partition is done");
         is($node->safe_psql('postgres', 'SELECT v FROM t WHERE k = 1'), '1111', "$title: every write is in the table");
     }

@@ -20,6 +20,10 @@ std::vector<Oid> proofs_on(Oid partition);
 // does. Every step asks before it takes a lock, and again under the lock.
 std::optional<catalog::Leaf> find_live(const job::Job &job, const job::Partition &partition);
 
+// True when the partition was dropped, detached or given other bounds; asks in a transaction of its own.
+// False when that cannot be seen.
+bool is_gone(const job::Job &job, const job::Partition &partition);
+
 // Runs `work` under ACCESS SHARE on the partition, within the transaction of a build; the lock
 // stays if `work` returns true. Waits for the lock without standing in its queue, in which
 // readers would wait behind: a build holds locks for long. Raises an error of contention when a

@@ -28,11 +28,17 @@ lint_cppcheck() {
         -Iinclude src include test
 }
 
-lint_shellcheck() { find .ci/run test -name run -print0 -o -name '*.sh' -print0 | xargs -0 shellcheck; }
+lint_shellcheck() { find .ci/run contrib test -name run -print0 -o -name '*.sh' -print0 | xargs -0 shellcheck; }
 
 list_perl() { find test \( -name '*.pl' -o -name '*.pm' \) -print0; }
 
 lint_perltidy() { list_perl | in_parallel -n 1 perltidy --assert-tidy --standard-output --standard-error-output >"$scratch/tidied"; }
+
+# Into memory: compiled files would stay beside the sources.
+lint_python() {
+    find contrib test \( -name '*.py' -o -path test/schedulers/dbt \) -print0 |
+        in_parallel -n 1 /usr/bin/python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")'
+}
 
 lint_perl() {
     local modules
@@ -40,7 +46,7 @@ lint_perl() {
     list_perl | in_parallel -n 1 perl -I "$modules" -I test/t -I test/fuzz -c
 }
 
-for linter in ${LINTERS:-clang_format clang_tidy cppcheck shellcheck perltidy perl}; do
+for linter in ${LINTERS:-clang_format clang_tidy cppcheck shellcheck perltidy perl python}; do
     log=$scratch/lint_$linter.log
     status=0
     "lint_$linter" >"$log" 2>&1 || status=$?
