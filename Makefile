@@ -19,7 +19,7 @@ PG_CONFIG ?= pg_config
 override with_llvm := no
 
 EXTENSION = partbackfill
-DATA = sql/partbackfill--1.1.sql
+DATA = sql/partbackfill--1.1.sql sql/partbackfill--1.0.sql sql/partbackfill--1.0--1.1.sql
 MODULE_big = partbackfill
 sources = $(wildcard src/*/*.cpp)
 # A room is one unit of compilation: 130 would read the same headers 130 times, which takes four times as long. A file stands
