@@ -7,17 +7,6 @@
 
 ------------------------------------------------------------------ nobody is at work
 
--- Transactions that have written to a partition which 1.0 watches hold a lock on backfill_write, and new ones would queue
--- behind this one while it waits for them.
-DO $$
-BEGIN
-    IF pg_catalog.current_setting('lock_timeout') = '0' THEN
-        PERFORM pg_catalog.set_config('lock_timeout', '5s', true);
-    END IF;
-END
-$$;
-LOCK TABLE @extschema@.backfill_job, @extschema@.backfill_control, @extschema@.backfill_write IN ACCESS EXCLUSIVE MODE;
-
 DO $$
 DECLARE
     workers text;
@@ -34,6 +23,17 @@ BEGIN
     END IF;
 END
 $$;
+
+-- Transactions that have written to a partition which 1.0 watches hold a lock on backfill_write, and new ones would queue
+-- behind this one while it waits for them.
+DO $$
+BEGIN
+    IF pg_catalog.current_setting('lock_timeout') = '0' THEN
+        PERFORM pg_catalog.set_config('lock_timeout', '5s', true);
+    END IF;
+END
+$$;
+LOCK TABLE @extschema@.backfill_job, @extschema@.backfill_control, @extschema@.backfill_write IN ACCESS EXCLUSIVE MODE;
 
 -- A session that has called the extension before keeps the library that it has loaded then.
 DO $$
