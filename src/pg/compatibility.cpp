@@ -91,8 +91,9 @@ std::optional<ErrorFields> version_mismatch() {
     const std::string database = guard([] { return get_database_name(MyDatabaseId); });
     ErrorFields error;
     error.code = sqlcode::kObjectNotInPrerequisiteState;
-    error.message = fmt::format("extension \"partbackfill\" of database \"{}\" has version {}, but its library {}",
-                                database, installed, kVersion);
+    error.message =
+        fmt::format("extension \"partbackfill\" of database \"{}\" has version {}, but its library {}",
+                    database, installed, kVersion);
     error.detail = "Its jobs are left alone until both have the same version.";
     error.hint = core::precedes(installed, kVersion)
                      ? "Run ALTER EXTENSION partbackfill UPDATE."

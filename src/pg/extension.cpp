@@ -21,8 +21,8 @@ bool extension_usable() {
         guard([&] {
             ereport(WARNING,
                     (errcode(mismatch->code), errmsg_internal("%s", mismatch->message.c_str()),
-                     errdetail_internal("%s", mismatch->detail.c_str()), errhint("%s", mismatch->hint.c_str()),
-                     errhidestmt(true), errhidecontext(true)));
+                     errdetail_internal("%s", mismatch->detail.c_str()),
+                     errhint("%s", mismatch->hint.c_str()), errhidestmt(true), errhidecontext(true)));
         });
     logged = logged || mismatch;
     return !mismatch;

@@ -1,4 +1,5 @@
-// Whether the library works here: with the server that has loaded it, and with the extension's objects of the database.
+// Whether the library works here: with the server that has loaded it, and with the extension's objects of the
+// database.
 #pragma once
 
 #include <optional>

@@ -12,11 +12,11 @@
 
 namespace partbackfill::pg {
 
-// The body of a function for SQL. An error when the extension's objects have another version than the library, whose
-// functions may have had other parameters.
+// The body of a function for SQL. An error when the extension's objects have another version than the
+// library, whose functions may have had other parameters.
 using Implementation = Datum (*)(FunctionCallInfo);
 Datum enter(Implementation implementation, FunctionCallInfo fcinfo);
-// The same for a function that looks after that itself.
+// As enter(), for a function that looks after the version itself.
 Datum enter_any_version(Implementation implementation, FunctionCallInfo fcinfo);
 
 // Runs the main function of a background worker, in which transactions are pg::Transaction.

@@ -14,8 +14,8 @@ extern "C" {
 #include "utils/memutils.h"
 }
 
-// Headers of some minor releases call it, and servers before those do not have it: without it the library can be loaded and
-// say so (pg/compatibility.hpp).
+// Headers of some minor releases call it, and servers before those do not have it: without it the library can
+// be loaded and say so (pg/compatibility.hpp).
 #pragma weak heap_datum_check
 
 // libintl's macro would rewrite every later use of the name in C++ headers.

@@ -1,5 +1,5 @@
-// Which servers of a major version a library that was built for one of them can run on. Pure: the unit tests include it
-// without the server's headers. docs/compatibility.md says what changed.
+// Which servers of a major version a library that was built for one of them can run on. Pure: the unit tests
+// include it without the server's headers. docs/compatibility.md says what changed.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +16,8 @@ struct ServerVersion {
 // Since these releases headers call a function that earlier servers do not have (heap_datum_check).
 inline constexpr std::array kNeededSince{150020, 160016, 170012, 180007};
 
-// In these releases, withdrawn a week later, ResultRelInfo was larger than before and after: the server clears more memory than
-// a library of another release has reserved.
+// In these releases, withdrawn a week later, ResultRelInfo was larger than before and after: the server
+// clears more memory than a library of another release has reserved.
 inline constexpr std::array kLargerResultRelInfo{150009, 160005, 170001};
 
 // The part of the text that the server's authors gave: "19rc1".
@@ -30,8 +30,8 @@ constexpr bool is_preliminary(const ServerVersion &version) {
     return release(version).find_first_not_of("0123456789.") != std::string_view::npos;
 }
 
-// Whether a library that was built for one release of a major version works in another release of it, as far as is
-// known. The server itself refuses another major version.
+// Whether a library that was built for one release of a major version works in another release of it, as far
+// as is known. The server itself refuses another major version.
 constexpr bool runs_on(const ServerVersion &built_for, const ServerVersion &running) {
     if (is_preliminary(built_for) || is_preliminary(running))
         return release(built_for) == release(running);
