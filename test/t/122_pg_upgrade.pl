@@ -54,6 +54,10 @@ $old->safe_psql('postgres', <<'SQL');
     INSERT INTO d SELECT k, 'old' FROM generate_series(0, 199) AS k;
 SQL
 
+# Objects of 1.0, which are updated afterwards.
+$old->safe_psql('postgres', 'CREATE DATABASE earlier');
+$old->safe_psql('earlier', "CREATE EXTENSION partbackfill VERSION '1.0'");
+
 # One whose partitions are done, built and pending when it is paused.
 my $reader = $old->background_psql('postgres', on_error_stop => 0);
 $reader->query_safe('BEGIN; SELECT count(*) FROM ONLY p_1');
@@ -91,6 +95,8 @@ note("from $from to $to");
 is($new->safe_psql('postgres', 'SELECT backfill_installation()'), $identity, 'the installation is the same');
 is($new->safe_psql('postgres', 'SELECT job, state, label FROM backfill_status'), "$paused|paused|\n$failed|failed|nightly\n$done|done|", 'the jobs are there');
 is($new->safe_psql('postgres', "SELECT ordinal, changed FROM backfill_diff($done)"), "1|100\n2|100", 'done: kept rows can be compared');
+
+is($new->safe_psql('earlier', q{ALTER EXTENSION partbackfill UPDATE; SELECT count(*) FROM backfill_status}), '0', 'objects of 1.0 are updated after it');
 
 # No trigger comes along. What was built before is built again, since nobody has noticed what was written.
 is($new->safe_psql('postgres', "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'partbackfill%'"), '0', 'writes are not noticed any more');
