@@ -15,6 +15,7 @@ extern "C" {
 #include "utils/syscache.h"
 }
 
+#include <cstdint>
 #include <cstdlib>
 #include <string>
 
@@ -61,8 +62,10 @@ char *installed_version() {
     return version;
 }
 
-// Whether the versions were the same and no function has changed since, as some do with each version.
-bool is_known_to_match = false;
+// Some functions change with each version. How often any has, and at which of these changes the versions were
+// last seen to be the same.
+std::uint64_t changes = 1;
+std::uint64_t matched_at = 0;
 
 #if PG_VERSION_NUM >= 190000
 using CacheId = SysCacheIdentifier;
@@ -71,7 +74,7 @@ using CacheId = int;
 #endif
 
 void function_changed(Datum, CacheId, uint32) {
-    is_known_to_match = false;
+    changes++;
 }
 
 void watch_functions() {
@@ -104,15 +107,13 @@ std::optional<ErrorFields> version_mismatch() {
 }
 
 void require_version() {
-    if (is_known_to_match)
+    if (matched_at == changes)
         return;
     guard([] { watch_functions(); });
-    is_known_to_match = true; // unless a function changes meanwhile
-    auto mismatch = version_mismatch();
-    if (!mismatch)
-        return;
-    is_known_to_match = false;
-    throw Error(*std::move(mismatch));
+    const std::uint64_t now = changes;
+    if (auto mismatch = version_mismatch())
+        throw Error(*std::move(mismatch));
+    matched_at = now;
 }
 
 } // namespace partbackfill::pg
