@@ -618,7 +618,7 @@ CREATE OR REPLACE VIEW @extschema@.backfill_status WITH (security_barrier) AS
         ) AS p
     ) AS f
     CROSS JOIN LATERAL (
-        SELECT COALESCE(j.percent, pg_catalog.round((f.worked / NULLIF(f.weight, 0::numeric)::float8)::numeric, 1), 100) AS percent
+        SELECT COALESCE(j.percent, pg_catalog.round((f.worked / NULLIF(f.weight, 0::numeric)::float8)::numeric, 1), 0) AS percent
     ) AS share
     CROSS JOIN LATERAL (
         -- Time in which the whole job had to wait says nothing of its speed.

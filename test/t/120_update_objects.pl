@@ -54,7 +54,8 @@ my $listing = <<'SQL';
         FROM relation AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         UNION ALL
-        SELECT format('view %s: %s', c.oid::regclass, pg_get_viewdef(c.oid)) FROM relation AS c WHERE c.relkind = 'v'
+        SELECT format('view %s, line %s: %s', c.oid::regclass, line.number, line.text)
+        FROM relation AS c CROSS JOIN regexp_split_to_table(pg_get_viewdef(c.oid), '\n') WITH ORDINALITY AS line (text, number) WHERE c.relkind = 'v'
         UNION ALL
         SELECT format('constraint %s on %s: %s validated %s', k.conname, k.conrelid::regclass, pg_get_constraintdef(k.oid), k.convalidated)
         FROM pg_constraint AS k JOIN relation AS c ON c.oid = k.conrelid
