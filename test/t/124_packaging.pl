@@ -20,6 +20,7 @@ my $path = 'SET search_path = backfill, public; ';
 $node->safe_psql('postgres', <<"SQL");
     $path
     CREATE ROLE owner LOGIN IN ROLE data_engineers;
+    GRANT CREATE ON SCHEMA public TO owner;
     CREATE TABLE public.t (k int PRIMARY KEY, v text) PARTITION BY RANGE (k);
     CREATE TABLE public.t_0 PARTITION OF public.t FOR VALUES FROM (0) TO (100);
     CREATE TABLE public.t_1 PARTITION OF public.t FOR VALUES FROM (100) TO (200);
