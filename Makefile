@@ -1,11 +1,12 @@
-# partbackfill: make, make install, make installcheck; make check, make check-all, make lint, make stress, make demo, make bench
+# partbackfill: make, make install, make installcheck; make check, make check-all, make lint, make stress, make demo, make bench,
+# make deb
 #
 # make check SANITIZE=1 runs the tests on a library that is built with sanitizers.
 #
 # The goals below need a throw-away installation and cluster. They install what
 # is missing first, so they must work before the server's headers are there:
 # PGXS is read only for the others.
-harness_goals = check check-all lint stress demo bench deps
+harness_goals = check check-all lint stress demo bench deb deps
 
 ifneq (,$(filter $(harness_goals),$(MAKECMDGOALS)))
 
@@ -19,7 +20,7 @@ PG_CONFIG ?= pg_config
 override with_llvm := no
 
 EXTENSION = partbackfill
-DATA = sql/partbackfill--1.1.sql
+DATA = sql/partbackfill--1.1.sql sql/partbackfill--1.0.sql sql/partbackfill--1.0--1.1.sql
 MODULE_big = partbackfill
 sources = $(wildcard src/*/*.cpp)
 # A room is one unit of compilation: 130 would read the same headers 130 times, which takes four times as long. A file stands

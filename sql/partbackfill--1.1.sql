@@ -333,7 +333,7 @@ CREATE FUNCTION @extschema@.backfill_start(
     skip_triggers boolean    DEFAULT false,
     allow_shrink  boolean    DEFAULT false
 ) RETURNS bigint
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_start';
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_start_1_1';
 COMMENT ON FUNCTION @extschema@.backfill_start IS 'recompute partitions of a table from a source; returns the job''s number';
 
 CREATE FUNCTION @extschema@.backfill_alter(
@@ -349,7 +349,7 @@ CREATE FUNCTION @extschema@.backfill_alter(
     swap_patience interval   DEFAULT NULL,
     allow_shrink  boolean    DEFAULT NULL
 ) RETURNS void
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_alter';
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_alter_1_1';
 COMMENT ON FUNCTION @extschema@.backfill_alter IS 'change how fast and how patiently a job works, also while it runs; NULL keeps an option, an empty text or 0 clears it';
 
 CREATE FUNCTION @extschema@.backfill_pause(job bigint) RETURNS boolean
@@ -406,7 +406,7 @@ CREATE FUNCTION @extschema@.backfill_live(
     OUT rows bigint, OUT throttled interval, OUT stalled interval, OUT waiting_on text, OUT keys_behind bigint,
     OUT catch_up_time interval
 ) RETURNS SETOF record
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_live';
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'partbackfill_live_1_1';
 COMMENT ON FUNCTION @extschema@.backfill_live IS 'internal: what the workers of the caller''s jobs are doing now, for the views';
 
 CREATE FUNCTION @extschema@.backfill_without_worker(OUT job bigint, OUT waiting_on text) RETURNS SETOF record

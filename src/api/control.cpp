@@ -152,7 +152,7 @@ PARTBACKFILL_FUNCTION(partbackfill_retry) {
 
 // backfill_alter: workers obey within two seconds, also in the middle of a load; a
 // worker that is one too many leaves after its partition.
-PARTBACKFILL_FUNCTION(partbackfill_alter) {
+PARTBACKFILL_FUNCTION(partbackfill_alter_1_1) {
     const pg::Arguments arguments(fcinfo);
     job::begin_change("backfill_alter()");
     const job::Job job = job::find_own_job(arguments.bigint(0, "job"));

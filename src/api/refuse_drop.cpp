@@ -11,6 +11,7 @@ extern "C" {
 #include <fmt/format.h>
 
 #include "partbackfill/job/job_table.hpp"
+#include "partbackfill/pg/compatibility.hpp"
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
@@ -80,7 +81,7 @@ bool cascades(const Node *statement) {
 using namespace partbackfill;
 
 // backfill_refuse_drop: at the start of DROP EXTENSION, DROP SCHEMA and DROP OWNED.
-PARTBACKFILL_FUNCTION(partbackfill_refuse_drop) {
+PARTBACKFILL_FUNCTION_OF_ANY_VERSION(partbackfill_refuse_drop) {
     if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
         pg::raise(pg::sqlcode::kWrongObjectType, "backfill_refuse_drop() must be called as an event trigger");
     const auto *trigger = reinterpret_cast<const EventTriggerData *>(fcinfo->context);
@@ -94,6 +95,8 @@ PARTBACKFILL_FUNCTION(partbackfill_refuse_drop) {
     const Oid schema_owner = schema.oid(1);
     if (!pg::guard([&] { return drops(trigger->parsetree, name.c_str(), extension.owner, schema_owner); }))
         PG_RETURN_NULL();
+    // Other statements must not fail because the extension is to be updated.
+    pg::require_version();
     // The control tables cannot be trusted then, and a superuser may drop them.
     if (superuser() && pg::distrust(extension))
         PG_RETURN_NULL();

@@ -198,7 +198,7 @@ using namespace partbackfill;
 // and starts nothing.
 // Locks: ACCESS SHARE on the partition tree and the source, to the end of the
 // calling transaction.
-PARTBACKFILL_FUNCTION(partbackfill_start) {
+PARTBACKFILL_FUNCTION(partbackfill_start_1_1) {
     const pg::Arguments arguments(fcinfo);
     job::begin_change("backfill_start()");
     if (InSecurityRestrictedOperation())

@@ -14,7 +14,7 @@ using namespace partbackfill;
 
 // backfill_live: for the views. A row for each partition that a live worker has claimed, of the
 // jobs that the caller may see.
-PARTBACKFILL_FUNCTION(partbackfill_live) {
+PARTBACKFILL_FUNCTION(partbackfill_live_1_1) {
     std::vector<job::ActivityRow> found;
     {
         const pg::AsExtensionOwner owner;

@@ -9,6 +9,7 @@ extern "C" {
 #include <new>
 #include <string_view>
 
+#include "partbackfill/pg/compatibility.hpp"
 #include "partbackfill/pg/entry.hpp"
 #include "partbackfill/pg/error.hpp"
 #include "partbackfill/pg/search_path.hpp"
@@ -115,6 +116,17 @@ void report_if_raised(Report &report) {
 } // namespace
 
 Datum enter(Implementation implementation, FunctionCallInfo fcinfo) {
+    Datum result = 0;
+    Report report = contain([&] {
+        const PinnedCall pinned;
+        require_version();
+        result = implementation(fcinfo);
+    });
+    report_if_raised(report);
+    return result;
+}
+
+Datum enter_any_version(Implementation implementation, FunctionCallInfo fcinfo) {
     Datum result = 0;
     Report report = contain([&] {
         const PinnedCall pinned;

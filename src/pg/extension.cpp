@@ -4,6 +4,7 @@ extern "C" {
 #include "commands/extension.h"
 }
 
+#include "partbackfill/pg/compatibility.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -11,8 +12,20 @@ extern "C" {
 
 namespace partbackfill::pg {
 
-bool extension_installed() {
-    return guard([] { return get_extension_oid("partbackfill", true); }) != InvalidOid;
+bool extension_usable() {
+    if (guard([] { return get_extension_oid("partbackfill", true); }) == InvalidOid)
+        return false;
+    const std::optional<ErrorFields> mismatch = version_mismatch();
+    static bool logged = false;
+    if (mismatch && !logged)
+        guard([&] {
+            ereport(WARNING,
+                    (errcode(mismatch->code), errmsg_internal("%s", mismatch->message.c_str()),
+                     errdetail_internal("%s", mismatch->detail.c_str()),
+                     errhint("%s", mismatch->hint.c_str()), errhidestmt(true), errhidecontext(true)));
+        });
+    logged = logged || mismatch;
+    return !mismatch;
 }
 
 Extension find_extension() {
@@ -31,6 +44,7 @@ Extension find_extension() {
 }
 
 AsExtensionOwner::AsExtensionOwner() : extension_(find_extension()) {
+    require_version();
     require_trusted(extension_);
     GetUserIdAndSecContext(&user_before_, &context_before_);
     SetUserIdAndSecContext(extension_.owner, context_before_ | SECURITY_LOCAL_USERID_CHANGE);

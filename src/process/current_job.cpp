@@ -11,7 +11,7 @@ namespace partbackfill::process {
 std::optional<job::Job> read_job(std::int64_t id) {
     pg::Transaction transaction;
     std::optional<job::Job> job;
-    if (pg::extension_installed()) {
+    if (pg::extension_usable()) {
         const pg::AsExtensionOwner owner;
         job = job::JobTable(owner).find(id);
     }

@@ -41,7 +41,7 @@ bool start_lacking() {
     std::vector<job::Job> jobs;
     {
         pg::Transaction transaction;
-        if (pg::extension_installed()) {
+        if (pg::extension_usable()) {
             const pg::AsExtensionOwner owner;
             jobs = job::JobTable(owner).unfinished();
         }

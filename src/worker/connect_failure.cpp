@@ -67,7 +67,7 @@ pg::ErrorFields could_not_connect(const job::Job &job, const char *reason) {
 
 void give_up(const process::ConnectFailure &connect_failure) {
     pg::Transaction transaction;
-    if (pg::extension_installed()) {
+    if (pg::extension_usable()) {
         const pg::AsExtensionOwner owner;
         job::UndecodedMark(owner).restore();
         const auto job = job::JobTable(owner).find(connect_failure.assignment.job);

@@ -177,7 +177,7 @@ private:
 bool give_up_end(std::int64_t id, EndLock &lock, bool over_if_running) {
     pg::Transaction transaction;
     std::optional<job::Job> job;
-    if (pg::extension_installed()) {
+    if (pg::extension_usable()) {
         const pg::AsExtensionOwner owner;
         job::JobTable(owner).lock(id);
         job = job::JobTable(owner).find(id);

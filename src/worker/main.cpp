@@ -46,7 +46,7 @@ constexpr std::chrono::milliseconds kTrustPollInterval{5000};
 std::optional<job::Job> find_job(std::int64_t id) {
     pg::Transaction transaction;
     std::optional<job::Job> job;
-    if (pg::extension_installed()) {
+    if (pg::extension_usable()) {
         const pg::AsExtensionOwner owner;
         job = job::JobTable(owner).find(id);
         job::UndecodedMark(owner).restore();
@@ -73,7 +73,7 @@ bool is_surplus(std::int64_t job) {
 std::optional<pg::ErrorFields> distrust() {
     pg::Transaction transaction;
     std::optional<pg::ErrorFields> error;
-    if (pg::extension_installed())
+    if (pg::extension_usable())
         error = pg::distrust(pg::find_extension());
     transaction.commit();
     return error;

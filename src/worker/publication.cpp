@@ -257,7 +257,7 @@ bool publish_if_due(const job::Job &job, throttle::Throttler &throttler) {
 bool begin_publication(std::int64_t id) {
     pg::Transaction transaction;
     std::optional<job::Job> job;
-    if (pg::extension_installed()) {
+    if (pg::extension_usable()) {
         const Oid role = pg::current_role();
         const pg::AsExtensionOwner owner;
         job::JobTable(owner).lock(id);

@@ -202,7 +202,7 @@ namespace {
 // nullopt when the job cannot be reverted, which the caller of backfill_revert() finds out by itself.
 std::optional<job::Job> begin(const process::Assignment &assignment) {
     pg::Transaction transaction;
-    if (!pg::extension_installed())
+    if (!pg::extension_usable())
         return std::nullopt;
     std::optional<job::Job> job;
     {

@@ -7,14 +7,12 @@
 # Version 16 is in no Debian release. It is compiled where its headers are to be had: with the pg_config that PG_CONFIG_16
 # names, or in a chroot if EXTRA_SOURCES_16 is a line of apt's sources that has it.
 set -euo pipefail
-# shellcheck source=scratch.sh
-source "$(dirname "${BASH_SOURCE[0]}")/scratch.sh"
+# shellcheck source=chroots.sh
+source "$(dirname "${BASH_SOURCE[0]}")/chroots.sh"
 
-chroots=${CHROOTS:-/var/cache/partbackfill/chroots}
 versions=${VERSIONS:-15 16 17 18 19}
 # What does not depend on the server is for check.sh alone: lint and floors.
 suites=${SUITES:-unit regress pgtap isolation stress tap sanitized}
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 
 # The Debian release that has the version, and a line of apt's sources that the release needs for it.
 release_of() {
@@ -34,13 +32,6 @@ extra_sources_of() {
     fi
 }
 
-# The first Debian archive that apt knows of; its lists need not be there.
-own_mirror() {
-    # shellcheck disable=SC2016 # apt's own variable
-    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-        sed -n '0,/\/debian\/*$/s#\(.*/debian\)/*$#\1#p' || true
-}
-
 results=()
 status=0
 report() { results+=("$(printf '%-4s%s' "$1" "$2")"); }
@@ -50,50 +41,12 @@ not_run() {
     [[ $1 == 16 ]] || status=1
 }
 
-# Why no chroot can be used here, or nothing.
-obstacle() {
-    if ((EUID != 0)); then
-        echo "chroots need root"
-    elif ! command -v debootstrap >/dev/null; then
-        echo "debootstrap is missing"
-    elif [[ -z $mirror ]]; then
-        echo "apt knows of no Debian mirror; MIRROR names one"
-    elif ! unshare --mount --pid --fork true 2>/dev/null; then
-        echo "namespaces for mounts and processes cannot be made here"
-    fi
-}
-
-# Runs a command with the version's chroot as its root. Mounts and processes are in namespaces of their own, which end
-# with the command, whatever it has started.
-in_chroot() {
-    local root=$1
-    shift
-    # shellcheck disable=SC2016 # for the shell inside
-    run_child unshare --mount --propagation private --pid --fork --kill-child bash -c '
-        set -e
-        root=$1; shift
-        mount -t proc proc "$root/proc"
-        mkdir -p "$root/dev/shm"
-        mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-        # Not exec: the first process of a namespace takes in those whose parents have ended.
-        status=0
-        chroot "$root" "$@" || status=$?
-        exit "$status"' bash "$root" "$@"
-}
 trap 'signal_children KILL' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 # has_package ROOT PACKAGE: with the lists of the chroot.
 has_package() { [[ -n $(chroot "$1" apt-cache show --no-all-versions "$2" 2>/dev/null) ]]; }
-
-# The machine's way to the mirror is the chroot's. The mirror may be a copy that is older than it should be.
-write_apt_settings() {
-    apt-config dump | grep -iE '^Acquire::(.*::)?(Proxy|CaInfo|Verify-Peer)\b' >"$1/etc/apt/apt.conf.d/90machine" || true
-    echo 'Acquire::Check-Valid-Until "false";' >>"$1/etc/apt/apt.conf.d/90machine"
-    # Of an archive that is not asked by itself: the server and its client library, which belong together.
-    printf 'Package: postgresql* libpq*\nPin: release n=rc-buggy\nPin-Priority: 990\n' >"$1/etc/apt/preferences.d/partbackfill"
-}
 
 # Where an archive has no pgTAP for the version: it is SQL only, and that of another version will do.
 borrow_pgtap() {
@@ -134,13 +87,7 @@ lay_checkout() {
     mkdir -p "$into/build"
     echo "$checkout" >"$into/build/checkout"
     find "$into" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
-    if [[ -e $checkout/.git ]] && command -v git >/dev/null; then
-        git -c safe.directory='*' -C "$checkout" ls-files -z --cached --others --exclude-standard --deduplicate |
-            (cd "$checkout" && while IFS= read -r -d '' file; do [[ ! -e $file ]] || printf '%s\0' "$file"; done) |
-            tar -C "$checkout" --null --files-from=- -cf -
-    else
-        tar -C "$checkout" --exclude=./build --exclude='*.o' --exclude='*.d' --exclude='*.so' -cf - .
-    fi | tar --no-same-owner -C "$into" -xf -
+    archive_checkout | tar --no-same-owner -C "$into" -xf -
 }
 
 check_16_by_headers() {

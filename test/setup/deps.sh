@@ -82,6 +82,12 @@ check | suites | deps)
     need prometheus "alerts, and the queries of the dashboard" has_program promtool
     ;;
 esac
+if [[ $goal == deb ]]; then
+    need dpkg-dev "builds packages" has_program dpkg-buildpackage
+    need debhelper "builds packages" has_program dh
+    need postgresql-server-dev-all "builds packages for servers" test -f /usr/share/postgresql-common/pgxs_debian_control.mk
+    need debootstrap "makes the clean root in which the packages are tried" has_program debootstrap
+fi
 if [[ $goal == bench && ${BENCH:-} == stall ]]; then need gnuplot-nox "draws the reads over time" has_program gnuplot; fi
 case $goal in
 check | suites | stress | deps | lint)

@@ -3,7 +3,7 @@
 set -euo pipefail
 setup=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-goal=${1:?a goal is needed: check, check-all, lint, stress, demo, bench or deps}
+goal=${1:?a goal is needed: check, check-all, lint, stress, demo, bench, deb or deps}
 case $goal in
 deps) exec "$setup/deps.sh" deps ;;
 check-all) exec "$setup/check_all.sh" ;;
@@ -17,6 +17,7 @@ stress)
     export SUITES="stress tap" STRESS_SECONDS=${STRESS_SECONDS:-600}
     export TAP_SCRIPTS=036_random_faults BACKFILL_FAULT_ROUNDS=${BACKFILL_FAULT_ROUNDS:-100}
     ;;
+deb) script=$setup/deb.sh ;;
 demo | bench) script=$setup/../$goal/$goal.sh ;;
 *)
     echo "there is no goal \"$goal\"" >&2

@@ -14,12 +14,13 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('decoys_in_schema');
-$node->safe_psql('postgres', 'DROP EXTENSION partbackfill; CREATE ROLE mallory; CREATE DATABASE trap; CREATE DATABASE copy');
+$node->safe_psql('postgres', 'DROP EXTENSION partbackfill; CREATE ROLE mallory; CREATE DATABASE trap; CREATE DATABASE copy; CREATE DATABASE updated');
 
-# What the script calls, without comments and literals; type names with a length are none.
-my $script = slurp_file($node->safe_psql('postgres', <<'SQL'));
-    SELECT c.setting || '/extension/partbackfill--' || e.default_version || '.sql'
-    FROM pg_config AS c, pg_available_extensions AS e WHERE c.name = 'SHAREDIR' AND e.name = 'partbackfill'
+# What the scripts call, without comments and literals; type names with a length are none.
+my $script = join "\n", map { slurp_file($_) } split /\n/, $node->safe_psql('postgres', <<'SQL');
+    SELECT c.setting || '/extension/partbackfill--' || v.version || '.sql'
+    FROM pg_config AS c, pg_available_extensions AS e, LATERAL (VALUES (e.default_version), ('1.0--' || e.default_version)) AS v (version)
+    WHERE c.name = 'SHAREDIR' AND e.name = 'partbackfill'
 SQL
 $script =~ s/--.*$//mg;
 my $code = $script =~ s/'(?:[^']|'')*'/''/gr;
@@ -38,7 +39,7 @@ is(join(' ', grep { $script =~ /(?<![.\w])$_\s*\(/ && $node->safe_psql('postgres
 my $operators = join(', ', map { "'$_'" } sort keys %operators);
 my $functions = join(', ', map { "'$_'" } sort keys %functions);
 my $decoys = <<"SQL";
-    CREATE SCHEMA open_to_all;
+    CREATE SCHEMA IF NOT EXISTS open_to_all;
     GRANT CREATE, USAGE ON SCHEMA open_to_all TO mallory;
     SET ROLE mallory;
     SET check_function_bodies = off;
@@ -122,6 +123,13 @@ for my $query (@queries) {
 }
 $node->psql('trap', 'SELECT open_to_all.backfill_cancel(3); SELECT open_to_all.backfill_wait(3)');
 decoys_run($node);
+
+# An update of 1.0, which could not even be created there.
+$node->safe_psql('updated', "CREATE SCHEMA open_to_all; CREATE EXTENSION partbackfill SCHEMA open_to_all VERSION '1.0'");
+$node->safe_psql('updated', $decoys);
+decoys_run($node);
+$node->safe_psql('updated', 'ALTER EXTENSION partbackfill UPDATE');
+check_objects('updated', 'ALTER EXTENSION UPDATE');
 
 # A copy by a dump, which brings the schema with its decoys before the extension where it is told to.
 $node->safe_psql('copy', $decoys);

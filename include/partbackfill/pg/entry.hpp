@@ -12,9 +12,12 @@
 
 namespace partbackfill::pg {
 
-// The body of a function for SQL.
+// The body of a function for SQL. An error when the extension's objects have another version than the
+// library, whose functions may have had other parameters.
 using Implementation = Datum (*)(FunctionCallInfo);
 Datum enter(Implementation implementation, FunctionCallInfo fcinfo);
+// As enter(), for a function that looks after the version itself.
+Datum enter_any_version(Implementation implementation, FunctionCallInfo fcinfo);
 
 // Runs the main function of a background worker, in which transactions are pg::Transaction.
 void enter_worker(void (*function)(void *), void *argument);
@@ -25,12 +28,15 @@ void enter_callback(void (*function)(void *), void *argument);
 
 } // namespace partbackfill::pg
 
-#define PARTBACKFILL_FUNCTION(name)                                                                          \
+#define PARTBACKFILL_ENTRY(name, enter_function)                                                             \
     static Datum name##_body(FunctionCallInfo fcinfo);                                                       \
     extern "C" {                                                                                             \
     PG_FUNCTION_INFO_V1(name);                                                                               \
     PGDLLEXPORT Datum name(PG_FUNCTION_ARGS) {                                                               \
-        return partbackfill::pg::enter(name##_body, fcinfo);                                                 \
+        return partbackfill::pg::enter_function(name##_body, fcinfo);                                        \
     }                                                                                                        \
     }                                                                                                        \
     static Datum name##_body([[maybe_unused]] FunctionCallInfo fcinfo)
+
+#define PARTBACKFILL_FUNCTION(name) PARTBACKFILL_ENTRY(name, enter)
+#define PARTBACKFILL_FUNCTION_OF_ANY_VERSION(name) PARTBACKFILL_ENTRY(name, enter_any_version)

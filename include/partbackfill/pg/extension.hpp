@@ -19,13 +19,16 @@ struct Extension {
 // not installed. Must be in a transaction.
 Extension find_extension();
 
-// Whether the extension is installed in this database. Must be in a transaction.
-bool extension_installed();
+// Whether the extension is installed in this database, in the version of the library: for processes of the
+// extension, which leave another version's tables alone. Logs, once in the life of the process, that the
+// versions differ. Must be in a transaction.
+bool extension_usable();
 
 // Within its life the process acts as the extension's owner, with pinned
-// settings; an error when the owner is no superuser, or another role could make the owner
-// run something of that role's (require_trusted). Only for the extension's own, fixed, fully
-// qualified statements on its own tables and schemas: never for anything that a user wrote.
+// settings; an error when the extension has another version than the library, when the owner is no superuser,
+// or another role could make the owner run something of that role's (require_trusted). Only for the
+// extension's own, fixed, fully qualified statements on its own tables and schemas: never for anything that a
+// user wrote.
 class AsExtensionOwner {
 public:
     AsExtensionOwner();

@@ -99,4 +99,5 @@ report "each test script has a number of its own" "$(list_shared_numbers)"
 report "comments name their subjects" "$(list_vague_comments)"
 report "what the docs name is there" "$(list_missing_paths)$(perl test/setup/suites/links.pl)"
 report "the diagnostics are those of the code" "$(list_other_messages)"
+report "META.json is valid, and all name one version" "$(perl test/setup/suites/metadata.pl)"
 ((failed == 0))

@@ -69,4 +69,10 @@ for my $file (sort glob('src/*/*.cpp'), glob('include/partbackfill/*/*.hpp')) {
     while ($text =~ /"(has no \w[^"]*)"/g) { $found{ $1 =~ s/: \z/: .../r } = 1; }
     while ($text =~ /\b(?:SELECT (?:\d, )?)'((?:is|has|lacks|belongs) [^']*)'( \|\|)?/g) { $found{ $1 . ($2 ? '...' : '') } = 1; }
 }
+for my $file (glob 'sql/partbackfill--*.sql') {
+    open my $in, '<', $file or die "$file: $!";
+    $found{$_} = 1 for do { local $/ = undef; <$in> }
+        =~ /MESSAGE = '([^']*)'/g;
+    close $in;
+}
 print map { "$_\n" } sort keys %found;
