@@ -53,7 +53,7 @@
         {% endfor %}
         {% if seen.state not in ['done', 'ready'] %}
             {% set reasons = [] %}
-            {% for row in partbackfill_query("SELECT split_part(error, chr(10), 1) FROM backfill_status WHERE job = " ~ job ~ " AND error IS NOT NULL") %}
+            {% for row in partbackfill_query("SELECT split_part(error, chr(10), 1) FROM backfill_status WHERE job = " ~ job ~ " AND failed = 0 AND error IS NOT NULL") %}
                 {% do reasons.append(row[0]) %}
             {% endfor %}
             {% for row in partbackfill_query("SELECT partition || ': ' || split_part(error, chr(10), 1) FROM backfill_progress WHERE job = " ~ job

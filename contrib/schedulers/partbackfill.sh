@@ -113,7 +113,7 @@ state=$(patiently "SELECT backfill_wait($job, '1 minute')") # until it is tidied
 case $state in
 done | ready) exit 0 ;;
 failed)
-    patiently "SELECT 'failed: ' || split_part(error, chr(10), 1) FROM backfill_status WHERE job = $job AND error IS NOT NULL" >&2
+    patiently "SELECT 'failed: ' || split_part(error, chr(10), 1) FROM backfill_status WHERE job = $job AND failed = 0" >&2
     patiently "SELECT format('failed: %s: %s (%s, attempt %s)', partition, split_part(error, chr(10), 1), sqlstate, attempts)
         FROM backfill_progress WHERE job = $job AND state = 'failed' ORDER BY ordinal" >&2
     exit 1

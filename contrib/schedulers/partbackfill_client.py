@@ -112,8 +112,8 @@ class Backfill:
             time.sleep(interval)
 
     def failed(self):
-        """What is wrong with the job itself, and a line for each partition that failed, with the reason."""
-        errors = self.server.query(r"SELECT split_part(error, E'\n', 1) FROM backfill_status WHERE job = %s AND error IS NOT NULL", (self.job,))
+        """What is wrong with the job where no partition is, and a line for each partition that failed, with the reason."""
+        errors = self.server.query(r"SELECT split_part(error, E'\n', 1) FROM backfill_status WHERE job = %s AND failed = 0", (self.job,))
         return [error for error, in errors] + [f"{partition}: {error} ({sqlstate}, attempt {attempts})" for partition, error, sqlstate, attempts in self.server.query(
             r"SELECT partition, split_part(error, E'\n', 1), sqlstate, attempts FROM backfill_progress"
             " WHERE job = %s AND state = 'failed' ORDER BY ordinal", (self.job,))]

@@ -58,6 +58,7 @@ LOCKMODE server_mode(LockMode mode) {
 // The holder of a conflicting lock: a process, or a prepared transaction, which has none.
 struct Holder {
     int pid;
+    int leader; // of a parallel worker; else the process itself
     TransactionId prepared;
     bool autovacuum;
 };
@@ -65,11 +66,13 @@ struct Holder {
 Holder holder_of(VirtualTransactionId transaction) {
     const PGPROC *process = pg::process_of(transaction);
     if (process != nullptr)
-        return {process->pid, InvalidTransactionId,
+        return {process->pid,
+                process->lockGroupLeader != nullptr ? process->lockGroupLeader->pid : process->pid,
+                InvalidTransactionId,
                 (process->statusFlags & PROC_IS_AUTOVACUUM) != 0 &&
                     (process->statusFlags & PROC_VACUUM_FOR_WRAPAROUND) == 0};
     bool more = false;
-    return {0, TwoPhaseGetXidByVirtualXID(transaction, &more), false};
+    return {0, 0, TwoPhaseGetXidByVirtualXID(transaction, &more), false};
 }
 
 void add_holders(Oid table, LOCKMODE mode, std::vector<Holder> &all) {
@@ -265,6 +268,13 @@ std::string name_of(const Holder &holder) {
 
 bool holders_wait_for_us(const std::vector<TableLock> &locks) {
     return one_waits_for_us(in_the_way(locks));
+}
+
+bool held_by_others(const std::vector<TableLock> &locks, const std::vector<int> &ours) {
+    const auto holders = in_the_way(locks);
+    return std::any_of(holders.begin(), holders.end(), [&](const Holder &holder) {
+        return std::find(ours.begin(), ours.end(), holder.leader) == ours.end();
+    });
 }
 
 // Some DDL, such as GRANT, locks no table: a session that changes the same row of the catalog

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/checks/refusals.hpp"
+#include "partbackfill/locks/advisory_locks.hpp"
 #include "partbackfill/pg/latch.hpp"
 #include "partbackfill/pg/pinned_settings.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -71,6 +72,7 @@ public:
             const pg::PinnedSettings pinned;
             holders_ = locks::lock_holders(swap_.locks);
             deadlock_ = locks::holders_wait_for_us(swap_.locks);
+            others_ = locks::held_by_others(swap_.locks, locks::job_workers(job_.id));
         }
         return result_of(swap_);
     }
@@ -88,6 +90,8 @@ public:
     // process: it has read what it now wants to write.
     const std::string &holders() const noexcept { return holders_; }
     bool is_deadlock() const noexcept { return deadlock_; }
+    // False when those in the way were workers of the job, or had gone by the time they were looked for.
+    bool others_hold() const noexcept { return others_; }
 
 private:
     const job::Job &job_;
@@ -99,12 +103,14 @@ private:
     swap::SwapResult swap_;
     std::string holders_ = locks::kFreeLock;
     bool deadlock_ = false;
+    bool others_ = true;
     int tries_ = 0;
 };
 
 // What follows once the transaction was rolled back because sessions stayed in the way of the swap. A
-// session that waited for the build itself goes on now, and the partition is tried for as long as for
-// any lock; other sessions may stay for ever.
+// session that waited for the build itself goes on now, a worker of the job that reads the partition for
+// another one ends its build, and the partition is tried for as long as for any lock; other sessions may
+// stay for ever.
 StepResult after_blocked_swap(const job::Job &job, job::Partition &partition, const BlockingSteps &steps) {
     if (partition.rebuilds < kMostRebuilds) {
         rebuild(job, partition, "its swap did not get its locks while it held writers");
@@ -113,6 +119,9 @@ StepResult after_blocked_swap(const job::Job &job, job::Partition &partition, co
     if (steps.is_deadlock())
         return {StepOutcome::locks_not_granted, steps.last_swap().locks, steps.last_swap().lock_wait,
                 steps.holders() + ", which waits for this build"};
+    if (!steps.others_hold())
+        return {StepOutcome::locks_not_granted, steps.last_swap().locks, steps.last_swap().lock_wait,
+                steps.holders() + " in a build of this job"};
     pg::ErrorFields error;
     error.code = pg::sqlcode::kLockNotAvailable;
     error.message = fmt::format("could not lock partition \"{}\"", partition.name);

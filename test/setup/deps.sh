@@ -42,6 +42,16 @@ need() {
     fi
 }
 
+is_offered() { [[ -n $(apt-cache show --no-all-versions "$1" 2>/dev/null) ]]; }
+leave_out() { say "  skipped what needs $1: this release does not have it"; }
+
+# As need, but for a package that not every version of the server has: what wants it is skipped then.
+wish() {
+    if "${@:3}" >/dev/null 2>&1; then return; fi
+    if ! is_offered "$1" && ((EUID == 0)) && command -v apt-get >/dev/null; then update_lists; fi
+    if is_offered "$1"; then need "$@"; else leave_out "$1"; fi
+}
+
 has_program() { command -v "$1"; }
 # Debian's own interpreter, since that is what its packages are for.
 has_python_module() { /usr/bin/python3 -c "import $1"; }
@@ -75,8 +85,8 @@ check | suites | deps)
     need libtap-parser-sourcehandler-pgtap-perl "runs the SQL tests" has_program pg_prove
     need prometheus-postgres-exporter "reads the metrics" has_program prometheus-postgres-exporter
     need sqlsmith "random queries" has_program sqlsmith
-    need "postgresql-$pg_major-partman" "sets of partitions that it maintains" has_extension pg_partman
-    need "postgresql-$pg_major-cron" "jobs that it starts" has_extension pg_cron
+    wish "postgresql-$pg_major-partman" "sets of partitions that it maintains" has_extension pg_partman
+    wish "postgresql-$pg_major-cron" "jobs that it starts" has_extension pg_cron
     need python3-psycopg "the client in Python" has_python_module psycopg
     need python3-jinja2 "renders the dbt macro" has_python_module jinja2
     need prometheus "alerts, and the queries of the dashboard" has_program promtool
@@ -107,12 +117,11 @@ esac
 
 ((${#missing[@]} > 0)) || exit 0
 
-is_offered() { [[ -n $(apt-cache show --no-all-versions "$1" 2>/dev/null) ]]; }
 if [[ $goal == suites ]]; then
     wanted=("${missing[@]}")
     missing=()
     for package in "${wanted[@]}"; do
-        if is_offered "$package"; then missing+=("$package"); else say "  skipped what needs $package: this release does not have it"; fi
+        if is_offered "$package"; then missing+=("$package"); else leave_out "$package"; fi
     done
     ((${#missing[@]} > 0)) || exit 0
 fi

@@ -68,6 +68,9 @@ bool wait_for_moment(const std::vector<TableLock> &locks, std::chrono::milliseco
 // other sessions: the locks do not come free then until this session gives up.
 bool holders_wait_for_us(const std::vector<TableLock> &locks);
 
+// Whether a session with a conflicting lock is none of the given processes, nor a parallel worker of one.
+bool held_by_others(const std::vector<TableLock> &locks, const std::vector<int> &ours);
+
 // Whether the error says that other sessions were in the way, so that the work may succeed
 // when it is tried again.
 bool is_contention(const pg::Error &error);
