@@ -146,10 +146,12 @@ if main_is_running; then was_running=yes; fi
 update_lists
 quietly "${install[@]}"
 
-# Nor shall an exporter of metrics that is here for its program only.
-if [[ " ${missing[*]} " == *" prometheus-postgres-exporter "* ]] && command -v systemctl >/dev/null; then
-    systemctl disable --now prometheus-postgres-exporter >/dev/null 2>&1 || true
-fi
+# Nor shall services that are here for their programs only.
+for service in prometheus-postgres-exporter prometheus; do
+    if [[ " ${missing[*]} " == *" $service "* ]] && command -v systemctl >/dev/null; then
+        systemctl disable --now "$service" >/dev/null 2>&1 || true
+    fi
+done
 if [[ $was_running == no ]] && main_is_running; then
     pg_ctlcluster "$pg_major" main stop ||
         complain "cluster $pg_major main was started by its package and is still running"
