@@ -33,6 +33,8 @@ case \${1:-} in
 --boot | --single | --check | --describe-config | -C | -V | --version) ;;
 *)
     export LD_PRELOAD="$libraries"
+    # Since GCC 16 the two libraries read an environment variable each.
+    export UBSAN_OPTIONS="$common"
     export ASAN_OPTIONS="$common:detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1:\\
 detect_odr_violation=0:verify_asan_link_order=0:quarantine_size_mb=32:disable_coredump=1"
     ;;

@@ -13,9 +13,13 @@ use Test::More;
 # In background processes only, as an extension does that keeps its tables from other tools.
 my $library = build_library('hides', <<'C');
 #include "postgres.h"
+
+#include <limits.h>
+
 #include "fmgr.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
