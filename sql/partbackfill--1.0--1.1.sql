@@ -71,6 +71,7 @@ COMMENT ON FUNCTION @extschema@.backfill_installation IS 'internal: identity of 
 
 ALTER TABLE @extschema@.backfill_job
     ADD COLUMN installation uuid,
+    ADD COLUMN shard bigint,
     ADD COLUMN min_free_disk_bytes bigint,
     ADD COLUMN min_free_disk_ratio float8,
     ADD COLUMN audits text[] NOT NULL DEFAULT '{}',

@@ -36,6 +36,7 @@ CREATE TABLE @extschema@.backfill_job (
     key_type        oid,
     key_columns     text[] NOT NULL,
     owner           oid NOT NULL,
+    shard           bigint,
     state           text NOT NULL DEFAULT 'running',
     tidied          boolean NOT NULL DEFAULT false,
     range_start     text,

@@ -13,6 +13,7 @@
 #include "partbackfill/checks/refusals.hpp"
 #include "partbackfill/checks/row_keys.hpp"
 #include "partbackfill/checks/row_triggers.hpp"
+#include "partbackfill/checks/shards.hpp"
 #include "partbackfill/checks/warnings.hpp"
 #include "partbackfill/core/quantity.hpp"
 #include "partbackfill/job/own_job.hpp"
@@ -192,8 +193,12 @@ std::vector<pg::TextRow> plan_rows(Oid oid, const std::optional<std::string> &te
                                    const catalog::Selection &selection) {
     catalog::check_may_read_tree(oid);
     const pg::Subtransaction always_rolled_back; // the caller keeps none of the locks
-    const catalog::Target target = catalog::inspect(oid, selection);
+    catalog::Target target = catalog::inspect(oid, selection);
     catalog::check_may_read_tree(oid); // rights may have changed while the locks were waited for
+    {
+        const pg::PinnedSettings pinned;
+        checks::check_shard(target);
+    }
     std::optional<load::Source> source;
     if (text)
         source = load::check_source(*text, target);

@@ -11,6 +11,7 @@
 #include "partbackfill/checks/refusals.hpp"
 #include "partbackfill/checks/row_keys.hpp"
 #include "partbackfill/checks/row_triggers.hpp"
+#include "partbackfill/checks/shards.hpp"
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/job/new_job.hpp"
 #include "partbackfill/job/option_table.hpp"
@@ -150,7 +151,7 @@ void insert_partitions(const job::NewJobRows &rows, std::int64_t id, const catal
 }
 
 job::Job insert_job(const catalog::Target &target, const load::Source &source,
-                    const catalog::Selection &selection, const job::Options &options,
+                    const catalog::Selection &selection, const job::Options &options, std::int64_t shard,
                     std::vector<pg::Setting> settings) {
     const Oid owner = pg::current_role();
     const pg::AsExtensionOwner as_owner;
@@ -177,6 +178,7 @@ job::Job insert_job(const catalog::Target &target, const load::Source &source,
     job.key_type = target.key ? target.key->type : kNoOid;
     job.key_columns.assign(target.key_columns.begin(), target.key_columns.end());
     job.owner = owner;
+    job.shard = shard;
     job.range_start = selection.range_start;
     job.range_end = selection.range_end;
     job.options = options;
@@ -214,11 +216,13 @@ PARTBACKFILL_FUNCTION(partbackfill_start_1_1) {
     if (options.label)
         if (const auto same = find_labelled(*options.label, oid, text))
             PG_RETURN_INT64(*same);
-    const catalog::Target target = catalog::inspect(oid, selection);
+    catalog::Target target = catalog::inspect(oid, selection);
     check_may_log_in();
     std::set<std::string> row_key_columns;
+    std::int64_t shard = 0;
     {
         const pg::PinnedSettings pinned;
+        shard = checks::check_shard(target);
         options.swap = checks::check_preconditions(target, options.swap).name;
         if (options.publish != job::Publish::each) {
             check_can_publish(options);
@@ -243,7 +247,7 @@ PARTBACKFILL_FUNCTION(partbackfill_start_1_1) {
     load::check_audits(options.audits, target);
     std::vector<pg::Setting> settings = pg::session_settings();
     check_size(settings);
-    const job::Job job = insert_job(target, source, selection, options, std::move(settings));
+    const job::Job job = insert_job(target, source, selection, options, shard, std::move(settings));
     process::register_workers(job, job.workers, 0);
     if (options.on_write == job::OnWrite::catch_up)
         checks::notice_doubt(target, source, row_key_columns);

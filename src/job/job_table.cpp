@@ -78,7 +78,7 @@ std::optional<Job> JobTable::find_now(std::int64_t id) const {
 std::optional<Job> JobTable::find(std::int64_t id, pg::Read read) const {
     const pg::Result result = run(R"SQL(
         SELECT job, target_oid::bigint, COALESCE(source_oid, 0)::bigint AS source_oid,
-               COALESCE(key_type, 0)::bigint AS key_type, owner::bigint, state, tidied, reverts_from, publishing, )SQL" +
+               COALESCE(key_type, 0)::bigint AS key_type, owner::bigint, COALESCE(shard, 0) AS shard, state, tidied, reverts_from, publishing, )SQL" +
                                       step_option_list() + R"SQL(
         FROM {s}.backfill_job
         WHERE job = $1 AND installation = {s}.backfill_installation()
@@ -94,6 +94,7 @@ std::optional<Job> JobTable::find(std::int64_t id, pg::Read read) const {
     job.source_oid = row.oid("source_oid");
     job.key_type = row.oid("key_type");
     job.owner = row.oid("owner");
+    job.shard = row.integer("shard");
     job.state = core::job_state(row.text("state"));
     job.tidied = row.boolean("tidied");
     if (!row.is_null("reverts_from"))

@@ -60,7 +60,8 @@ void NewJobRows::insert(const NewJob &job) const {
                       job.source,      job.source_oid,     job.reads_target,
                       job.key_type,    job.key_columns,    job.owner,
                       job.range_start, job.range_end,      names,
-                      values,          job.options.audits, job.options.publish == Publish::together};
+                      values,          job.options.audits, job.options.publish == Publish::together,
+                      job.shard};
     std::vector<const Option *> options;
     for (const Option &option : option_table())
         options.push_back(&option);
@@ -72,10 +73,10 @@ void NewJobRows::insert(const NewJob &job) const {
     }
     run(R"SQL(
         INSERT INTO {s}.backfill_job (installation, job, target_oid, target, source, source_oid, reads_target, key_type,
-            key_columns, owner, range_start, range_end, setting_names, setting_values, audits, publishing)SQL" +
+            key_columns, owner, range_start, range_end, setting_names, setting_values, audits, publishing, shard)SQL" +
             option_columns + R"SQL()
         VALUES ({s}.backfill_installation(), $1, $2, $3, $4, NULLIF($5, 0::oid), $6, NULLIF($7, 0::oid),
-            $8, $9, $10, $11, $12, $13, $14, $15)SQL" +
+            $8, $9, $10, $11, $12, $13, $14, $15, NULLIF($16, 0))SQL" +
             option_values + ")",
         params);
 }

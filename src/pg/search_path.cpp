@@ -5,6 +5,7 @@ extern "C" {
 #include "utils/guc.h"
 }
 
+#include "partbackfill/pg/citus_settings.hpp"
 #include "partbackfill/pg/guard.hpp"
 #include "partbackfill/pg/search_path.hpp"
 #include "partbackfill/pg/session_settings.hpp"
@@ -28,6 +29,7 @@ PinnedPath::PinnedPath() {
 PinnedCall::PinnedCall()
     : caller_{guard([] { return GetConfigOption(kSearchPath, false, false); }), GetUserId()}, outer_(caller) {
     caller = &caller_;
+    switch_citus_off(pinned_);
 }
 
 PinnedCall::~PinnedCall() {

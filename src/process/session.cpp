@@ -7,6 +7,7 @@ extern "C" {
 
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/locks/table_locks.hpp"
+#include "partbackfill/pg/citus_settings.hpp"
 #include "partbackfill/pg/search_path.hpp"
 #include "partbackfill/pg/session_settings.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -34,6 +35,7 @@ void override_session() {
     pg::force_for_session("log_lock_waits", "off");
     // A policy that would hide rows of the source is an error, not a loss.
     pg::override_for_session("row_security", "off");
+    pg::switch_citus_off_for_session();
 }
 
 void renew_session(std::int64_t id) {

@@ -2,6 +2,7 @@
 
 #include "partbackfill/catalog/foreign_tables.hpp"
 #include "partbackfill/catalog/referring_keys.hpp"
+#include "partbackfill/catalog/shards.hpp"
 #include "partbackfill/catalog/topmost_key.hpp"
 #include "partbackfill/pg/indexes.hpp"
 #include "partbackfill/pg/query.hpp"
@@ -222,8 +223,12 @@ std::vector<Hazard> attach_refusals(const std::vector<Oid> &leaves) {
     static const std::string sql = kRefusals + catalog::foreign_table_reason("leaf.oid") + kOtherRefusals +
                                    catalog::topmost_key("k.oid") + kRefusedKeys +
                                    catalog::referring_keys("leaf.oid") + kMoreRefusals;
-    return find_hazards(sql,
-                        {leaves, shadow::kBoundsConstraint, shadow::kSmallPages, pg::attach_minds_kinds()});
+    std::vector<Hazard> hazards =
+        find_hazards(sql, {leaves, shadow::kBoundsConstraint, shadow::kSmallPages, pg::attach_minds_kinds()});
+    // They would write to the table that has the old rows.
+    for (const Oid leaf : catalog::shards_among(leaves))
+        hazards.push_back({leaf, "is a shard of Citus, of which sessions keep plans that name its table"});
+    return hazards;
 }
 
 } // namespace partbackfill::swap

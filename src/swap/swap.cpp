@@ -7,6 +7,8 @@
 #include "partbackfill/catalog/catalog_drop.hpp"
 #include "partbackfill/catalog/definition_digest.hpp"
 #include "partbackfill/catalog/row_key.hpp"
+#include "partbackfill/catalog/shards.hpp"
+#include "partbackfill/locks/shard_moves.hpp"
 #include "partbackfill/locks/table_locks.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/settings_scope.hpp"
@@ -20,6 +22,12 @@ namespace partbackfill::swap {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Nothing when the partition is gone, or its rows are on another node.
+std::optional<catalog::Leaf> find_leaf_here(const SwapRequest &request) {
+    auto leaf = catalog::find_same_leaf(request.live, request.target, request.bound);
+    return leaf && catalog::is_shard_here(request.shard) ? leaf : std::nullopt;
+}
 
 // Whether the partition, or one above it, is a DEFAULT.
 bool depends_on_siblings(Oid leaf) {
@@ -104,6 +112,8 @@ std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest 
                                     const catalog::Leaf &leaf, std::string &known, Look look) {
     if (const auto met = definition_obstacle(request, known))
         return met;
+    if (request.shard != catalog::kNoShard && locks::is_moving(request.live))
+        return SwapOutcome::shard_moves;
     if (!method.prepared(request, leaf) || !method.shadow_prepared(request, leaf))
         return SwapOutcome::not_prepared;
     if (look == Look::under_locks && lacks_writes(request))
@@ -116,9 +126,19 @@ std::optional<SwapOutcome> obstacle(const SwapMethod &method, const SwapRequest 
     return std::nullopt;
 }
 
+// Before any table: a move of the shard that keeps writers out reads the tables.
+bool lock_shard(const SwapRequest &request, SwapResult &result) {
+    if (request.shard == catalog::kNoShard || locks::lock_shard(request.shard, request.lock_timeout))
+        return true;
+    result.outcome = SwapOutcome::shard_moves;
+    return false;
+}
+
 // False when the locks were not had, or when a write makes them useless.
 bool take_locks(const SwapRequest &request, SwapResult &result) {
     const auto asked = Clock::now();
+    if (!lock_shard(request, result))
+        return false;
     bool locked = locks::wait_for_moment(result.locks, request.lock_timeout, request.moment);
     // Writes count only now: a partition that could not be swapped anyway is not rebuilt for
     // them again and again.
@@ -134,7 +154,7 @@ bool take_locks(const SwapRequest &request, SwapResult &result) {
 // Looks whether the exchange may be made and which locks it needs. False with the outcome otherwise.
 bool look_first(const SwapMethod &method, PendingSwap &swap) {
     const SwapRequest &request = swap.request;
-    const auto leaf = catalog::find_same_leaf(request.live, request.target, request.bound);
+    const auto leaf = find_leaf_here(request);
     swap.result.outcome = SwapOutcome::partition_gone;
     if (!leaf)
         return false;
@@ -192,7 +212,7 @@ bool exchange_locked(const SwapMethod &method, PendingSwap &swap) {
         swap.result.outcome = outcome;
         return false;
     };
-    const auto leaf = catalog::find_same_leaf(request.live, request.target, request.bound);
+    const auto leaf = find_leaf_here(request);
     if (!leaf || leaf->parent != swap.leaf.parent)
         return stop(SwapOutcome::partition_gone);
     method.check_rights(*leaf);
@@ -255,6 +275,9 @@ std::size_t take_all_locks(std::vector<PendingSwap> &swaps, std::chrono::millise
                            std::chrono::milliseconds limit) {
     const std::vector<locks::TableLock> all = locks_of(swaps);
     const auto asked = Clock::now();
+    // One shard: that of the job.
+    if (!lock_shard(swaps.front().request, swaps.front().result))
+        return 0;
     const bool had_moment = locks::wait_for_moment(all, limit, moment);
     if (const std::size_t written =
             first_with(swaps, [](const PendingSwap &swap) { return lacks_writes(swap.request); });

@@ -161,6 +161,9 @@ StepResult run_in_one_transaction(const job::Job &job, job::Partition &partition
             const pg::PinnedSettings pinned;
             checks::check_can_block_writes({partition.live});
         }
+        // Nor while the shard moves: its swap would have to wait.
+        if (StepResult others = await_others(job, partition); !others.is_done())
+            return others;
         std::vector<locks::TableLock> locks;
         // Not for a build that, as things are, could not be swapped, because a reader stays.
         StepOutcome locked = await_swap_locks(job, partition, kMoment, locks);
@@ -187,6 +190,8 @@ StepResult run_in_one_transaction(const job::Job &job, job::Partition &partition
         return result;
     }
     partition.state = core::PartitionState::running; // nothing of this was committed
+    if (steps.last_swap().outcome == swap::SwapOutcome::shard_moves)
+        return result;
     return result.outcome == StepOutcome::locks_not_granted ? after_blocked_swap(job, partition, steps)
                                                             : result;
 }

@@ -134,10 +134,10 @@ void JointSwap::settle_rows() {
     }
 }
 
-StepResult JointSwap::await_all_snapshots() {
+StepResult JointSwap::await_all_others() {
     for (const auto &part : parts_) {
         current_ = part.get();
-        if (StepResult result = await_snapshots(part->partition); !result.is_done())
+        if (StepResult result = await_others(job_, part->partition); !result.is_done())
             return result;
     }
     return {};
@@ -156,7 +156,7 @@ StepResult JointSwap::try_once() {
         const pg::AsExtensionOwner owner;
         job::PublicationTable(owner).lock_for_swap(partitions);
     }
-    StepResult result = await_all_snapshots();
+    StepResult result = await_all_others();
     if (result.is_done() && catches_up())
         result = catch_up_last();
     if (result.is_done())

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/catalog/shards.hpp"
 #include "partbackfill/job/leftovers.hpp"
 #include "partbackfill/locks/lock_waits.hpp"
 #include "partbackfill/locks/table_locks.hpp"
@@ -22,6 +23,8 @@ std::vector<Oid> proofs_on(Oid partition) {
 
 std::optional<catalog::Leaf> find_live(const job::Job &job, const job::Partition &partition) {
     auto leaf = catalog::find_same_leaf(partition.live, job.target, partition.bound);
+    if (!catalog::is_shard_here(job.shard))
+        return std::nullopt;
     if (leaf)
         method_of(job).check_rights(*leaf);
     return leaf;
@@ -31,7 +34,8 @@ bool is_gone(const job::Job &job, const job::Partition &partition) {
     try {
         const pg::Transaction transaction; // its end changes nothing
         const pg::PinnedSettings pinned;
-        return !catalog::find_same_leaf(partition.live, job.target, partition.bound);
+        return !catalog::find_same_leaf(partition.live, job.target, partition.bound) ||
+               !catalog::is_shard_here(job.shard);
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kQueryCanceled)
             throw;

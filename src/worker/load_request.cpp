@@ -4,6 +4,7 @@
 
 #include "partbackfill/catalog/relation.hpp"
 #include "partbackfill/catalog/row_key.hpp"
+#include "partbackfill/catalog/shards.hpp"
 #include "partbackfill/job/job_table.hpp"
 #include "partbackfill/load/error_position.hpp"
 #include "partbackfill/locks/table_locks.hpp"
@@ -54,6 +55,19 @@ std::set<std::string> row_key_columns(Oid live) {
     return names;
 }
 
+// What rows of the source belong to the partition: those of its bounds and, of a distributed table, of its
+// shard.
+std::string condition(const job::Job &job, const job::Partition &partition) {
+    std::string bounds = partition.constraint.value_or("true");
+    if (job.shard == catalog::kNoShard)
+        return bounds;
+    const pg::PinnedSettings pinned;
+    const auto rows = catalog::rows_of_shard(job.shard);
+    if (!rows)
+        pg::raise(pg::sqlcode::kObjectNotInPrerequisiteState, fmt::format("shard {} is no more", job.shard));
+    return fmt::format("({}) AND {}", bounds, rows->condition);
+}
+
 load::LoadRequest load_request(const job::Job &job, const job::Partition &partition,
                                const catalog::Leaf &leaf, const std::string &source) {
     load::LoadRequest request;
@@ -61,7 +75,7 @@ load::LoadRequest load_request(const job::Job &job, const job::Partition &partit
     // The kept table goes with the swap: a row of it outside the bounds is an error, by the shadow's CHECK.
     const bool restored = partition.is_restored();
     request.query = load::load_query(source, restored ? kNoOid : job.source_oid, range_key(job), leaf,
-                                     restored ? "true" : partition.constraint.value_or("true"));
+                                     restored ? "true" : condition(job, partition));
     request.params = bounds(job, partition);
     request.key_columns = job.key_columns;
     if (job::catches_up(job, partition))
@@ -100,8 +114,8 @@ load::RefreshRequest bounded_refresh_request(const job::Job &job, const job::Par
     return bounded(job, partition, [&](const std::string &source) {
         load::RefreshRequest request;
         request.shadow = partition.shadow;
-        request.queries = load::key_queries(source, job.source_oid, range_key(job), leaf,
-                                            partition.constraint.value_or("true"), key);
+        request.queries =
+            load::key_queries(source, job.source_oid, range_key(job), leaf, condition(job, partition), key);
         request.params = bounds(job, partition);
         return request;
     });

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/catalog/shards.hpp"
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/job/publication_table.hpp"
+#include "partbackfill/locks/shard_moves.hpp"
 #include "partbackfill/locks/snapshot_waits.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -40,6 +42,9 @@ pg::ErrorFields could_not_lock(const job::Job &job, const job::Partition &partit
             fmt::format("{} tries in {:.1f} s found transactions that began before its build, and would "
                         "see none of its rows: {}.",
                         partition.swap_attempts, tried_for.count(), reason);
+    else if (reason == locks::kShardMove)
+        error.detail = fmt::format("{} tries in {:.1f} s found a move of its shard under way.",
+                                   partition.swap_attempts, tried_for.count());
     else if (!reason.empty())
         error.detail += fmt::format(" Its last build was given up: {}.", reason);
     error.hint =
@@ -198,6 +203,21 @@ void settle_revert(const job::Job &job, job::Partition &partition, const StepRes
     }
 }
 
+// Of a partition whose rows have left this node.
+std::optional<pg::ErrorFields> moved_away(const job::Job &job, const job::Partition &partition) {
+    if (catalog::is_shard_here(job.shard))
+        return std::nullopt;
+    const catalog::ShardPlaces places = catalog::places_of_shard(job.shard);
+    pg::ErrorFields error;
+    error.code = pg::sqlcode::kObjectNotInPrerequisiteState;
+    error.message = fmt::format("partition \"{}\" has left this node", partition.name);
+    error.detail = places.others > 0
+                       ? fmt::format("Shard {} was moved to {}.", job.shard, places.elsewhere)
+                       : fmt::format("Shard {} was split, or its table was dropped.", job.shard);
+    error.hint = "Where its rows are now, start a job for the partitions that are not done.";
+    return error;
+}
+
 void skip_now(const job::Job &job, job::Partition &partition) {
     pg::Transaction transaction;
     {
@@ -253,6 +273,11 @@ void settle(const job::Job &job, job::Partition &partition, const StepResult &re
 void skip(const job::Job &job, job::Partition &partition) {
     if (partition.reverts())
         return keep_as_it_is(job, partition, not_reverted(kPartitionGone));
+    if (const auto error = moved_away(job, partition)) {
+        record_failure(partition, *error, ShadowAfter::dropped); // the end of the job drops what is left
+        process::log_line(job.id, fmt::format("fails partition {}: {}", partition.name, error->detail));
+        return;
+    }
     // A shadow that cannot be dropped now is dropped at the end of the job.
     const bool dropped = partition.shadow != kNoOid && drop_politely(job, partition.shadow);
     const pg::AsExtensionOwner owner;

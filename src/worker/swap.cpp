@@ -7,10 +7,12 @@
 #include "partbackfill/catalog/changed_columns.hpp"
 #include "partbackfill/catalog/counters.hpp"
 #include "partbackfill/catalog/definition_digest.hpp"
+#include "partbackfill/catalog/shards.hpp"
 #include "partbackfill/job/partition_table.hpp"
 #include "partbackfill/job/write_table.hpp"
 #include "partbackfill/load/key_refresh.hpp"
 #include "partbackfill/load/loader.hpp"
+#include "partbackfill/locks/shard_moves.hpp"
 #include "partbackfill/locks/snapshot_waits.hpp"
 #include "partbackfill/pg/query.hpp"
 #include "partbackfill/pg/transaction.hpp"
@@ -50,6 +52,7 @@ swap::SwapRequest swap_request(const job::Job &job, const job::Partition &partit
     request.job = job.id;
     request.ordinal = partition.ordinal;
     request.target = job.target;
+    request.shard = job.shard;
     request.live = partition.live;
     request.shadow = partition.shadow;
     request.proof = partition.proof;
@@ -126,17 +129,32 @@ StepResult result_of(const swap::SwapResult &swap) {
         return {StepOutcome::shadow_changed};
     case swap::SwapOutcome::definition_changed:
         return {StepOutcome::definition_changed};
+    case swap::SwapOutcome::shard_moves:
+        return {StepOutcome::locks_not_granted, {}, swap.lock_wait, locks::kShardMove};
     case swap::SwapOutcome::partition_gone:
         return {StepOutcome::partition_gone};
     }
     return {};
 }
 
-// Rows that come back have been there for long.
-StepResult await_snapshots(const job::Partition &partition) {
+namespace {
+
+// Whether Citus moves the shard to another node just now.
+bool shard_moves(const job::Job &job, const job::Partition &partition) {
+    if (job.shard == catalog::kNoShard)
+        return false;
+    const pg::Subtransaction always_rolled_back;
+    return locks::is_moving(partition.live) || !locks::lock_shard(job.shard, job::Milliseconds(0));
+}
+
+} // namespace
+
+StepResult await_others(const job::Job &job, const job::Partition &partition) {
+    const pg::PinnedSettings pinned;
+    if (shard_moves(job, partition))
+        return {StepOutcome::locks_not_granted, {}, {}, locks::kShardMove};
     if (partition.comes_back())
         return {};
-    const pg::PinnedSettings pinned;
     const std::string holders = locks::older_snapshots(partition.shadow);
     return holders.empty() ? StepResult{} : StepResult{StepOutcome::locks_not_granted, {}, {}, holders};
 }
@@ -219,7 +237,7 @@ StepResult try_swap(const job::Job &job, job::Partition &partition, CatchUp *cat
     // A synchronous standby that hangs must not keep readers out.
     pg::execute("SET LOCAL synchronous_commit = local");
     Hold hold{};
-    StepResult result = await_snapshots(partition);
+    StepResult result = await_others(job, partition);
     if (result.is_done() && catch_up != nullptr)
         result = catch_up_last(job, partition, *catch_up, audits, hold);
     if (result.is_done()) {

@@ -22,6 +22,7 @@ struct Job : StepOptions {
     Oid key_type = kNoOid; // kNoOid: $1 and $2 are not to be had
     std::set<std::string> key_columns;
     Oid owner = kNoOid;
+    std::int64_t shard = 0; // of Citus, that the target is; 0 when it is none
     core::JobState state = core::JobState::running;
     bool tidied = false; // the job is inactive, and its leftovers are dropped
     // While kept tables of the job come back: the state in which it was before.

@@ -22,6 +22,7 @@ struct NewJob {
     Oid key_type = kNoOid;
     std::vector<std::string> key_columns;
     Oid owner = kNoOid;
+    std::int64_t shard = 0; // of Citus, that the target is; 0 when it is none
     std::optional<std::string> range_start;
     std::optional<std::string> range_end;
     Options options;

@@ -26,7 +26,8 @@ struct Caller {
     Oid role; // for which it was in force
 };
 
-// Pins search_path for a call of an SQL function, and keeps what the caller had. Calls
+// Pins search_path for a call of an SQL function, and keeps what the caller had; switches off what Citus
+// would do to the function's statements. Calls
 // may be nested: the user's query may call functions of the extension.
 class PinnedCall {
 public:

@@ -19,7 +19,8 @@ namespace partbackfill::swap {
 struct SwapRequest {
     std::int64_t job = 0;
     int ordinal = 0;
-    Oid target = kNoOid; // the live partition must still be below it
+    Oid target = kNoOid;    // the live partition must still be below it
+    std::int64_t shard = 0; // of Citus, that the target is: it must still be on this node; 0 when it is none
     Oid live = kNoOid;
     Oid shadow = kNoOid;
     Oid proof = kNoOid;            // the CHECK on a DEFAULT sibling

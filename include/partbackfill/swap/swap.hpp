@@ -20,7 +20,8 @@ enum class SwapOutcome {
     rows_written,       // to the live partition, after the build's snapshot
     shadow_changed,     // since its build
     definition_changed, // of the live partition, since the shadow was made
-    partition_gone,     // the live partition is no partition any more, or has other bounds
+    shard_moves,        // to another node, just now
+    partition_gone, // the live partition is no partition any more, has other bounds, or is on another node
 };
 
 struct SwapResult {

@@ -53,7 +53,7 @@ private:
     StepResult try_once();
     StepResult catch_up_last();
     StepResult keep_writers_out(job::Milliseconds whole);
-    StepResult await_all_snapshots();
+    StepResult await_all_others();
     StepResult make_exchanges();
     void begin_part(std::size_t i);
     void settle_rows();

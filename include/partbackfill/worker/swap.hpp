@@ -22,8 +22,9 @@ StepResult swap_partition(const job::Job &job, job::Partition &partition, CatchU
 // result; and what follows the commit.
 swap::SwapResult exchange(const job::Job &job, job::Partition &partition, job::Milliseconds moment,
                           job::Milliseconds limit);
-// Done, or locks_not_granted while a snapshot does not see the rows that were built: before any lock.
-StepResult await_snapshots(const job::Partition &partition);
+// Done, or locks_not_granted while the shard moves to another node, or a snapshot does not see the rows that
+// were built: before any lock on a table.
+StepResult await_others(const job::Job &job, const job::Partition &partition);
 StepResult result_of(const swap::SwapResult &swap);
 void record_swapped(job::Partition &partition, const swap::SwapResult &swap);
 void finish_swap(const job::Job &job, job::Partition &partition, const swap::SwapResult &swap,

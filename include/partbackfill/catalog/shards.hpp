@@ -1,0 +1,47 @@
+// Tables of Citus: distributed tables, whose rows are in shards, and the shards, each a table of one node.
+//
+// All is read from Citus's own catalogs, as the current role; where there is no Citus, no table is either.
+// Functions need a PinnedSettings scope. No lock but on these catalogs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "partbackfill/pg/error.hpp"
+
+namespace partbackfill::catalog {
+
+inline constexpr std::int64_t kNoShard = 0;
+
+// Whether the table is one whose rows are in shards.
+bool is_distributed(Oid table);
+
+// The number of the shard that the table is, or kNoShard.
+std::int64_t shard_of(Oid table);
+
+// The tables that are shards.
+std::vector<Oid> shards_among(const std::vector<Oid> &tables);
+
+// Which rows a shard has.
+struct ShardRows {
+    std::string column;    // the distribution column; empty when the shard has all rows of its table
+    std::string condition; // on a row, SQL with the name of the column only
+};
+
+// Nothing when the shard is no more, or when its table is distributed in another way than by hash.
+std::optional<ShardRows> rows_of_shard(std::int64_t shard);
+
+// Where Citus looks for the rows of a shard.
+struct ShardPlaces {
+    bool here = false;
+    int others = 0;
+    std::string elsewhere; // the other nodes, "host:port" with a comma between two
+};
+ShardPlaces places_of_shard(std::int64_t shard);
+
+// Whether one of them is this node; true for kNoShard.
+bool is_shard_here(std::int64_t shard);
+
+} // namespace partbackfill::catalog

@@ -1,0 +1,80 @@
+#include "partbackfill/catalog/shards.hpp"
+
+#include <fmt/format.h>
+
+#include "partbackfill/pg/query.hpp"
+
+namespace partbackfill::catalog {
+
+namespace {
+
+bool has_citus() {
+    return pg::query_row("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", {}).boolean(0);
+}
+
+} // namespace
+
+bool is_distributed(Oid table) {
+    return has_citus() &&
+           !pg::query("SELECT FROM pg_dist_partition AS d WHERE d.logicalrelid = $1", {table}).empty();
+}
+
+// A shard is named for its table and its number, as Citus itself recognizes it.
+std::int64_t shard_of(Oid table) {
+    if (!has_citus())
+        return kNoShard;
+    const pg::Result found = pg::query(R"SQL(
+        SELECT substring(c.relname FROM '_([0-9]+)$')::bigint
+        FROM pg_class AS c
+        WHERE c.oid = $1 AND relation_is_a_known_shard(c.oid)
+    )SQL",
+                                       {table});
+    return found.empty() ? kNoShard : found.rows.front().integer(0);
+}
+
+std::vector<Oid> shards_among(const std::vector<Oid> &tables) {
+    std::vector<Oid> shards;
+    if (has_citus())
+        for (const pg::Row &row :
+             pg::query("SELECT t::bigint FROM unnest($1::oid[]) AS t WHERE relation_is_a_known_shard(t)",
+                       {tables})
+                 .rows)
+            shards.push_back(row.oid(0));
+    return shards;
+}
+
+std::optional<ShardRows> rows_of_shard(std::int64_t shard) {
+    const pg::Result found = pg::query(R"SQL(
+        SELECT d.partmethod, COALESCE(column_to_column_name(d.logicalrelid, d.partkey), ''), s.shardminvalue, s.shardmaxvalue
+        FROM pg_dist_shard AS s JOIN pg_dist_partition AS d ON d.logicalrelid = s.logicalrelid
+        WHERE s.shardid = $1 AND d.partmethod IN ('h', 'n')
+    )SQL",
+                                       {shard}, pg::Read::newest);
+    if (found.empty())
+        return std::nullopt;
+    const pg::Row &row = found.rows.front();
+    if (row.text(0) == "n")
+        return ShardRows{"", "true"};
+    return ShardRows{row.text(1), fmt::format("pg_catalog.worker_hash({}) BETWEEN {} AND {}",
+                                              pg::quote_identifier(row.text(1)), row.text(2), row.text(3))};
+}
+
+ShardPlaces places_of_shard(std::int64_t shard) {
+    const pg::Result found = pg::query(R"SQL(
+        SELECT COALESCE(bool_or(p.groupid = own.groupid), false), count(*) FILTER (WHERE p.groupid <> own.groupid),
+               COALESCE(string_agg(n.nodename || ':' || n.nodeport, ', ' ORDER BY n.nodename, n.nodeport)
+                        FILTER (WHERE p.groupid <> own.groupid), '')
+        FROM pg_dist_local_group AS own
+        LEFT JOIN pg_dist_placement AS p ON p.shardid = $1 AND p.shardstate = 1
+        LEFT JOIN pg_dist_node AS n ON n.groupid = p.groupid AND n.noderole = 'primary'
+    )SQL",
+                                       {shard}, pg::Read::newest);
+    const pg::Row &row = found.rows.front();
+    return {row.boolean(0), static_cast<int>(row.integer(1)), row.text(2)};
+}
+
+bool is_shard_here(std::int64_t shard) {
+    return shard == kNoShard || places_of_shard(shard).here;
+}
+
+} // namespace partbackfill::catalog
