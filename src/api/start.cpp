@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "partbackfill/checks/access_methods.hpp"
 #include "partbackfill/checks/lock_table.hpp"
 #include "partbackfill/checks/preconditions.hpp"
 #include "partbackfill/checks/refusals.hpp"
@@ -248,6 +249,11 @@ PARTBACKFILL_FUNCTION(partbackfill_start_1_1) {
     std::vector<pg::Setting> settings = pg::session_settings();
     check_size(settings);
     const job::Job job = insert_job(target, source, selection, options, shard, std::move(settings));
+    {
+        const pg::PinnedSettings pinned;
+        checks::check_access_methods(job.id, target, swap::swap_method(job.swap),
+                                     job::notices_writes(job.on_write));
+    }
     process::register_workers(job, job.workers, 0);
     if (options.on_write == job::OnWrite::catch_up)
         checks::notice_doubt(target, source, row_key_columns);

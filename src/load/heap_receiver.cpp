@@ -5,6 +5,7 @@ extern "C" {
 #include "access/hio.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "commands/progress.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
@@ -101,13 +102,22 @@ void reach_delay_point(HeapReceiver *self) {
     self->last_delay_point = std::chrono::steady_clock::now();
 }
 
+// The transaction is read-only for the source. A heap does not ask; other access methods have catalogs of
+// their own, to which they write.
+void insert_buffered(HeapReceiver *self) {
+    const bool read_only = XactReadOnly;
+    XactReadOnly = read_only && self->is_heap;
+    table_multi_insert(self->table, self->slots, self->buffered, self->command, self->options, self->bulk);
+    XactReadOnly = read_only;
+}
+
 void flush(HeapReceiver *self) {
     if (self->buffered == 0)
         return;
     spare_cache_if_large(self);
     const MemoryContext before = MemoryContextSwitchTo(self->flush_memory);
     pg::leave_uncounted(self->table);
-    table_multi_insert(self->table, self->slots, self->buffered, self->command, self->options, self->bulk);
+    insert_buffered(self);
     MemoryContextSwitchTo(before);
     MemoryContextReset(self->flush_memory);
     for (int i = 0; i < self->buffered; i++)
@@ -224,6 +234,8 @@ uint64 heap_receiver_finish(DestReceiver *receiver) {
 
 bool heap_receiver_needs_serial_plan(DestReceiver *receiver, TupleDesc source) {
     auto *self = reinterpret_cast<HeapReceiver *>(receiver);
+    if (!self->is_heap)
+        return true; // what its inserts do is not known
     const TupleDesc desc = RelationGetDescr(self->table);
     bool converts = false;
     List *expressions = row_conversions(&self->assignment, source, &converts);

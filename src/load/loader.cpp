@@ -96,7 +96,6 @@ AttrNumber *target_attributes(Relation table, const std::vector<std::string> &co
 }
 
 uint64 load_rows(const LoadRequest &request) {
-    start_files(request.shadow);
     GetCurrentTransactionId(); // cannot be assigned any more once a parallel plan runs
     SPI_connect();
     Relation table = table_open(request.shadow, NoLock);
@@ -171,6 +170,7 @@ std::uint64_t load(const LoadRequest &request) {
     check_settings();     // a role may have got others since backfill_start checked them
     check_query(request); // the source may have changed since then, too
     Undecoded undecoded(request.shadow);
+    set_new_files(request.shadow);
     std::uint64_t rows = 0;
     {
         const pg::ReadOnlyScope read_only;

@@ -69,13 +69,15 @@ std::vector<Setting> session_settings() {
     for (int i = 0; i < list_length(decisive); i++)
         meaning.emplace_back(static_cast<const char *>(list_nth(decisive, i)));
     // synchronous_commit would hold for the worker's own commits, too, which count attempts.
-    // plpgsql.variable_conflict decides what a function means, too, but not every role may make it.
+    // plpgsql.variable_conflict decides what a function means, too. Not every role may make it, and one of
+    // the role or the database holds for the worker all the same.
     const Result result = query(R"SQL(
         SELECT s.name, pg_catalog.current_setting(s.name)
         FROM pg_catalog.pg_settings AS s
         WHERE (s.source OPERATOR(pg_catalog.=) ANY (ARRAY['session', 'client', 'user', 'database', 'database user'])
-               OR s.name OPERATOR(pg_catalog.=) ANY ($1) OR s.name OPERATOR(pg_catalog.=) 'plpgsql.variable_conflict')
-          AND (s.context OPERATOR(pg_catalog.=) 'user' OR s.name OPERATOR(pg_catalog.=) 'plpgsql.variable_conflict')
+               OR s.name OPERATOR(pg_catalog.=) ANY ($1))
+          AND (s.context OPERATOR(pg_catalog.=) 'user'
+               OR (s.name OPERATOR(pg_catalog.=) 'plpgsql.variable_conflict' AND s.source OPERATOR(pg_catalog.=) ANY (ARRAY['session', 'client'])))
           AND s.name OPERATOR(pg_catalog.!~) '^(default_)?transaction_'
           AND s.name OPERATOR(pg_catalog.!~) '_timeout$'
           AND s.name OPERATOR(pg_catalog.<>) ALL (ARRAY['client_encoding', 'application_name', 'exit_on_error', 'row_security',

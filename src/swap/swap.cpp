@@ -198,9 +198,14 @@ std::optional<writes::KeyLog> pass_log_on(const PendingSwap &swap, Oid live) {
 writes::WriteBaseline keep_captured(const PendingSwap &swap, Oid live, Oid kept) {
     const std::int64_t job = swap.request.job;
     const auto log = pass_log_on(swap, live);
-    writes::create_write_capture(job, live, log ? &*log : nullptr, writes::Marks::of_the_first);
+    const writes::Level level = writes::finest_level(live);
+    // Without a trigger for each row, a revert has to be forced.
+    if (level == writes::Level::row)
+        writes::create_write_capture(job, live, log ? &*log : nullptr, writes::Marks::of_the_first);
+    else
+        writes::drop_write_capture(job, live);
     if (!writes::has_write_capture(job, kept))
-        writes::create_write_capture(job, kept, nullptr, writes::Marks::of_the_first);
+        writes::create_write_capture(job, kept, nullptr, writes::Marks::of_the_first, level);
     return writes::write_baseline(job, live, pg::Read::newest);
 }
 

@@ -79,10 +79,11 @@ void lock_shadow(const job::Partition &partition) {
 }
 
 // Has changes of the shadow noticed from here on: of the rows by a write capture like that of the
-// live partition, of the definition by the digest.
+// live partition, of the definition by the digest. Nobody writes to the shadow by way of a parent.
 void record_built_shadow(const job::Partition &partition) {
     const pg::PinnedSettings pinned;
-    writes::create_write_capture(partition.job, partition.shadow);
+    writes::create_write_capture(partition.job, partition.shadow, nullptr, writes::Marks::of_all,
+                                 writes::finest_level(partition.shadow));
     record_shadow_digest(partition);
 }
 

@@ -12,6 +12,7 @@ extern "C" {
 #include "partbackfill/catalog/catalog_drop.hpp"
 #include "partbackfill/pg/extension.hpp"
 #include "partbackfill/pg/guard.hpp"
+#include "partbackfill/pg/transaction.hpp"
 #include "partbackfill/writes/write_capture.hpp"
 
 namespace partbackfill::writes {
@@ -66,6 +67,8 @@ std::string column_numbers(const KeyLog &log) {
     return fmt::format("{}", fmt::join(log.columns, " "));
 }
 
+constexpr int kRowEvents = TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE;
+
 List *arguments_of(const std::vector<std::string> &texts) {
     List *arguments = NIL;
     for (const std::string &text : texts)
@@ -93,7 +96,28 @@ WriteBaseline write_baseline(std::int64_t job, Oid partition, pg::Read read) {
     return {row.text(0), row.text(1), row.boolean(2)};
 }
 
-void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log, Marks marks) {
+Level finest_level(Oid table) {
+    if (pg::query("SELECT FROM pg_class AS c JOIN pg_am AS am ON am.oid = c.relam "
+                  "WHERE c.oid = $1 AND am.amhandler <> 'heap_tableam_handler'::regproc",
+                  {table})
+            .empty())
+        return Level::row;
+    const Oid function = trigger_function();
+    const pg::Subtransaction always_rolled_back;
+    try {
+        pg::guard([&] {
+            create_trigger(table, function, "partbackfill_guard_trial", arguments_of({"0"}), true,
+                           kRowEvents);
+        });
+    } catch (const pg::Error &error) {
+        if (error.code() != pg::sqlcode::kFeatureNotSupported)
+            throw;
+        return Level::statement;
+    }
+    return Level::row;
+}
+
+void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log, Marks marks, Level level) {
     drop_write_capture(job, partition);
     const Oid function = trigger_function();
     const std::string prefix = name_prefix(job);
@@ -110,8 +134,8 @@ void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log, Ma
         row_arguments.emplace_back(kFirstMarks);
     }
     pg::guard([&] {
-        create_trigger(partition, function, row.c_str(), arguments_of(row_arguments), true,
-                       TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE);
+        create_trigger(partition, function, row.c_str(), arguments_of(row_arguments), level == Level::row,
+                       kRowEvents);
         create_trigger(partition, function, truncate.c_str(), arguments_of(arguments), false,
                        TRIGGER_TYPE_TRUNCATE);
     });

@@ -15,10 +15,20 @@ use Test::More;
 # An access method that works as a heap, and is not one for who looks.
 my $library = build_library('copied', <<'C');
 #include "postgres.h"
+#include "access/genam.h"
 #include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_trigger.h"
+#include "commands/defrem.h"
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 PG_MODULE_MAGIC;
 
@@ -36,12 +46,64 @@ static double build(Relation table, Relation index, struct IndexInfo *info, bool
     return rows;
 }
 
+/* An access method may have catalogs of its own, to which it writes. */
+#if PG_VERSION_NUM >= 190000
+static void insert(Relation table, TupleTableSlot **rows, int count, CommandId command, uint32 options, BulkInsertStateData *state)
+#else
+static void insert(Relation table, TupleTableSlot **rows, int count, CommandId command, int options, struct BulkInsertStateData *state)
+#endif
+{
+    PreventCommandIfReadOnly("INSERT");
+    PreventCommandIfParallelMode("INSERT");
+    GetHeapamTableAmRoutine()->multi_insert(table, rows, count, command, options, state);
+}
+
 PG_FUNCTION_INFO_V1(copied_handler);
 Datum copied_handler(PG_FUNCTION_ARGS)
 {
     routine = *GetHeapamTableAmRoutine();
     routine.index_build_range_scan = build;
+    routine.multi_insert = insert;
     PG_RETURN_POINTER(&routine);
+}
+
+/* Tables of an access method "strict" have no triggers AFTER each row. */
+static object_access_hook_type previous;
+
+static void forbid(ObjectAccessType access, Oid class_id, Oid object, int sub, void *argument)
+{
+    if (previous)
+        previous(access, class_id, object, sub, argument);
+    if (access == OAT_POST_CREATE && class_id == TriggerRelationId)
+    {
+        Relation triggers = table_open(TriggerRelationId, AccessShareLock);
+        ScanKeyData key;
+        SysScanDesc scan;
+        HeapTuple row;
+        Form_pg_trigger trigger;
+        Relation table;
+        bool forbidden;
+
+        ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(object));
+        scan = systable_beginscan(triggers, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
+        row = systable_getnext(scan);
+        trigger = (Form_pg_trigger) GETSTRUCT(row);
+        table = RelationIdGetRelation(trigger->tgrelid);
+        forbidden = TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_AFTER(trigger->tgtype)
+            && table->rd_rel->relam == get_am_oid("strict", true);
+        RelationClose(table);
+        systable_endscan(scan);
+        table_close(triggers, AccessShareLock);
+        if (forbidden)
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("no triggers after each row for strict tables")));
+    }
+}
+
+void _PG_init(void);
+void _PG_init(void)
+{
+    previous = object_access_hook;
+    object_access_hook = forbid;
 }
 C
 
@@ -49,6 +111,7 @@ my $node = new_node('access_methods', settings => ["partbackfill.helpers = off"]
 $node->safe_psql('postgres', <<"SQL");
     CREATE FUNCTION copied_handler(internal) RETURNS table_am_handler LANGUAGE c AS '$library', 'copied_handler';
     CREATE ACCESS METHOD copied TYPE TABLE HANDLER copied_handler;
+    CREATE ACCESS METHOD strict TYPE TABLE HANDLER copied_handler;
     CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
 SQL
 
@@ -145,9 +208,43 @@ for my $on_write (qw(block catch_up)) {
 like($node->safe_psql('postgres', "SELECT string_agg(h, '; ') FROM backfill_plan('t', 't'), unnest(hazards) AS h"),
     qr/is stored by access method copied: its swap waits/, 'backfill_plan says what it waits for');
 
+# Without triggers for each row a partition can be rebuilt only when no session writes to it.
+for my $swap (qw(attach storage)) {
+    make_table('strict');
+    for my $on_write (qw(rebuild catch_up)) {
+        my ($code, $message) = error_of($node, "SELECT backfill_start($arguments, on_write => '$on_write', swap => '$swap')");
+        isnt($code, 'none', "strict, $swap, $on_write: refused at the door");
+    }
+    my (undef, $message) = error_of($node, "SELECT backfill_start($arguments, swap => '$swap')");
+    like($message, qr/cannot notice writes to partition "t_1".*stored by access method strict, which has no triggers for each row/s, "strict, $swap: with the reason");
+    for my $keep (qw(true false)) {
+        my $title = "strict, $swap, keep_old => $keep";
+        my $job = start_job($node, "$arguments, swap => '$swap', on_write => 'ignore', keep_old => $keep, max_attempts => 1");
+        is(wait_job($node, $job), 'done', "$title: done");
+        is($node->safe_psql('postgres', $seen), 'new 200', "$title: the new rows are there");
+        if ($keep eq 'true') {
+            $node->psql('postgres', "SELECT backfill_revert($job)");
+            is($node->safe_psql('postgres', $seen), 'new 200', "$title: not reverted, since writes were not noticed");
+            is($node->safe_psql('postgres', "SELECT backfill_revert($job, force => true)"), 2, "$title: it is, by force");
+            is($node->safe_psql('postgres', $seen), 'old 200', "$title: to the old rows");
+        }
+        end_job($node, $job, $title);
+    }
+
+    my $title = "strict, $swap, the shadow is written to";
+    make_table('strict');
+    my $job = start_job($node, "$arguments, swap => '$swap', on_write => 'ignore', publish => 'manual'");
+    is(wait_job($node, $job), 'ready', "$title: after its build");
+    $node->safe_psql('postgres', "DELETE FROM backfill_${job}_new.t_1");
+    is($node->safe_psql('postgres', "SELECT backfill_publish($job)"), 2, "$title: it is built anew");
+    is($node->safe_psql('postgres', $seen), 'new 200', "$title: the new rows are there");
+    end_job($node, $job, $title);
+}
+
 # The last build of a partition that is written to all the time would be one that holds writers.
 {
     my $title = 'written to all the time';
+    make_table('copied');
     my $clients = start_clients($node, 2, '-f', do {
             my $file = "$PostgreSQL::Test::Utils::tmp_check/write.sql";
             append_to_file($file, "UPDATE t SET x = x WHERE k = 5;\n");

@@ -51,11 +51,19 @@ struct KeyLog {
 enum class Marks { of_all, of_the_first };
 inline constexpr int kEnoughMarks = 32;
 
+// Triggers for each row, or for each statement: those do not notice writes by way of a parent. There are
+// table access methods that have no triggers AFTER each row.
+enum class Level { row, statement };
+
+// The finest level that the table's access method allows, found by trying. The caller holds SHARE ROW
+// EXCLUSIVE on the table.
+Level finest_level(Oid table);
+
 // Makes the write capture, in place of the remains of an earlier one. The caller holds SHARE
 // ROW EXCLUSIVE on the partition, which is granted only when each transaction that has written
 // to the partition has ended, and which makes new writers wait.
 void create_write_capture(std::int64_t job, Oid partition, const KeyLog *log = nullptr,
-                          Marks marks = Marks::of_all);
+                          Marks marks = Marks::of_all, Level level = Level::row);
 
 // Whether the write capture logs keys in just that way.
 bool logs_keys(std::int64_t job, Oid partition, const KeyLog &log);
