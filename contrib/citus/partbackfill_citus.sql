@@ -57,32 +57,32 @@ END
 $$;
 COMMENT ON FUNCTION partbackfill_nodes.check_distributed IS 'an error unless the relation is distributed, by hash or as a single shard, with one copy of each shard';
 
-CREATE OR REPLACE FUNCTION partbackfill_nodes.pieces(target regclass, source_table regclass)
+CREATE OR REPLACE FUNCTION partbackfill_nodes.pieces(relation regclass, other regclass)
 RETURNS TABLE (node text, target text, source_table text, shard bigint, filter text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     lost bigint;
 BEGIN
-    PERFORM partbackfill_nodes.check_distributed($1);
-    PERFORM partbackfill_nodes.check_distributed($2);
-    IF (SELECT count(DISTINCT p.colocationid) FROM pg_dist_partition AS p WHERE p.logicalrelid IN ($1, $2)) > 1
-       OR $1 <> $2 AND EXISTS (SELECT FROM pg_dist_partition AS p WHERE p.logicalrelid IN ($1, $2) AND p.colocationid = 0) THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('tables %s and %s are not colocated', $1, $2),
+    PERFORM partbackfill_nodes.check_distributed(relation);
+    PERFORM partbackfill_nodes.check_distributed(other);
+    IF (SELECT count(DISTINCT p.colocationid) FROM pg_dist_partition AS p WHERE p.logicalrelid IN (relation, other)) > 1
+       OR relation <> other AND EXISTS (SELECT FROM pg_dist_partition AS p WHERE p.logicalrelid IN (relation, other) AND p.colocationid = 0) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('tables %s and %s are not colocated', relation, other),
             HINT = 'Distribute one with colocate_with => the other.';
     END IF;
-    SELECT min(s.shardid) INTO lost FROM pg_dist_shard AS s WHERE s.logicalrelid = $1 AND partbackfill_nodes.node_of_shard(s.shardid) IS NULL;
+    SELECT min(s.shardid) INTO lost FROM pg_dist_shard AS s WHERE s.logicalrelid = relation AND partbackfill_nodes.node_of_shard(s.shardid) IS NULL;
     IF lost IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('shard %s of table %s is on no node', lost, $1);
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('shard %s of table %s is on no node', lost, relation);
     END IF;
     -- The extension itself takes only those rows of a source that belong to the shard.
     RETURN QUERY
-        SELECT partbackfill_nodes.node_of_shard(t.shardid), partbackfill_nodes.shard_table($1, t.shardid), partbackfill_nodes.shard_table($2, s.shardid),
+        SELECT partbackfill_nodes.node_of_shard(t.shardid), partbackfill_nodes.shard_table(relation, t.shardid), partbackfill_nodes.shard_table(other, s.shardid),
                t.shardid, NULL::text
         FROM pg_dist_shard AS t
-        LEFT JOIN pg_dist_shard AS s ON s.logicalrelid = $2 AND s.shardminvalue IS NOT DISTINCT FROM t.shardminvalue
+        LEFT JOIN pg_dist_shard AS s ON s.logicalrelid = other AND s.shardminvalue IS NOT DISTINCT FROM t.shardminvalue
                                     AND s.shardmaxvalue IS NOT DISTINCT FROM t.shardmaxvalue
-        WHERE t.logicalrelid = $1
+        WHERE t.logicalrelid = relation
         ORDER BY t.shardid;
 END
 $$;

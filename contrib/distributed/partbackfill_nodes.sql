@@ -3,7 +3,7 @@
 -- This file has what all drivers share; contrib/citus and contrib/postgres_fdw include it and define the functions by which it reaches
 -- the nodes:
 --   run_on(nodes, commands)            runs each command on its node
---   pieces(target, source_table)       lists the tables of the nodes that are the pieces of a target
+--   pieces(relation, other)            lists the tables of the nodes of which a relation consists, and those of another beside them
 --   has_pieces(relation)               true when pieces() can be asked for it
 --   node_of_shard(shard)               the node that has a shard now; NULL where a piece stays where it is
 --

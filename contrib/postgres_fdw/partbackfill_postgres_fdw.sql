@@ -27,7 +27,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, 
     WITH RECURSIVE tree AS (
         SELECT relation::oid AS oid, ARRAY[]::text[] AS place
         UNION ALL
-        SELECT i.inhrelid, t.place || format('%s %s %s', p.partstrat, p.partclass, pg_get_expr(c.relpartbound, c.oid))
+        SELECT i.inhrelid, t.place || format('%s %s %s', p.partstrat, p.partclass, pg_get_expr(c.relpartbound, c.oid)) COLLATE "default"
         FROM tree AS t
         JOIN pg_partitioned_table AS p ON p.partrelid = t.oid
         JOIN pg_inherits AS i ON i.inhparent = t.oid
@@ -54,20 +54,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, 
 $$;
 COMMENT ON FUNCTION partbackfill_nodes.leaves IS 'the partitions of a table that have rows, and where these are; node is NULL for local ones, filter where the node cannot be told which rows belong there';
 
-CREATE OR REPLACE FUNCTION partbackfill_nodes.pieces(target regclass, source_table regclass)
+CREATE OR REPLACE FUNCTION partbackfill_nodes.pieces(relation regclass, other regclass)
 RETURNS TABLE (node text, target text, source_table text, shard bigint, filter text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     found_piece record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = $1) THEN
-        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a partitioned table', $1);
+    IF NOT EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = relation) THEN
+        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type', MESSAGE = format('%s is not a partitioned table', relation);
     END IF;
     FOR found_piece IN
         SELECT t.leaf, t.node, t.wrapper, t.remote, t.filter, s.node AS source_node, s.remote AS source_remote
-        FROM partbackfill_nodes.leaves($1) AS t
-        LEFT JOIN partbackfill_nodes.leaves($2) AS s ON s.place = t.place
+        FROM partbackfill_nodes.leaves(relation) AS t
+        LEFT JOIN partbackfill_nodes.leaves(other) AS s ON s.place = t.place
     LOOP
         IF found_piece.node IS NOT NULL AND found_piece.wrapper <> 'postgres_fdw' THEN
             RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
@@ -76,7 +76,7 @@ BEGIN
         END IF;
         IF found_piece.node IS NOT NULL AND found_piece.node IS DISTINCT FROM found_piece.source_node THEN
             RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-                MESSAGE = format('table %s is not divided like %s', $2, $1),
+                MESSAGE = format('table %s is not divided like %s', other, relation),
                 DETAIL = format('It has no partition with the bounds of %s on server "%s".', found_piece.leaf, found_piece.node);
         END IF;
         node := found_piece.node;
@@ -100,11 +100,11 @@ DECLARE
     broken jsonb := '{}'; -- the error of each node that cannot be reached
     results text[] := array_fill(NULL::text, ARRAY[cardinality(nodes)]);
     errors text[] := array_fill(NULL::text, ARRAY[cardinality(nodes)]);
-    one record;
     node text;
     i integer;
     turn integer[];
     number integer;
+    answer text;
     message text;
     detail text;
     hint text;
@@ -156,7 +156,8 @@ BEGIN
                     PERFORM pg_sleep(pause);
                     pause := least(2 * pause, 0.05);
                 END LOOP;
-                EXECUTE format('SELECT r.text FROM %I.dblink_get_result($1) AS r (text text)', dblink) INTO results[number] USING prefix || nodes[number];
+                EXECUTE format('SELECT r.text FROM %I.dblink_get_result($1) AS r (text text)', dblink) INTO answer USING prefix || nodes[number];
+                results[number] := answer;
             EXCEPTION WHEN OTHERS THEN
                 GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
                 errors[number] := concat_ws(E'\n', message, 'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
