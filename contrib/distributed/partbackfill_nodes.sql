@@ -171,14 +171,25 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION partbackfill_nodes.run_state IS 'the state of a run, from those of its jobs';
 
+CREATE OR REPLACE FUNCTION partbackfill_nodes.details(message text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT nullif(regexp_replace(substr(message, strpos(message || E'\n', E'\n') + 1), '^DETAIL:\s+', ''), '')
+$$;
+COMMENT ON FUNCTION partbackfill_nodes.details IS 'what follows the first line of a node''s message; NULL when nothing does';
+
 CREATE OR REPLACE FUNCTION partbackfill_nodes.warn(node text, message text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    summary text := format('node "%s": %s', node, split_part(message, E'\n', 1));
 BEGIN
-    RAISE WARNING USING MESSAGE = format('node "%s": %s', node, split_part(message, E'\n', 1)),
-        DETAIL = substr(message, strpos(message || E'\n', E'\n') + 1);
+    IF partbackfill_nodes.details(message) IS NULL THEN
+        RAISE WARNING USING MESSAGE = summary;
+    ELSE
+        RAISE WARNING USING MESSAGE = summary, DETAIL = partbackfill_nodes.details(message);
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION partbackfill_nodes.warn IS 'a WARNING about a node; what follows the first line of the message is its detail';
+COMMENT ON FUNCTION partbackfill_nodes.warn IS 'a WARNING about a node';
 
 CREATE OR REPLACE FUNCTION partbackfill_nodes.call(run_owner name, run_label text, function text, states text[], ordinals integer[] DEFAULT NULL)
 RETURNS integer
@@ -197,17 +208,20 @@ BEGIN
     INTO nodes, commands
     FROM partbackfill_nodes.run_job AS j
     WHERE j.owner = run_owner AND j.label = run_label AND j.job IS NOT NULL AND (ordinals IS NULL OR j.ordinal = ANY (ordinals));
-    FOR answer IN SELECT a.ordinal, a.success, a.result FROM partbackfill_nodes.run_on(nodes, commands) AS a ORDER BY a.ordinal LOOP
-        IF answer.success THEN
-            total := total + answer.result::integer;
-        ELSE
-            PERFORM partbackfill_nodes.warn(nodes[answer.ordinal], answer.result);
+    FOR answer IN
+        SELECT nodes[a.ordinal] AS node, a.success, CASE WHEN NOT a.success THEN a.result END AS error,
+               sum(CASE WHEN a.success THEN a.result::integer ELSE 0 END) AS touched
+        FROM partbackfill_nodes.run_on(nodes, commands) AS a GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    LOOP
+        total := total + answer.touched;
+        IF NOT answer.success THEN
+            PERFORM partbackfill_nodes.warn(answer.node, answer.error);
         END IF;
     END LOOP;
     RETURN total;
 END
 $$;
-COMMENT ON FUNCTION partbackfill_nodes.call IS 'calls a function of the extension for those jobs of a run that are in one of the states, and adds up what it returns; a WARNING for each that fails';
+COMMENT ON FUNCTION partbackfill_nodes.call IS 'calls a function of the extension for those jobs of a run that are in one of the states, and adds up what it returns; a WARNING for each node and reason where it fails';
 
 ------------------------------------------------------------------ watching
 
@@ -420,7 +434,7 @@ COMMENT ON FUNCTION partbackfill_nodes.add_jobs IS 'adds to a run the jobs of th
 -- options       other parameters of backfill_start: '{"workers": 2, "on_write": "catch_up"}'
 -- search_path   under which the source runs on the nodes: the caller's
 -- Returns the label. Jobs are started on the nodes at once, not at the end of the transaction. An error when not one could be started,
--- a WARNING for each other that could not.
+-- a WARNING for each node where some could not.
 CREATE OR REPLACE FUNCTION partbackfill_nodes.start(
     target       regclass,
     source       text,
@@ -466,14 +480,16 @@ BEGIN
     END IF;
     PERFORM partbackfill_nodes.add_jobs(run);
     PERFORM partbackfill_nodes.start_jobs(run);
-    FOR problem IN SELECT j.node, j.error, j.error_only FROM (
-            SELECT j.ordinal, j.node, j.error, j.state, bool_and(j.job IS NULL) OVER () AS error_only
-            FROM partbackfill_nodes.run_job AS j WHERE j.owner = run.owner AND j.label = run.label) AS j
-        WHERE j.state = 'not started' ORDER BY j.ordinal LOOP
-        IF problem.error_only THEN
+    FOR problem IN
+        SELECT j.node, j.error, min(j.target) AS target, bool_and(j.none) AS none
+        FROM (SELECT j.*, bool_and(j.job IS NULL) OVER () AS none
+              FROM partbackfill_nodes.run_job AS j WHERE j.owner = run.owner AND j.label = run.label) AS j
+        WHERE j.state = 'not started' GROUP BY j.node, j.error ORDER BY min(j.ordinal)
+    LOOP
+        IF problem.none THEN
             RAISE EXCEPTION USING ERRCODE = 'external_routine_exception',
                 MESSAGE = format('no job could be started: node "%s": %s', problem.node, split_part(problem.error, E'\n', 1)),
-                DETAIL = substr(problem.error, strpos(problem.error || E'\n', E'\n') + 1);
+                DETAIL = concat_ws(E'\n', format('This is of its table %s.', problem.target), partbackfill_nodes.details(problem.error));
         END IF;
         PERFORM partbackfill_nodes.warn(problem.node, problem.error);
     END LOOP;

@@ -60,7 +60,7 @@ sub sql { return $coordinator->safe_psql('postgres', $_[0], extra_params => [ '-
 sub attempt {
     my ($statement, $role) = @_;
     my (undef, $out, $complaint) = $coordinator->psql('postgres', $statement, extra_params => [ '-U', $role // 'app' ]);
-    return ($out, $complaint);
+    return ($out, $complaint =~ s/^psql:<stdin>:\d+: //gmr);
 }
 
 sub await_all {
@@ -146,7 +146,7 @@ is_refused(q{'events', 'SELECT * FROM {source}', 'raw_turned'},
     qr/table public\.raw_turned is not divided like public\.events.*no partition with the bounds of public\.events_0 on server "node_1"/s, 'a source on the other node');
 is_refused(q{'events', 'SELECT * FROM {source}', 'history'}, qr/table public\.history is not divided like public\.events/, 'a source with other bounds');
 is_refused(q{'anomaly', 'SELECT 1'}, qr/public\.anomaly is not a partitioned table/, 'a table that is not partitioned');
-is_refused(qq{'events', $source, repeat('x', 190)}, qr/label must have at most 183 bytes/, 'a label that is too long');
+is_refused(qq{'events', $source, repeat('x', 190)}, qr/label must have at most 184 bytes/, 'a label that is too long');
 is_refused(q{'events', 'SELECT nothing FROM {source}', 'raw_events'}, qr/no job could be started: node "node_1": column "nothing" does not exist/,
     'a source that no node can run');
 sql('CREATE TABLE local_only (k int) PARTITION BY RANGE (k); CREATE TABLE local_only_1 PARTITION OF local_only DEFAULT');
@@ -245,7 +245,7 @@ open_gate($gates[0], 1);
 await_all(q{SELECT state, done FROM partbackfill_nodes.status}, 'failed|2');
 my ($paused, $complaint) = attempt(q{SELECT partbackfill_nodes.pause('second')});
 is($paused, 0, 'a node is down: it is not counted');
-like($complaint, qr/\AWARNING:  node "node_2": .+\n(?:DETAIL.*\n(?:.*\n)*?)?WARNING:  node "node_2": /, 'a node is down: a WARNING for each job');
+is(() = $complaint =~ /^WARNING:  node "node_2": could not establish connection$/gm, 1, 'a node is down: a WARNING');
 is(sql(q{SELECT partbackfill_nodes.wait('second', '1 s')}), 'running', 'a node is down: wait() goes on waiting');
 $nodes[1]->start;
 $gates[1] = session($nodes[1]);
@@ -327,7 +327,7 @@ is(sql(q{SELECT partbackfill_nodes.wait('sixth', '180 s')}), 'done', 'RANGE: don
 is(sql('SELECT tableoid::regclass, min(id), max(id), count(*), min(v) FROM history GROUP BY 1 ORDER BY 1'),
     "history_1|0|99|100|new\nhistory_2|100|199|100|new", 'RANGE: each row is where it belongs');
 sql(q{SELECT partbackfill_nodes.forget('sixth')});
-like(sql(q{SELECT partbackfill_nodes.start('history', 'SELECT id, ''own'' AS v FROM {source}; -- of this node', options => '{"delay": 0, "keep_old": false}')}),
+like(sql(q{SELECT partbackfill_nodes.start('history', 'SELECT id, ''own'' AS v FROM {source} -- of this node;', options => '{"delay": 0, "keep_old": false}')}),
     qr/\Apublic\.history \d{4}-/, 'RANGE: the table itself as source, under a label that is made');
 is(sql('SELECT partbackfill_nodes.wait(label) FROM partbackfill_nodes.run'), 'done', 'RANGE: the table itself: done');
 is(sql('SELECT min(v), max(v), count(*) FROM history'), 'own|own|200', 'RANGE: the table itself: all rows are new');
