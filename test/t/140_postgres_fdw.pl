@@ -1,4 +1,4 @@
-# contrib/postgres_fdw: a table of which the partitions are foreign ones on two servers, each of them partitioned by month there, is
+# contrib/postgres_fdw and docs/distributed.md: a table of which the partitions are foreign ones on two servers, each of them partitioned by month there, is
 # recomputed by one call on the coordinator. Readers and writers come through the coordinator; a node goes down and comes back; all is
 # controlled from one place.
 use strict;
@@ -13,10 +13,10 @@ use Time::HiRes 'usleep';
 my $driver = "$FindBin::RealBin/../../contrib/postgres_fdw/partbackfill_postgres_fdw.sql";
 plan skip_all => 'the driver is not beside the tests' unless -r $driver;
 
-my @nodes = map { new_node($_, settings => [ "shared_preload_libraries = 'partbackfill'", 'partbackfill.crash_pause = 1' ]) } qw(node_1 node_2);
 my $coordinator = new_node('coordinator');
 plan skip_all => 'postgres_fdw or dblink is not installed'
     if $coordinator->safe_psql('postgres', "SELECT count(*) FROM pg_available_extensions WHERE name IN ('postgres_fdw', 'dblink')") < 2;
+my @nodes = map { new_node($_, settings => [ "shared_preload_libraries = 'partbackfill'", 'partbackfill.crash_pause = 1' ]) } qw(node_1 node_2);
 
 # A role that is no superuser, with a password: dblink wants one.
 for my $i (0, 1) {
@@ -227,7 +227,17 @@ await_clean('purge');
 is(sql(q{SELECT partbackfill_nodes.forget('first')}), 4, 'forget: as many jobs');
 is(sql('SELECT count(*) FROM partbackfill_nodes.status') . sql('SELECT count(*) FROM partbackfill_nodes.run_job'), '00', 'forget: the run, too');
 is(on_node(0, 'SELECT count(*) FROM backfill_status') . on_node(1, 'SELECT count(*) FROM backfill_status'), '00', 'forget: on the nodes');
-sql('DELETE FROM events WHERE id > 4800; DELETE FROM raw_events WHERE id > 4800');
+sql('DELETE FROM events WHERE id > 4800; DELETE FROM raw_events WHERE id > 4800; UPDATE events SET amount = 0');
+
+#
+# The document
+#
+my @blocks = slurp_file("$FindBin::RealBin/../../docs/distributed.md") =~ /^```sql\n(.*?)^```/gms;
+is(scalar @blocks, 1, 'distributed.md: its block is found');
+my $shown = sql($blocks[0]);
+like($shown, qr/\Acents\ncents\|app\|public\.events\|running\|4\|.*\ndone\n48\n4\z/, 'distributed.md: its block runs');
+is(sql($right), 0, 'distributed.md: the rows are right');
+await_clean('distributed.md');
 
 #
 # A node goes down and comes back
