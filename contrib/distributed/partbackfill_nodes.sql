@@ -111,7 +111,7 @@ COMMENT ON FUNCTION partbackfill_nodes.option_arguments IS 'options as named arg
 
 CREATE OR REPLACE FUNCTION partbackfill_nodes.is_name(source text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT source ~ '^\s*("([^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)(\s*\.\s*("([^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*))?\s*$'
+    SELECT source ~ '^\s*("([^"]|"")+"|[^\s\d"''.,;:(){}][^\s"''.,;:(){}]*)(\s*\.\s*("([^"]|"")+"|[^\s\d"''.,;:(){}][^\s"''.,;:(){}]*))?\s*$'
 $$;
 COMMENT ON FUNCTION partbackfill_nodes.is_name IS 'a source is a relation''s name rather than a query';
 
@@ -328,15 +328,25 @@ DECLARE
     run partbackfill_nodes.run := partbackfill_nodes.find_run(wait.label);
     deadline timestamptz := clock_timestamp() + wait.timeout;
     states text[];
+    nodes text[];
+    commands text[];
 BEGIN
     LOOP
-        states := ARRAY(SELECT j.state FROM partbackfill_nodes.jobs(run.owner, run.label) AS j);
+        SELECT array_agg(j.state),
+               coalesce(array_agg(j.node) FILTER (WHERE j.rests), '{}'),
+               coalesce(array_agg(format('SELECT %I.backfill_wait(%s, %L)', partbackfill_nodes.extension_schema(), j.job,
+                                         greatest(deadline - clock_timestamp(), '0'))) FILTER (WHERE j.rests), '{}')
+        INTO states, nodes, commands
+        FROM (SELECT j.*, j.state IN ('done', 'failed', 'paused', 'ready', 'canceled', 'reverted') AS rests
+              FROM partbackfill_nodes.jobs(run.owner, run.label) AS j) AS j;
         EXIT WHEN NOT states && '{running,node down}';
         IF clock_timestamp() >= deadline THEN
             RETURN 'running';
         END IF;
         PERFORM pg_sleep(least(1, date_part('epoch', deadline - clock_timestamp())));
     END LOOP;
+    -- Until they are tidied, too, and may be purged.
+    PERFORM a.result FROM partbackfill_nodes.run_on(nodes, commands) AS a;
     RETURN partbackfill_nodes.run_state(states);
 END
 $$;
