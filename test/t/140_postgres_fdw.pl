@@ -129,6 +129,7 @@ sql(<<'SQL');
     CREATE FOREIGN TABLE history_1 PARTITION OF history FOR VALUES FROM (0) TO (100) SERVER node_1 OPTIONS (schema_name 'public', table_name 'history');
     CREATE FOREIGN TABLE history_2 PARTITION OF history FOR VALUES FROM (100) TO (200) SERVER node_2 OPTIONS (table_name 'history');
     CREATE TABLE anomaly (what text);
+    CREATE TABLE reading (half boolean);
 SQL
 is(sql('SELECT count(*), sum(cents) FROM raw_events'), '4800|11522400', 'the rows are on the nodes');
 my $source = q{'SELECT tenant, id, at, cents / 100.0 AS amount FROM {source} WHERE pass_gate(1)', 'raw_events'};
@@ -171,6 +172,7 @@ COMMIT;
 \if :rows != 4800 or :wrong != 0 or :mixed != 0 or :first_rows != 4800 or :second_rows != 4800 or :first_sum != :second_sum
 INSERT INTO anomaly VALUES (':rows :wrong :mixed :first_rows :second_rows :first_sum :second_sum');
 \endif
+INSERT INTO reading VALUES (:first_sum BETWEEN 1 AND 115223.99);
 SQL
 my $write = "$PostgreSQL::Test::Utils::tmp_check/write.pgbench";
 append_to_file($write, <<'SQL');
@@ -218,6 +220,8 @@ is(sql('SELECT state, jobs, done, failed, partitions, partitions_done, percent, 
 is(sql('SELECT string_agg(what, E\'\n\') FROM anomaly'), '', 'one call: no reader saw a part or a mixture');
 is(sql($right), 0, 'one call: no write is lost, and all rows are new');
 ok($before > 4800, 'one call: there were writers: ' . ($before - 4800) . ' rows');
+my ($readings, $halves) = split /\|/, sql('SELECT count(*), count(*) FILTER (WHERE half) FROM reading');
+ok($halves > 0, "one call: readers read while a part was done: $halves of $readings times");
 is(sql('SELECT count(*) FROM partbackfill_nodes.status', 'other') . sql('SELECT count(*) FROM partbackfill_nodes.run_job', 'other'), '00', 'another role: sees no run');
 like((attempt(q{SELECT partbackfill_nodes.purge('first')}, 'other'))[1], qr/there is no run "first"/, 'another role: changes none');
 is(sql('SELECT state, unreachable FROM partbackfill_nodes.status', 'colleague'), 'failed|2', 'a member of the role without a user mapping sees it, but not the nodes');
@@ -325,6 +329,41 @@ is(sql('SELECT count(*) FROM events WHERE amount <> 2 * id'), 0, 'publish: all r
 is(sql(q{SELECT partbackfill_nodes.purge('fifth')}), 48, 'publish: purged');
 await_clean('publish');
 is(sql(q{SELECT partbackfill_nodes.forget('fifth')}), 4, 'publish: forgotten');
+
+#
+# Pieces: partitions at any depth, bounds of any kind, columns with other names
+#
+sql(<<'SQL');
+    SET client_min_messages = error; -- the server cannot look into the DEFAULT one
+    CREATE TABLE deep (region text, at date, v int) PARTITION BY LIST (region);
+    CREATE TABLE deep_north PARTITION OF deep FOR VALUES IN ('n', 'O''x') PARTITION BY RANGE (at);
+    CREATE FOREIGN TABLE deep_north_1 PARTITION OF deep_north FOR VALUES FROM ('2024-01-02') TO ('2024-03-04') SERVER node_1 OPTIONS (schema_name 'Far', table_name 'a"b');
+    CREATE FOREIGN TABLE deep_rest PARTITION OF deep DEFAULT SERVER node_2;
+    CREATE TABLE deep_east PARTITION OF deep FOR VALUES IN ('e') PARTITION BY HASH (v);
+    CREATE FOREIGN TABLE deep_east_0 PARTITION OF deep_east FOR VALUES WITH (MODULUS 1, REMAINDER 0) SERVER node_2;
+    CREATE FOREIGN TABLE deep_west PARTITION OF deep FOR VALUES IN ('w') SERVER node_2;
+    ALTER FOREIGN TABLE deep_west ALTER v OPTIONS (column_name 'w');
+SQL
+is(sql(q{SET datestyle = 'SQL, DMY'; SELECT node, target, source_table, shard, filter FROM partbackfill_nodes.pieces('deep', 'deep') ORDER BY target}) =~ s/::text|[()]//gr,
+    join("\n", q{node_1|"Far"."a""b"|"Far"."a""b"||region IS NOT NULL AND region = ANY ARRAY['n', 'O''x'] AND at IS NOT NULL AND at >= '2024-01-02'::date AND at < '2024-03-04'::date},
+        'node_2|public.deep_east_0|public.deep_east_0||',
+        q{node_2|public.deep_rest|public.deep_rest||NOT region IS NOT NULL AND region = ANY ARRAY['O''x', 'e', 'n', 'w']},
+        'node_2|public.deep_west|public.deep_west||'),
+    'pieces: where they are, and which rows they may have');
+
+#
+# A call that is canceled leaves no connection
+#
+my $caller = session($coordinator);
+$caller->query('SET ROLE app');
+my $canceled = $caller->query(q{SET statement_timeout = '300ms'; SELECT result FROM partbackfill_nodes.run_on('{node_1,node_2}', '{"SELECT pg_sleep(600)::text","SELECT 1::text"}');});
+$caller->query('SET statement_timeout = 0');
+is($caller->query('SELECT coalesce(dblink_get_connections()::text, $$none$$)'), 'none', 'canceled: no connection stays');
+is($caller->query(q{SELECT string_agg(concat_ws(' ', ordinal, success, split_part(result, E'\n', 1)), ', ' ORDER BY ordinal)
+    FROM partbackfill_nodes.run_on('{node_1,nowhere,node_2,node_1}', '{"SELECT 1::text","SELECT 2::text","SELECT 1 / 0","SELECT 4::text"}')}),
+    '1 t 1, 2 f server "nowhere" does not exist, 3 f division by zero, 4 t 4', 'canceled: the next call is answered, by each node for itself');
+$caller->quit;
+on_node(0, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)::text'});
 
 #
 # RANGE partitions: a source that is not divided gives each node only its own rows
