@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS partbackfill_nodes.run_job (
     source       text NOT NULL,
     partitions   text[],
     job          bigint,
-    state        text NOT NULL DEFAULT 'not started' CHECK (state IN ('not started', 'started', 'canceled', 'replaced')),
+    state        text NOT NULL DEFAULT 'not started' CHECK (state IN ('not started', 'started', 'skipped', 'canceled', 'replaced')),
     error        text,
     PRIMARY KEY (owner, label, ordinal),
     FOREIGN KEY (owner, label) REFERENCES partbackfill_nodes.run ON DELETE CASCADE
@@ -48,7 +48,7 @@ COMMENT ON COLUMN partbackfill_nodes.run_job.target IS 'the table on the node, i
 COMMENT ON COLUMN partbackfill_nodes.run_job.source IS 'the source of the job, with the names of the node';
 COMMENT ON COLUMN partbackfill_nodes.run_job.partitions IS 'the only partitions of the job; NULL: those that the options select';
 COMMENT ON COLUMN partbackfill_nodes.run_job.job IS 'its number on the node; NULL while it is not started';
-COMMENT ON COLUMN partbackfill_nodes.run_job.state IS 'of its start; replaced: its shard has moved, and another job does the rest';
+COMMENT ON COLUMN partbackfill_nodes.run_job.state IS 'of its start; skipped: no partition of the table is in the range; replaced: its shard has moved, and another job does the rest';
 COMMENT ON COLUMN partbackfill_nodes.run_job.error IS 'why it could not be started';
 
 ALTER TABLE partbackfill_nodes.run ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -269,6 +269,7 @@ BEGIN
                             WHEN 'moved' THEN format('Its shard is on node "%s" now.', place.node)
                             WHEN 'gone' THEN format('Job %s is not in backfill_status of the node.', j.job)
                             WHEN 'replaced' THEN CASE WHEN NOT a.success THEN a.result END
+                            WHEN 'skipped' THEN NULL
                             ELSE coalesce(f.error, j.error) END
         FROM partbackfill_nodes.run_job AS j
         LEFT JOIN answers AS a ON j.job IS NOT NULL AND a.node = j.node
@@ -302,7 +303,7 @@ CREATE OR REPLACE VIEW partbackfill_nodes.status WITH (security_invoker = true) 
            partbackfill_nodes.run_state(pg_catalog.array_agg(j.state)) AS state,
            pg_catalog.count(*) AS jobs,
            pg_catalog.count(*) FILTER (WHERE j.state = 'running') AS running,
-           pg_catalog.count(*) FILTER (WHERE j.state IN ('done', 'replaced')) AS done,
+           pg_catalog.count(*) FILTER (WHERE j.state IN ('done', 'skipped', 'replaced')) AS done,
            pg_catalog.count(*) FILTER (WHERE j.state IN ('failed', 'not started', 'gone')) AS failed,
            pg_catalog.count(*) FILTER (WHERE j.state = 'moved') AS moved,
            pg_catalog.count(DISTINCT j.node) FILTER (WHERE j.state = 'node down') AS unreachable,
@@ -310,7 +311,7 @@ CREATE OR REPLACE VIEW partbackfill_nodes.status WITH (security_invoker = true) 
            pg_catalog.sum(j.done)::bigint AS partitions_done,
            -- A job that is not known weighs as much as the others do in the mean, and has done nothing.
            pg_catalog.round(COALESCE(pg_catalog.sum(j.percent * j.partitions) / NULLIF(pg_catalog.sum(j.partitions), 0)
-               * pg_catalog.count(j.partitions) / pg_catalog.count(*), 0), 1) AS percent,
+               * pg_catalog.count(j.partitions) / pg_catalog.count(*) FILTER (WHERE j.state <> 'skipped'), 0), 1) AS percent,
            pg_catalog.sum(j.rows)::bigint AS rows,
            pg_catalog.sum(j.rows_per_second) FILTER (WHERE j.state = 'running') AS rows_per_second,
            pg_catalog.max(j.eta) AS eta,
@@ -385,7 +386,9 @@ BEGIN
     FOR answer IN SELECT a.ordinal, a.success, a.result FROM partbackfill_nodes.run_on(nodes, commands) AS a ORDER BY a.ordinal LOOP
         UPDATE partbackfill_nodes.run_job AS j
         SET job = CASE WHEN answer.success THEN answer.result::bigint END,
-            state = CASE WHEN answer.success THEN 'started' ELSE 'not started' END,
+            state = CASE WHEN answer.success THEN 'started'
+                         WHEN answer.result LIKE 'no partition of % is in the range%' THEN 'skipped'
+                         ELSE 'not started' END,
             error = CASE WHEN NOT answer.success THEN answer.result END
         WHERE j.owner = run.owner AND j.label = run.label AND j.ordinal = ordinals[answer.ordinal];
         started := started + answer.success::integer;
@@ -494,7 +497,8 @@ BEGIN
         SELECT j.node, j.error, min(j.target) AS target, bool_and(j.none) AS none
         FROM (SELECT j.*, bool_and(j.job IS NULL) OVER () AS none
               FROM partbackfill_nodes.run_job AS j WHERE j.owner = run.owner AND j.label = run.label) AS j
-        WHERE j.state = 'not started' GROUP BY j.node, j.error ORDER BY min(j.ordinal)
+        WHERE j.state = 'not started' OR j.state = 'skipped' AND j.none
+        GROUP BY j.node, j.error ORDER BY min(j.ordinal)
     LOOP
         IF problem.none THEN
             RAISE EXCEPTION USING ERRCODE = 'external_routine_exception',

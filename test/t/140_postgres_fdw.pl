@@ -50,6 +50,9 @@ SQL
         CREATE TABLE history (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
         CREATE TABLE history_1 PARTITION OF history DEFAULT;
         INSERT INTO history SELECT id, 'old' FROM generate_series($from, $to - 1) AS id;
+        CREATE TABLE span (id int, v text) PARTITION BY RANGE (id);
+        CREATE TABLE span_1 PARTITION OF span FOR VALUES FROM ($from) TO ($to);
+        INSERT INTO span SELECT * FROM history;
 SQL
 }
 
@@ -128,6 +131,9 @@ sql(<<'SQL');
     CREATE TABLE history (id int, v text) PARTITION BY RANGE (id);
     CREATE FOREIGN TABLE history_1 PARTITION OF history FOR VALUES FROM (0) TO (100) SERVER node_1 OPTIONS (schema_name 'public', table_name 'history');
     CREATE FOREIGN TABLE history_2 PARTITION OF history FOR VALUES FROM (100) TO (200) SERVER node_2 OPTIONS (table_name 'history');
+    CREATE TABLE span (id int, v text) PARTITION BY RANGE (id);
+    CREATE FOREIGN TABLE span_1 PARTITION OF span FOR VALUES FROM (0) TO (100) SERVER node_1 OPTIONS (table_name 'span');
+    CREATE FOREIGN TABLE span_2 PARTITION OF span FOR VALUES FROM (100) TO (200) SERVER node_2 OPTIONS (table_name 'span');
     CREATE TABLE anomaly (what text);
     CREATE TABLE reading (half boolean);
 SQL
@@ -380,6 +386,15 @@ like(sql(q{SELECT partbackfill_nodes.start('history', 'SELECT id, ''own'' AS v F
 is(sql('SELECT partbackfill_nodes.wait(label) FROM partbackfill_nodes.run'), 'done', 'RANGE: the table itself: done');
 is(sql('SELECT min(v), max(v), count(*) FROM history'), 'own|own|200', 'RANGE: the table itself: all rows are new');
 sql('SELECT partbackfill_nodes.forget(label) FROM partbackfill_nodes.run');
+like((attempt(q{SELECT partbackfill_nodes.start('span', 'everything', options => '{"range_start": "500"}')}))[1],
+    qr/no job could be started: node "node_1": no partition of .* is in the range/, 'RANGE: no node has a partition in the range');
+my ($span, $no_complaint) = attempt(q{SELECT partbackfill_nodes.start('span', 'everything', label => 'seventh', options => '{"range_start": "150", "delay": 0, "keep_old": false}')});
+is("$span $no_complaint", 'seventh ', 'RANGE: a node without a partition in the range has nothing to do');
+is(sql(q{SELECT partbackfill_nodes.wait('seventh', '180 s')}), 'done', 'RANGE: the other one does its part');
+is(sql(q{SELECT state, jobs, done, percent, error FROM partbackfill_nodes.status}), 'done|2|2|100.0|', 'RANGE: the view has no error');
+is(sql(q{SELECT string_agg(state, ' ' ORDER BY target, node) FROM partbackfill_nodes.progress}), 'skipped done', 'RANGE: but says so');
+is(sql(q{SELECT tableoid::regclass, min(v), max(v) FROM span GROUP BY 1 ORDER BY 1}), "span_1|old|old\nspan_2|new|new", 'RANGE: and only its rows are new');
+sql(q{SELECT partbackfill_nodes.forget('seventh')});
 is(sql('SELECT count(*) FROM partbackfill_nodes.run'), 0, 'no run is left');
 await_clean('at the end');
 is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM backfill_status'), 0, 'the coordinator has had no job of its own');
