@@ -66,8 +66,12 @@ DECLARE
 BEGIN
     PERFORM partbackfill_nodes.check_distributed(relation);
     PERFORM partbackfill_nodes.check_distributed(other);
-    IF (SELECT count(DISTINCT p.colocationid) FROM pg_dist_partition AS p WHERE p.logicalrelid IN (relation, other)) > 1
-       OR relation <> other AND EXISTS (SELECT FROM pg_dist_partition AS p WHERE p.logicalrelid IN (relation, other) AND p.colocationid = 0) THEN
+    -- Tables that are in no group of colocation have number 0.
+    IF relation <> other AND (
+           (SELECT count(DISTINCT p.colocationid) = 1 AND min(p.colocationid) > 0 FROM pg_dist_partition AS p WHERE p.logicalrelid IN (relation, other)) IS NOT TRUE
+           OR EXISTS (SELECT FROM pg_dist_shard AS t WHERE t.logicalrelid = relation AND NOT EXISTS (
+                          SELECT FROM pg_dist_shard AS s WHERE s.logicalrelid = other AND s.shardminvalue IS NOT DISTINCT FROM t.shardminvalue
+                                                           AND s.shardmaxvalue IS NOT DISTINCT FROM t.shardmaxvalue))) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('tables %s and %s are not colocated', relation, other),
             HINT = 'Distribute one with colocate_with => the other.';
     END IF;
@@ -80,7 +84,7 @@ BEGIN
         SELECT partbackfill_nodes.node_of_shard(t.shardid), partbackfill_nodes.shard_table(relation, t.shardid), partbackfill_nodes.shard_table(other, s.shardid),
                t.shardid, NULL::text
         FROM pg_dist_shard AS t
-        LEFT JOIN pg_dist_shard AS s ON s.logicalrelid = other AND s.shardminvalue IS NOT DISTINCT FROM t.shardminvalue
+        JOIN pg_dist_shard AS s ON s.logicalrelid = other AND s.shardminvalue IS NOT DISTINCT FROM t.shardminvalue
                                     AND s.shardmaxvalue IS NOT DISTINCT FROM t.shardmaxvalue
         WHERE t.logicalrelid = relation
         ORDER BY t.shardid;

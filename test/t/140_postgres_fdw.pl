@@ -230,6 +230,11 @@ my ($readings, $halves) = split /\|/, sql('SELECT count(*), count(*) FILTER (WHE
 ok($halves > 0, "one call: readers read while a part was done: $halves of $readings times");
 is(sql('SELECT count(*) FROM partbackfill_nodes.status', 'other') . sql('SELECT count(*) FROM partbackfill_nodes.run_job', 'other'), '00', 'another role: sees no run');
 like((attempt(q{SELECT partbackfill_nodes.purge('first')}, 'other'))[1], qr/there is no run "first"/, 'another role: changes none');
+like((attempt(q{INSERT INTO partbackfill_nodes.run VALUES ('app', 'x', '', '', '', '{}', '')}, 'other'))[1], qr/violates row-level security policy/, 'another role: adds none');
+sql(q{INSERT INTO partbackfill_nodes.run VALUES ('other', 'first', '', '', '', '{}', '')}, 'other');
+my (undef, undef, $several) = $coordinator->psql('postgres', q{SELECT partbackfill_nodes.pause('first')});
+like($several, qr/several roles have a run "first"\nDETAIL:  They are: app, other\./, 'who sees the runs of several roles says which he means');
+sql(q{DELETE FROM partbackfill_nodes.run}, 'other');
 is(sql('SELECT state, unreachable FROM partbackfill_nodes.status', 'colleague'), 'failed|2', 'a member of the role without a user mapping sees it, but not the nodes');
 like(sql('SELECT min(error) FROM partbackfill_nodes.progress', 'colleague'), qr/user mapping not found/, '... and why');
 is(sql(q{SELECT partbackfill_nodes.purge('first')}), 48, 'purge: as many as were kept');

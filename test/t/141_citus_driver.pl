@@ -89,11 +89,11 @@ for (1, 2) {
 my $places = join ', ', map { "($_, '" . $nodes[ $_ - 1 ]->host . "', " . $nodes[ $_ - 1 ]->port . ", 'primary')" } 1, 2;
 my @names = map { $_->host . ':' . $_->port } @nodes;
 sql('CREATE TABLE events (id bigint, at timestamptz, amount numeric) PARTITION BY RANGE (at); CREATE TABLE raw_events (LIKE events) PARTITION BY RANGE (at);'
-        . 'CREATE TABLE apart (LIKE events); CREATE TABLE reference (LIKE events); CREATE TABLE undistributed (LIKE events); CREATE TABLE appended (LIKE events)');
+        . 'CREATE TABLE apart (LIKE events); CREATE TABLE fewer (LIKE events); CREATE TABLE reference (LIKE events); CREATE TABLE undistributed (LIKE events); CREATE TABLE appended (LIKE events)');
 $coordinator->safe_psql('postgres', <<"SQL");
     SET allow_system_table_mods = on;
     INSERT INTO pg_dist_node VALUES $places;
-    INSERT INTO pg_dist_partition VALUES ('events', 'h', 1), ('raw_events', 'h', 1), ('apart', 'h', 2), ('reference', 'n', 3), ('appended', 'a', 4);
+    INSERT INTO pg_dist_partition VALUES ('events', 'h', 1), ('raw_events', 'h', 1), ('apart', 'h', 2), ('fewer', 'h', 1), ('reference', 'n', 3), ('appended', 'a', 4);
     INSERT INTO pg_dist_shard SELECT 'events', 100 + i, i::text, (i + 1)::text FROM generate_series(1, 4) AS i;
     INSERT INTO pg_dist_shard SELECT 'raw_events', 1100 + i, i::text, (i + 1)::text FROM generate_series(1, 4) AS i;
     INSERT INTO pg_dist_shard VALUES ('reference', 900, NULL, NULL);
@@ -109,6 +109,7 @@ for (
     [ 'reference', 'TABLE {source}', undef, qr/table public\.reference has several copies of a shard/ ],
     [ 'appended', 'TABLE {source}', undef, qr/table public\.appended is not distributed by hash/ ],
     [ 'events', 'TABLE {source}', 'apart', qr/tables public\.events and public\.apart are not colocated/ ],
+    [ 'events', 'TABLE {source}', 'fewer', qr/tables public\.events and public\.fewer are not colocated/ ],
     [ 'events', 'TABLE {source}', 'undistributed', qr/public\.undistributed is not a distributed table/ ],
     [ 'events', 'SELECT nothing FROM {source}', undef, qr/no job could be started: node "\Q$names[0]\E": column "nothing" does not exist/ ]) {
     my ($target, $source, $other, $reason) = @$_;
@@ -190,6 +191,16 @@ sql(q{UPDATE partbackfill_nodes.run_job SET node = 'elsewhere:1' WHERE ordinal =
 is(sql(q{SELECT state, error FROM partbackfill_nodes.progress WHERE node = 'elsewhere:1'}), 'node down|Citus has no such node', 'a node that Citus has not is not spoken to');
 sql("UPDATE partbackfill_nodes.run_job SET node = '$names[1]' WHERE ordinal = 5");
 is(sql(q{SELECT partbackfill_nodes.forget('moves')}), 5, 'forgotten');
+$nodes[0]->stop;
+my $down = complaint_of(q{SELECT partbackfill_nodes.start('events', 'raw_events', label => 'late', options => '{"delay": 0, "keep_old": false}')});
+is($down, qq{psql:<stdin>:1: WARNING:  node "$names[0]": failed to connect to $names[0]}, 'started without a node: a WARNING');
+is(sql(q{SELECT string_agg(shard || ' ' || state, ', ' ORDER BY shard) FROM partbackfill_nodes.jobs() WHERE job IS NULL}), '102 not started', 'started without a node: its job is not started');
+is(sql(q{SELECT partbackfill_nodes.wait('late', '180 s')}), 'failed', 'started without a node: not all is done');
+$nodes[0]->start;
+is(sql(q{SELECT partbackfill_nodes.retry('late')}), 1, 'retry: what was not started');
+is(sql(q{SELECT partbackfill_nodes.wait('late', '180 s')}), 'done', 'retry: done');
+is(wrong_rows(1), 0, 'retry: the rows are right');
+is(sql(q{SELECT partbackfill_nodes.forget('late')}), 4, 'retry: forgotten');
 is(sql('SELECT count(*) FROM partbackfill_nodes.run'), 0, 'the run, too');
 is(join(' ', map { on_node($_, 'SELECT count(*) FROM backfill_status') } 0, 1), '0 0', 'and its jobs');
 
