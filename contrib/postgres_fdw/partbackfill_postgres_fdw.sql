@@ -52,7 +52,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO, 
                max(x.option_value) FILTER (WHERE x.option_name = 'table_name') AS table_name
         FROM pg_options_to_table(f.ftoptions) AS x) AS o
 $$;
-COMMENT ON FUNCTION partbackfill_nodes.leaves IS 'the partitions of a table that have rows, and where these are; node is NULL for local ones, filter where the node cannot be told which rows belong there';
+COMMENT ON FUNCTION partbackfill_nodes.leaves IS
+    'the partitions of a table that have rows, and where these are; node is NULL for local ones, filter where the node cannot be told which rows belong there';
 
 CREATE OR REPLACE FUNCTION partbackfill_nodes.pieces(relation regclass, other regclass)
 RETURNS TABLE (node text, target text, source_table text, shard bigint, filter text)
@@ -87,7 +88,8 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION partbackfill_nodes.pieces IS 'the remote tables of the foreign partitions of a table, and those of a table with the same bounds; node is NULL for a local partition';
+COMMENT ON FUNCTION partbackfill_nodes.pieces IS
+    'the remote tables of the foreign partitions of a table, and those of a table with the same bounds; node is NULL for a local partition';
 
 CREATE OR REPLACE FUNCTION partbackfill_nodes.run_on(nodes text[], commands text[])
 RETURNS TABLE (ordinal bigint, success boolean, result text)

@@ -1,38 +1,23 @@
-# contrib/postgres_fdw and docs/distributed.md: a table of which the partitions are foreign ones on two servers, each of them partitioned by month there, is
-# recomputed by one call on the coordinator. Readers and writers come through the coordinator; a node goes down and comes back; all is
-# controlled from one place.
+# contrib/postgres_fdw and docs/distributed.md: a table of which the partitions are foreign ones on two servers, each of them partitioned by
+# month there, is recomputed by one call on the coordinator. Readers and writers come through the coordinator; a node goes down and comes
+# back; all is controlled from one place.
 use strict;
 use warnings;
 
 use Backfill;
 use FindBin;
+use ForeignNodes;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes 'usleep';
 
-my $driver = "$FindBin::RealBin/../../contrib/postgres_fdw/partbackfill_postgres_fdw.sql";
-plan skip_all => 'the driver is not beside the tests' unless -r $driver;
-
-my $coordinator = new_node('coordinator');
-plan skip_all => 'postgres_fdw or dblink is not installed'
-    if $coordinator->safe_psql('postgres', "SELECT count(*) FROM pg_available_extensions WHERE name IN ('postgres_fdw', 'dblink')") < 2;
-my @nodes = map { new_node($_, settings => [ "shared_preload_libraries = 'partbackfill'", 'partbackfill.crash_pause = 1' ]) } qw(node_1 node_2);
-
-# A role that is no superuser, with a password: dblink wants one.
+my ($coordinator, @nodes) = foreign_nodes();
 for my $i (0, 1) {
-    $nodes[$i]->safe_psql('postgres', "SET password_encryption = 'scram-sha-256'; CREATE ROLE app LOGIN PASSWORD 'secret'; GRANT CREATE ON SCHEMA public TO app");
-    my $hba = $nodes[$i]->data_dir . '/pg_hba.conf';
-    my $others = slurp_file($hba);
-    unlink $hba;
-    append_to_file($hba, "local all app scram-sha-256\nhost all app all scram-sha-256\n$others");
-    $nodes[$i]->reload;
     on_node($i, <<'SQL');
         CREATE TABLE broken (k int);
-        CREATE TABLE everything AS SELECT id, 'new' AS v FROM generate_series(0, 199) AS id;
+        GRANT SELECT ON broken TO app;
         SET ROLE app;
         CREATE TABLE plain (tenant int, id bigint, at timestamptz, cents bigint);
 SQL
-    on_node($i, 'GRANT SELECT ON broken, everything TO app');
     for my $piece (2 * $i, 2 * $i + 1) {
         on_node($i, <<"SQL");
             SET ROLE app;
@@ -43,79 +28,8 @@ SQL
             \\gexec
 SQL
     }
-    my $from = 100 * $i;
-    my $to = $from + 100;
-    on_node($i, <<"SQL");
-        SET ROLE app;
-        CREATE TABLE history (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
-        CREATE TABLE history_1 PARTITION OF history DEFAULT;
-        INSERT INTO history SELECT id, 'old' FROM generate_series($from, $to - 1) AS id;
-        CREATE TABLE span (id int, v text) PARTITION BY RANGE (id);
-        CREATE TABLE span_1 PARTITION OF span FOR VALUES FROM ($from) TO ($to);
-        INSERT INTO span SELECT * FROM history;
-SQL
 }
-
-sub on_node { return $nodes[ $_[0] ]->safe_psql('postgres', $_[1]); }
-sub sql { return $coordinator->safe_psql('postgres', $_[0], extra_params => [ '-U', $_[1] // 'app' ]); }
-
-# What a statement on the coordinator returns, and what it complains of.
-sub attempt {
-    my ($statement, $role) = @_;
-    my (undef, $out, $complaint) = $coordinator->psql('postgres', $statement, extra_params => [ '-U', $role // 'app' ]);
-    return ($out, $complaint =~ s/^psql:<stdin>:\d+: //gmr);
-}
-
-sub await_all {
-    my ($query, $expected) = @_;
-    my $value;
-    for (1 .. 1800) {
-        $value = sql($query);
-        return if $value eq $expected;
-        usleep(50_000);
-    }
-    die "waited in vain for $expected from $query: $value";
-}
-
-sub await_clean {
-    my ($title) = @_;
-    for my $node (@nodes) {
-        await($node, q{SELECT count(*) = 0 FROM pg_namespace WHERE nspname LIKE 'backfill\_%'});
-        check_clean($node, $title . ', ' . $node->name);
-    }
-    return;
-}
-
-sub is_refused {
-    my ($call, $reason, $title) = @_;
-    my (undef, $complaint) = attempt("SELECT partbackfill_nodes.start($call)");
-    like($complaint, $reason, "$title: refused");
-    is(sql('SELECT count(*) FROM partbackfill_nodes.run'), 0, "$title: there is no run");
-    return;
-}
-
-my $hosts = join "\n", map {
-    my $name = "node_" . ($_ + 1);
-    "CREATE SERVER $name FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '" . $nodes[$_]->host . "', port '" . $nodes[$_]->port
-        . "', dbname 'postgres', fetch_size '1000', connect_timeout '10');"
-        . "CREATE USER MAPPING FOR app SERVER $name OPTIONS (user 'app', password 'secret');"
-        . "GRANT USAGE ON FOREIGN SERVER $name TO app;"
-} 0, 1;
-$coordinator->safe_psql('postgres', <<"SQL");
-    CREATE ROLE app LOGIN;
-    CREATE ROLE other LOGIN;
-    CREATE ROLE colleague LOGIN IN ROLE app;
-    GRANT CREATE ON SCHEMA public TO app;
-    CREATE EXTENSION postgres_fdw;
-    $hosts
-    CREATE FOREIGN DATA WRAPPER elsewhere;
-    CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere;
-    GRANT USAGE ON FOREIGN SERVER elsewhere TO app;
-SQL
-for (1, 2) {
-    my ($out, $error) = run_command([ 'psql', '-X', '-q', '-f', $driver, $coordinator->connstr('postgres') ]);
-    is("$out$error", '', 'the driver is installed, and once more');
-}
+$coordinator->safe_psql('postgres', 'CREATE ROLE other LOGIN; CREATE ROLE colleague LOGIN IN ROLE app');
 sql(<<'SQL');
     CREATE TABLE events (tenant int, id bigint, at timestamptz, amount numeric) PARTITION BY HASH (tenant);
     CREATE TABLE raw_events (tenant int, id bigint, at timestamptz, cents bigint) PARTITION BY HASH (tenant);
@@ -128,12 +42,6 @@ sql(<<'SQL');
     \gexec
     INSERT INTO raw_events SELECT id % 40, id, '2024-01-01'::timestamptz + id * interval '105 minutes', id FROM generate_series(1, 4800) AS id;
     INSERT INTO events SELECT tenant, id, at, 0 FROM raw_events;
-    CREATE TABLE history (id int, v text) PARTITION BY RANGE (id);
-    CREATE FOREIGN TABLE history_1 PARTITION OF history FOR VALUES FROM (0) TO (100) SERVER node_1 OPTIONS (schema_name 'public', table_name 'history');
-    CREATE FOREIGN TABLE history_2 PARTITION OF history FOR VALUES FROM (100) TO (200) SERVER node_2 OPTIONS (table_name 'history');
-    CREATE TABLE span (id int, v text) PARTITION BY RANGE (id);
-    CREATE FOREIGN TABLE span_1 PARTITION OF span FOR VALUES FROM (0) TO (100) SERVER node_1 OPTIONS (table_name 'span');
-    CREATE FOREIGN TABLE span_2 PARTITION OF span FOR VALUES FROM (100) TO (200) SERVER node_2 OPTIONS (table_name 'span');
     CREATE TABLE anomaly (what text);
     CREATE TABLE reading (half boolean);
 SQL
@@ -151,16 +59,10 @@ is_refused(q{'events', 'SELECT tenant, id, at, 0 AS amount FROM plain'}, qr/sour
     'HASH partitions, and a source that is not divided');
 is_refused(q{'events', 'SELECT * FROM {source}', 'raw_turned'},
     qr/table public\.raw_turned is not divided like public\.events.*no partition with the bounds of public\.events_0 on server "node_1"/s, 'a source on the other node');
-is_refused(q{'events', 'SELECT * FROM {source}', 'history'}, qr/table public\.history is not divided like public\.events/, 'a source with other bounds');
 is_refused(q{'anomaly', 'SELECT 1'}, qr/public\.anomaly is not a partitioned table/, 'a table that is not partitioned');
 is_refused(qq{'events', $source, repeat('x', 190)}, qr/label must have at most 184 bytes/, 'a label that is too long');
 is_refused(q{'events', 'SELECT nothing FROM {source}', 'raw_events'}, qr/no job could be started: node "node_1": column "nothing" does not exist/,
     'a source that no node can run');
-sql('CREATE TABLE local_only (k int) PARTITION BY RANGE (k); CREATE TABLE local_only_1 PARTITION OF local_only DEFAULT');
-is_refused(q{'local_only', 'TABLE local_only'}, qr/no partition of public\.local_only is on another node/, 'a local table');
-sql('CREATE FOREIGN TABLE history_3 PARTITION OF history FOR VALUES FROM (200) TO (300) SERVER elsewhere');
-is_refused(q{'history', 'everything'}, qr/foreign table public\.history_3 is of foreign-data wrapper "elsewhere"/, 'another foreign-data wrapper');
-sql('DROP FOREIGN TABLE history_3');
 is(on_node(0, 'SELECT count(*) FROM backfill_status') + on_node(1, 'SELECT count(*) FROM backfill_status'), 0, 'no refused call has started a job');
 
 #
@@ -213,7 +115,7 @@ is(sql(q{SELECT string_agg(concat_ws(' ', node, target, state, partitions), ', '
 is((attempt(qq{SELECT partbackfill_nodes.start('events', $source, 'first')}))[1] =~ s/^DETAIL.*\n?//gmr,
     'NOTICE:  run "first" goes on with the arguments with which it was started', 'the same call again: says so');
 is(on_node(0, 'SELECT count(*) FROM backfill_status') . on_node(1, 'SELECT count(*) FROM backfill_status'), '22', 'the same call again: starts nothing');
-like((attempt(q{SELECT partbackfill_nodes.start('history', 'everything', label => 'first')}))[1], qr/label "first" already belongs to a run/,
+like((attempt(q{SELECT partbackfill_nodes.start('raw_events', 'TABLE {source}', label => 'first')}))[1], qr/label "first" already belongs to a run/,
     'the label with another table: refused');
 my $clients = start_clients($coordinator, 4, '-U', 'app', '--max-tries', '100', '-f', "$read\@1", '-f', "$write\@3");
 open_gate($_, 1) for @gates;
@@ -341,65 +243,6 @@ is(sql(q{SELECT partbackfill_nodes.purge('fifth')}), 48, 'publish: purged');
 await_clean('publish');
 is(sql(q{SELECT partbackfill_nodes.forget('fifth')}), 4, 'publish: forgotten');
 
-#
-# Pieces: partitions at any depth, bounds of any kind, columns with other names
-#
-sql(<<'SQL');
-    SET client_min_messages = error; -- the server cannot look into the DEFAULT one
-    CREATE TABLE deep (region text, at date, v int) PARTITION BY LIST (region);
-    CREATE TABLE deep_north PARTITION OF deep FOR VALUES IN ('n', 'O''x') PARTITION BY RANGE (at);
-    CREATE FOREIGN TABLE deep_north_1 PARTITION OF deep_north FOR VALUES FROM ('2024-01-02') TO ('2024-03-04') SERVER node_1 OPTIONS (schema_name 'Far', table_name 'a"b');
-    CREATE FOREIGN TABLE deep_rest PARTITION OF deep DEFAULT SERVER node_2;
-    CREATE TABLE deep_east PARTITION OF deep FOR VALUES IN ('e') PARTITION BY HASH (v);
-    CREATE FOREIGN TABLE deep_east_0 PARTITION OF deep_east FOR VALUES WITH (MODULUS 1, REMAINDER 0) SERVER node_2;
-    CREATE FOREIGN TABLE deep_west PARTITION OF deep FOR VALUES IN ('w') SERVER node_2;
-    ALTER FOREIGN TABLE deep_west ALTER v OPTIONS (column_name 'w');
-SQL
-is(sql(q{SET datestyle = 'SQL, DMY'; SELECT node, target, source_table, shard, filter FROM partbackfill_nodes.pieces('deep', 'deep') ORDER BY target}) =~ s/::text|[()]//gr,
-    join("\n", q{node_1|"Far"."a""b"|"Far"."a""b"||region IS NOT NULL AND region = ANY ARRAY['n', 'O''x'] AND at IS NOT NULL AND at >= '2024-01-02'::date AND at < '2024-03-04'::date},
-        'node_2|public.deep_east_0|public.deep_east_0||',
-        q{node_2|public.deep_rest|public.deep_rest||NOT region IS NOT NULL AND region = ANY ARRAY['O''x', 'e', 'n', 'w']},
-        'node_2|public.deep_west|public.deep_west||'),
-    'pieces: where they are, and which rows they may have');
-
-#
-# A call that is canceled leaves no connection
-#
-my $caller = session($coordinator);
-$caller->query('SET ROLE app');
-my $canceled = $caller->query(q{SET statement_timeout = '300ms'; SELECT result FROM partbackfill_nodes.run_on('{node_1,node_2}', '{"SELECT pg_sleep(600)::text","SELECT 1::text"}');});
-$caller->query('SET statement_timeout = 0');
-is($caller->query('SELECT coalesce(dblink_get_connections()::text, $$none$$)'), 'none', 'canceled: no connection stays');
-is($caller->query(q{SELECT string_agg(concat_ws(' ', ordinal, success, split_part(result, E'\n', 1)), ', ' ORDER BY ordinal)
-    FROM partbackfill_nodes.run_on('{node_1,nowhere,node_2,node_1}', '{"SELECT 1::text","SELECT 2::text","SELECT 1 / 0","SELECT 4::text"}')}),
-    '1 t 1, 2 f server "nowhere" does not exist, 3 f division by zero, 4 t 4', 'canceled: the next call is answered, by each node for itself');
-$caller->quit;
-on_node(0, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)::text'});
-
-#
-# RANGE partitions: a source that is not divided gives each node only its own rows
-#
-sql('CREATE TABLE history_local PARTITION OF history DEFAULT');
-(undef, $complaint) = attempt(q{SELECT partbackfill_nodes.start('history', 'everything', label => 'sixth', options => '{"delay": 0, "keep_old": false}')});
-like($complaint, qr/\AWARNING:  partition public\.history_local is on no other node and is left out\nHINT.*\z/, 'RANGE: a local partition is left out, with a WARNING');
-is(sql(q{SELECT partbackfill_nodes.wait('sixth', '180 s')}), 'done', 'RANGE: done');
-is(sql('SELECT tableoid::regclass, min(id), max(id), count(*), min(v) FROM history GROUP BY 1 ORDER BY 1'),
-    "history_1|0|99|100|new\nhistory_2|100|199|100|new", 'RANGE: each row is where it belongs');
-sql(q{SELECT partbackfill_nodes.forget('sixth')});
-like(sql(q{SELECT partbackfill_nodes.start('history', 'SELECT id, ''own'' AS v FROM {source} -- of this node;', options => '{"delay": 0, "keep_old": false}')}),
-    qr/\Apublic\.history \d{4}-/, 'RANGE: the table itself as source, under a label that is made');
-is(sql('SELECT partbackfill_nodes.wait(label) FROM partbackfill_nodes.run'), 'done', 'RANGE: the table itself: done');
-is(sql('SELECT min(v), max(v), count(*) FROM history'), 'own|own|200', 'RANGE: the table itself: all rows are new');
-sql('SELECT partbackfill_nodes.forget(label) FROM partbackfill_nodes.run');
-like((attempt(q{SELECT partbackfill_nodes.start('span', 'everything', options => '{"range_start": "500"}')}))[1],
-    qr/no job could be started: node "node_1": no partition of .* is in the range/, 'RANGE: no node has a partition in the range');
-my ($span, $no_complaint) = attempt(q{SELECT partbackfill_nodes.start('span', 'everything', label => 'seventh', options => '{"range_start": "150", "delay": 0, "keep_old": false}')});
-is("$span $no_complaint", 'seventh ', 'RANGE: a node without a partition in the range has nothing to do');
-is(sql(q{SELECT partbackfill_nodes.wait('seventh', '180 s')}), 'done', 'RANGE: the other one does its part');
-is(sql(q{SELECT state, jobs, done, percent, error FROM partbackfill_nodes.status}), 'done|2|2|100.0|', 'RANGE: the view has no error');
-is(sql(q{SELECT string_agg(state, ' ' ORDER BY target, node) FROM partbackfill_nodes.progress}), 'skipped done', 'RANGE: but says so');
-is(sql(q{SELECT tableoid::regclass, min(v), max(v) FROM span GROUP BY 1 ORDER BY 1}), "span_1|old|old\nspan_2|new|new", 'RANGE: and only its rows are new');
-sql(q{SELECT partbackfill_nodes.forget('seventh')});
 is(sql('SELECT count(*) FROM partbackfill_nodes.run'), 0, 'no run is left');
 await_clean('at the end');
 is($coordinator->safe_psql('postgres', 'SELECT count(*) FROM backfill_status'), 0, 'the coordinator has had no job of its own');
