@@ -15,7 +15,7 @@ use Test::More;
 my $top = "$FindBin::RealBin/../..";
 
 # Documents whose blocks a script of their own runs.
-my %elsewhere = ('schedulers.md' => 'schedulers', 'installation.md' => 'packaging');
+my %elsewhere = ('schedulers.md' => 'schedulers', 'distributed.md' => 'postgres_fdw', 'installation.md' => 'packaging');
 
 my $node = new_node('documents');
 
