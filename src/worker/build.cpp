@@ -79,7 +79,8 @@ void lock_shadow(const job::Partition &partition) {
 }
 
 // Has changes of the shadow noticed from here on: of the rows by a write capture like that of the
-// live partition, of the definition by the digest. Nobody writes to the shadow by way of a parent.
+// live partition, of the definition by the digest. The shadow has no parent by way of which rows could be
+// written to it.
 void record_built_shadow(const job::Partition &partition) {
     const pg::PinnedSettings pinned;
     writes::create_write_capture(partition.job, partition.shadow, nullptr, writes::Marks::of_all,
