@@ -21,8 +21,9 @@ my $driver = "$FindBin::RealBin/../../contrib/citus/partbackfill_citus.sql";
 my ($coordinator, @workers) = map {
     new_node(
         $_,
+        allows_streaming => 'logical',
         settings => [
-            q{shared_preload_libraries = 'citus,partbackfill'}, q{listen_addresses = '127.0.0.1'}, 'wal_level = logical', 'max_worker_processes = 40',
+            q{shared_preload_libraries = 'citus,partbackfill'}, q{listen_addresses = '127.0.0.1'}, 'max_worker_processes = 40',
             'max_prepared_transactions = 50', 'max_connections = 200', 'citus.enable_statistics_collection = off', 'partbackfill.crash_pause = 1'
         ])
 } qw(coordinator worker_1 worker_2);
@@ -72,11 +73,11 @@ append_to_file($write, <<'SQL');
 \set v random(1, 100000)
 BEGIN;
 INSERT INTO raw VALUES (:tenant, '2024-01-01'::timestamptz + :day * interval '1 day', :id, :v);
-INSERT INTO events VALUES (:tenant, '2024-01-01'::timestamptz + :day * interval '1 day', :id, :v * :factor);
+INSERT INTO events VALUES (:tenant, '2024-01-01'::timestamptz + :day * interval '1 day', :id, :v::numeric * :factor::numeric);
 COMMIT;
 BEGIN;
 UPDATE raw SET amount = amount + 1 WHERE tenant = :tenant AND id = :id;
-UPDATE events SET amount = (:v + 1) * :factor WHERE tenant = :tenant AND id = :id;
+UPDATE events SET amount = (:v + 1)::numeric * :factor::numeric WHERE tenant = :tenant AND id = :id;
 COMMIT;
 \if :v < 25000
 BEGIN;
