@@ -6,13 +6,9 @@
 
 namespace partbackfill::catalog {
 
-namespace {
-
 bool has_citus() {
     return pg::query_row("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL", {}).boolean(0);
 }
-
-} // namespace
 
 bool is_distributed(Oid table) {
     return has_citus() &&
@@ -30,17 +26,6 @@ std::int64_t shard_of(Oid table) {
     )SQL",
                                        {table});
     return found.empty() ? kNoShard : found.rows.front().integer(0);
-}
-
-std::vector<Oid> shards_among(const std::vector<Oid> &tables) {
-    std::vector<Oid> shards;
-    if (has_citus())
-        for (const pg::Row &row :
-             pg::query("SELECT t::bigint FROM unnest($1::oid[]) AS t WHERE relation_is_a_known_shard(t)",
-                       {tables})
-                 .rows)
-            shards.push_back(row.oid(0));
-    return shards;
 }
 
 std::optional<ShardRows> rows_of_shard(std::int64_t shard) {

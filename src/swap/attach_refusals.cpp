@@ -226,8 +226,14 @@ std::vector<Hazard> attach_refusals(const std::vector<Oid> &leaves) {
     std::vector<Hazard> hazards =
         find_hazards(sql, {leaves, shadow::kBoundsConstraint, shadow::kSmallPages, pg::attach_minds_kinds()});
     // They would write to the table that has the old rows.
-    for (const Oid leaf : catalog::shards_among(leaves))
-        hazards.push_back({leaf, "is a shard of Citus, of which sessions keep plans that name its table"});
+    constexpr const char *kShards = R"SQL(
+        SELECT leaf::bigint, (SELECT 'is a shard of Citus, of which sessions keep plans that name its table')
+        FROM unnest($1::oid[]) AS leaf
+        WHERE relation_is_a_known_shard(leaf)
+    )SQL";
+    if (catalog::has_citus())
+        for (Hazard &hazard : find_hazards(kShards, {leaves}))
+            hazards.push_back(std::move(hazard));
     return hazards;
 }
 

@@ -25,13 +25,18 @@ my $library = build_library('hides', <<'C');
 #include "nodes/nodeFuncs.h"
 #include "optimizer/planner.h"
 #include "postmaster/bgworker.h"
+#include "tcop/utility.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
 
 static int hidden = 0;
+static bool until_switched_off = false;
+static bool visibility = true;
+static bool propagation = true;
 static planner_hook_type previous;
+static ProcessUtility_hook_type previous_utility;
 
 /* Every query of pg_class gets the condition that oid is not that of the hidden table. */
 static bool hide(Node *node, void *context)
@@ -69,7 +74,7 @@ static PlannedStmt *plan(Query *query, const char *text, int options, ParamListI
 static PlannedStmt *plan(Query *query, const char *text, int options, ParamListInfo params)
 #endif
 {
-    if (hidden != 0 && MyBgworkerEntry != NULL)
+    if (hidden != 0 && MyBgworkerEntry != NULL && (visibility || !until_switched_off))
         hide((Node *) query, NULL);
 #if PG_VERSION_NUM >= 190000
     return previous ? previous(query, text, options, params, explain) : standard_planner(query, text, options, params, explain);
@@ -78,9 +83,26 @@ static PlannedStmt *plan(Query *query, const char *text, int options, ParamListI
 #endif
 }
 
+/* What would be repeated on all nodes. */
+static void utility(PlannedStmt *planned, const char *text, bool is_tree, ProcessUtilityContext context, ParamListInfo params,
+                    QueryEnvironment *environment, DestReceiver *receiver, QueryCompletion *completion)
+{
+    if (propagation && IsA(planned->utilityStmt, CreateSchemaStmt))
+        elog(ERROR, "a schema would be made on all nodes");
+    if (previous_utility)
+        previous_utility(planned, text, is_tree, context, params, environment, receiver, completion);
+    else
+        standard_ProcessUtility(planned, text, is_tree, context, params, environment, receiver, completion);
+}
+
 void _PG_init(void);
 void _PG_init(void)
 {
+    DefineCustomBoolVariable("hides.until_switched_off", "", NULL, &until_switched_off, false, PGC_SUSET, 0, NULL, NULL, NULL);
+    DefineCustomBoolVariable("citus.override_table_visibility", "", NULL, &visibility, true, PGC_USERSET, GUC_NO_SHOW_ALL, NULL, NULL, NULL);
+    DefineCustomBoolVariable("citus.enable_ddl_propagation", "", NULL, &propagation, true, PGC_USERSET, GUC_NO_SHOW_ALL, NULL, NULL, NULL);
+    previous_utility = ProcessUtility_hook;
+    ProcessUtility_hook = utility;
     DefineCustomIntVariable("hides.relation", "", NULL, &hidden, 0, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
     previous = planner_hook;
     planner_hook = plan;
@@ -123,6 +145,26 @@ for my $method (qw(attach storage)) {
         check_clean($node, $title);
         $node->safe_psql('postgres', q{UPDATE t SET v = 'old'});
     }
+}
+
+# The settings of Citus, which no view shows: the extension's sessions switch them off, the caller's keeps them.
+{
+    my $title = 'settings of Citus';
+    $node->safe_psql('postgres', 'ALTER SYSTEM SET hides.until_switched_off = on');
+    hide('t_1');
+    for my $preset (q{}, q{ALTER ROLE CURRENT_USER SET citus.override_table_visibility = on; ALTER DATABASE postgres SET citus.enable_ddl_propagation = on}) {
+        $node->safe_psql('postgres', $preset) if $preset;
+        my ($job, $after) = split /\n/, $node->safe_psql('postgres', "SELECT backfill_start('t', 'SELECT k, ''new'' AS v FROM t', delay => '0', on_write => 'catch_up');"
+                . q{SELECT current_setting('citus.override_table_visibility') || current_setting('citus.enable_ddl_propagation')});
+        is($after, 'onon', "$title: unchanged for the caller");
+        is(wait_job($node, $job), 'done', "$title: off for the workers");
+        is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT v, ' ') FROM t"), 'new', "$title: all has the new rows");
+        is($node->safe_psql('postgres', "SELECT backfill_revert($job)"), 2, "$title: reverted");
+        $node->safe_psql('postgres', "SELECT backfill_purge($job)");
+        $node->safe_psql('postgres', "SELECT backfill_wait($job)");
+        check_clean($node, $title);
+    }
+    hide('');
 }
 
 {

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "partbackfill/pg/error.hpp"
 
@@ -15,14 +14,14 @@ namespace partbackfill::catalog {
 
 inline constexpr std::int64_t kNoShard = 0;
 
+// Whether there are catalogs of Citus.
+bool has_citus();
+
 // Whether the table is one whose rows are in shards.
 bool is_distributed(Oid table);
 
 // The number of the shard that the table is, or kNoShard.
 std::int64_t shard_of(Oid table);
-
-// The tables that are shards.
-std::vector<Oid> shards_among(const std::vector<Oid> &tables);
 
 // Which rows a shard has.
 struct ShardRows {
