@@ -27,8 +27,8 @@ struct Caller {
 };
 
 // Pins search_path for a call of an SQL function, and keeps what the caller had; switches off what Citus
-// would do to the function's statements. Calls
-// may be nested: the user's query may call functions of the extension.
+// would do to the function's statements. Calls may be nested: the user's query may call functions of the
+// extension.
 class PinnedCall {
 public:
     PinnedCall();
