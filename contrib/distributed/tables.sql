@@ -40,8 +40,17 @@ ALTER TABLE partbackfill_nodes.run ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SE
 ALTER TABLE partbackfill_nodes.run_job ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS members ON partbackfill_nodes.run;
 DROP POLICY IF EXISTS members ON partbackfill_nodes.run_job;
+-- As for jobs: who has the owner's rights and may become it. A source that is written here is run by the owner.
+SELECT current_setting('server_version_num')::integer >= 160000 AS has_set_option \gset
+\if :has_set_option
+\set become SET
+\else
+\set become MEMBER
+\endif
 CREATE POLICY members ON partbackfill_nodes.run
-    USING (EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = owner AND pg_catalog.pg_has_role(r.oid, 'MEMBER')));
+    USING (EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+                   WHERE r.rolname = owner AND pg_catalog.pg_has_role(r.oid, 'USAGE') AND pg_catalog.pg_has_role(r.oid, :'become')));
 CREATE POLICY members ON partbackfill_nodes.run_job
-    USING (EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = owner AND pg_catalog.pg_has_role(r.oid, 'MEMBER')));
+    USING (EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+                   WHERE r.rolname = owner AND pg_catalog.pg_has_role(r.oid, 'USAGE') AND pg_catalog.pg_has_role(r.oid, :'become')));
 GRANT SELECT, INSERT, UPDATE, DELETE ON partbackfill_nodes.run, partbackfill_nodes.run_job TO PUBLIC;

@@ -56,7 +56,8 @@ BEGIN
             SELECT CASE WHEN j.job IS NULL OR j.state = 'replaced' THEN j.state
                         WHEN NOT a.success THEN 'node down'
                         WHEN f.job IS NULL THEN 'gone'
-                        WHEN place.node <> j.node THEN 'moved'
+                        -- Moved away and back, it is another table on the same node.
+                        WHEN place.node <> j.node OR f.error LIKE '%has left this node%' AND place.node IS NOT NULL THEN 'moved'
                         ELSE f.state END AS state
         ) AS s
         WHERE (run_owner IS NULL OR j.owner = run_owner) AND (run_label IS NULL OR j.label = run_label)

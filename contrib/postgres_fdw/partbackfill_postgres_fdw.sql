@@ -121,6 +121,12 @@ BEGIN
             IF NOT EXISTS (SELECT FROM pg_foreign_server AS s WHERE s.srvname = node) THEN
                 RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('server "%s" does not exist', node);
             END IF;
+            -- The runs of other roles may name their own servers, to which a superuser is let in without a password.
+            IF NOT EXISTS (SELECT FROM pg_foreign_server AS s JOIN pg_roles AS o ON o.oid = s.srvowner CROSS JOIN pg_roles AS me
+                           WHERE s.srvname = node AND me.rolname = current_user
+                             AND (o.oid = me.oid OR o.rolsuper OR (NOT me.rolsuper AND pg_has_role(o.oid, 'USAGE')))) THEN
+                RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('server "%s" belongs neither to you nor to a superuser', node);
+            END IF;
             EXECUTE format('SELECT %I.dblink_disconnect($1) WHERE $1 = ANY (%I.dblink_get_connections())', dblink, dblink) USING prefix || node;
             EXECUTE format('SELECT %I.dblink_connect($1, $2)', dblink) USING prefix || node, node;
             opened := opened || node;

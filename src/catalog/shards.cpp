@@ -58,8 +58,39 @@ ShardPlaces places_of_shard(std::int64_t shard) {
     return {row.boolean(0), static_cast<int>(row.integer(1)), row.text(2)};
 }
 
-bool is_shard_here(std::int64_t shard) {
-    return shard == kNoShard || places_of_shard(shard).here;
+bool is_in_place(Oid table, std::int64_t shard) {
+    if (!has_citus())
+        return shard == kNoShard;
+    if (shard_of(table) != shard)
+        return false;
+    return shard == kNoShard ? !is_distributed(table) : places_of_shard(shard).here;
+}
+
+bool has_local_hash(Oid table, const std::string &column) {
+    return !pg::query(R"SQL(
+        WITH RECURSIVE part (type) AS (
+            SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attname = $2
+            UNION
+            SELECT inner_type.oid
+            FROM part
+            JOIN pg_type AS t ON t.oid = part.type
+            CROSS JOIN LATERAL (
+                SELECT t.typbasetype
+                UNION ALL
+                SELECT t.typelem
+                UNION ALL
+                SELECT r.rngsubtype FROM pg_range AS r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+                UNION ALL
+                SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = t.typrelid AND t.typrelid <> 0 AND a.attnum > 0 AND NOT a.attisdropped
+            ) AS inner_type (oid)
+            WHERE inner_type.oid <> 0
+        )
+        SELECT FROM part JOIN pg_type AS t ON t.oid = part.type
+        WHERE t.typtype = 'e' OR (t.typname ~ '^reg' AND t.typnamespace = 'pg_catalog'::regnamespace)
+        LIMIT 1
+    )SQL",
+                      {table, column})
+                .empty();
 }
 
 } // namespace partbackfill::catalog

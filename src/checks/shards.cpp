@@ -42,6 +42,13 @@ std::int64_t check_shard(catalog::Target &target) {
                   fmt::format("cannot rebuild shard \"{}\" of a table that is not distributed by hash",
                               target.name),
                   "Which of the source's rows belong to it cannot be told.");
+    if (!rows->column.empty() && catalog::has_local_hash(target.oid, rows->column))
+        pg::raise(
+            pg::sqlcode::kFeatureNotSupported,
+            fmt::format("cannot rebuild shard \"{}\", which is divided by OIDs", target.name),
+            fmt::format("The hash of column {} is another one on each node, as that of an enum is: which "
+                        "of the source's rows belong to the shard cannot be told.",
+                        pg::quote_identifier(rows->column)));
     if (!rows->column.empty())
         target.key_columns.insert(rows->column);
     return shard;

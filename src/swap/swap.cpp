@@ -26,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 // Nothing when the partition is gone, or its rows are on another node.
 std::optional<catalog::Leaf> find_leaf_here(const SwapRequest &request) {
     auto leaf = catalog::find_same_leaf(request.live, request.target, request.bound);
-    return leaf && catalog::is_shard_here(request.shard) ? leaf : std::nullopt;
+    return leaf && catalog::is_in_place(request.target, request.shard) ? leaf : std::nullopt;
 }
 
 // Whether the partition, or one above it, is a DEFAULT.

@@ -23,7 +23,7 @@ std::vector<Oid> proofs_on(Oid partition) {
 
 std::optional<catalog::Leaf> find_live(const job::Job &job, const job::Partition &partition) {
     auto leaf = catalog::find_same_leaf(partition.live, job.target, partition.bound);
-    if (!catalog::is_shard_here(job.shard))
+    if (!catalog::is_in_place(job.target, job.shard))
         return std::nullopt;
     if (leaf)
         method_of(job).check_rights(*leaf);
@@ -35,7 +35,7 @@ bool is_gone(const job::Job &job, const job::Partition &partition) {
         const pg::Transaction transaction; // its end changes nothing
         const pg::PinnedSettings pinned;
         return !catalog::find_same_leaf(partition.live, job.target, partition.bound) ||
-               !catalog::is_shard_here(job.shard);
+               !catalog::is_in_place(job.target, job.shard);
     } catch (const pg::Error &error) {
         if (error.code() == pg::sqlcode::kQueryCanceled)
             throw;

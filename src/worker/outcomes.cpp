@@ -205,15 +205,17 @@ void settle_revert(const job::Job &job, job::Partition &partition, const StepRes
 
 // Of a partition whose rows have left this node.
 std::optional<pg::ErrorFields> moved_away(const job::Job &job, const job::Partition &partition) {
-    if (catalog::is_shard_here(job.shard))
+    if (catalog::is_in_place(job.target, job.shard))
         return std::nullopt;
-    const catalog::ShardPlaces places = catalog::places_of_shard(job.shard);
+    const bool is_new = job.shard == catalog::kNoShard;
+    const catalog::ShardPlaces places = is_new ? catalog::ShardPlaces() : catalog::places_of_shard(job.shard);
     pg::ErrorFields error;
     error.code = pg::sqlcode::kObjectNotInPrerequisiteState;
     error.message = fmt::format("partition \"{}\" has left this node", partition.name);
-    error.detail = places.others > 0
-                       ? fmt::format("Shard {} was moved to {}.", job.shard, places.elsewhere)
-                       : fmt::format("Shard {} was split, or its table was dropped.", job.shard);
+    error.detail = is_new          ? "Its table was distributed by Citus."
+                   : places.here   ? fmt::format("Shard {} was moved away and back.", job.shard)
+                   : places.others ? fmt::format("Shard {} was moved to {}.", job.shard, places.elsewhere)
+                                   : fmt::format("Shard {} was split, or its table was dropped.", job.shard);
     error.hint = "Where its rows are now, start a job for the partitions that are not done.";
     return error;
 }
@@ -271,9 +273,10 @@ void settle(const job::Job &job, job::Partition &partition, const StepResult &re
 }
 
 void skip(const job::Job &job, job::Partition &partition) {
+    const auto error = moved_away(job, partition);
     if (partition.reverts())
-        return keep_as_it_is(job, partition, not_reverted(kPartitionGone));
-    if (const auto error = moved_away(job, partition)) {
+        return keep_as_it_is(job, partition, error.value_or(not_reverted(kPartitionGone)));
+    if (error) {
         record_failure(partition, *error, ShadowAfter::dropped); // the end of the job drops what is left
         process::log_line(job.id, fmt::format("fails partition {}: {}", partition.name, error->detail));
         return;

@@ -167,6 +167,29 @@ for my $on_write (qw(rebuild catch_up block ignore)) {
     }
 }
 
+# The table is another one by then, or not a local one any more.
+for my $way ('moved away and back', 'its table was distributed') {
+    my $title = $way;
+    my $distributed = $way =~ /distributed/;
+    my $target = $distributed ? 'plain' : 'events_101';
+    my $partition = $distributed ? 'plain_1_102' : 'events_1_102';
+    my $gate = session($node);
+    close_gate($gate, 1);
+    my $job = start("'$target', 'SELECT * FROM \"All\" WHERE pass_gate(1)', partitions => '{$partition}', swap => 'storage'");
+    await_at_gate($node, 1);
+    $node->safe_psql('postgres', $distributed ? "INSERT INTO pg_dist_partition VALUES ('plain', 'h', 'tenant', 1, 's')" : 'ALTER TABLE events_101 RENAME TO events_former');
+    open_gate($gate, 1);
+    is(wait_job($node, $job), 'failed', "$title: the job failed");
+    like(
+        $node->safe_psql('postgres', "SELECT error FROM backfill_progress WHERE job = $job"),
+        $distributed ? qr/has left this node\nDetail: Its table was distributed/ : qr/has left this node\nDetail: Shard 101 was moved away and back/,
+        "$title: with the reason");
+    is($node->safe_psql('postgres', "SELECT count(*) FROM $partition WHERE v = 'new'"), 0, "$title: nothing is exchanged");
+    $node->safe_psql('postgres', $distributed ? "DELETE FROM pg_dist_partition WHERE logicalrelid = 'plain'::regclass" : 'ALTER TABLE events_former RENAME TO events_101');
+    $gate->quit;
+    tidy($job, $title);
+}
+
 {
     my $title = 'patience';
     $node->safe_psql('postgres', 'CREATE PUBLICATION citus_shard_move_publication_1 FOR TABLE events_1_102');
@@ -199,6 +222,11 @@ for my $publish (qw(together manual)) {
     $node->safe_psql('postgres', 'UPDATE pg_dist_placement SET groupid = 1');
     tidy($job, $title);
 }
+
+$node->safe_psql('postgres', q{CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN moods AS mood[];
+    ALTER TABLE events_101 ADD COLUMN kind moods; UPDATE pg_dist_partition SET partkey = 'kind'});
+refused(q{'events_101', 'SELECT *, NULL::moods AS kind FROM "All"'}, qr/cannot rebuild shard "events_101", which is divided by OIDs/, 'a shard by an enum is refused');
+$node->safe_psql('postgres', q{ALTER TABLE events_101 DROP COLUMN kind; UPDATE pg_dist_partition SET partkey = 'tenant'});
 
 $node->safe_psql('postgres', 'INSERT INTO pg_dist_placement SELECT s + 10, s, 1, 0, 2 FROM generate_series(101, 103) AS s');
 refused(q{'events_101', '"All"'}, qr/cannot rebuild shard "events_101", which has copies.*two\.example/s, 'a shard with copies is refused');

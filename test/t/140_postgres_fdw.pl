@@ -137,6 +137,23 @@ sql(q{INSERT INTO partbackfill_nodes.run VALUES ('other', 'first', '', '', '', '
 my (undef, undef, $several) = $coordinator->psql('postgres', q{SELECT partbackfill_nodes.pause('first')});
 like($several, qr/several roles have a run "first"\nDETAIL:  They are: app, other\./, 'who sees the runs of several roles says which he means');
 sql(q{DELETE FROM partbackfill_nodes.run}, 'other');
+
+# A run may name any server; where that leads is for its owner to say, and a superuser sees all runs.
+$coordinator->safe_psql('postgres', 'GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO other');
+sql(sprintf(q{CREATE SERVER trap FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '%s', port '%s', dbname 'postgres');
+    CREATE USER MAPPING FOR PUBLIC SERVER trap OPTIONS (user 'postgres');
+    INSERT INTO partbackfill_nodes.run VALUES ('other', 'trap', '', '', '', '{}', '');
+    INSERT INTO partbackfill_nodes.run_job (owner, label, ordinal, node, target, source, job, state) VALUES ('other', 'trap', 1, 'trap', 'x', '', 1, 'started')},
+        $coordinator->host, $coordinator->port), 'other');
+is($coordinator->safe_psql('postgres', q{SELECT state, error FROM partbackfill_nodes.progress WHERE label = 'trap'}),
+    'node down|server "trap" belongs neither to you nor to a superuser', 'a superuser is not sent to a server of another role');
+sql(q{DELETE FROM partbackfill_nodes.run; DROP SERVER trap CASCADE}, 'other');
+$coordinator->safe_psql('postgres', 'REVOKE USAGE ON FOREIGN DATA WRAPPER postgres_fdw FROM other');
+
+# Who changes a source has it run by the owner of the run.
+$coordinator->safe_psql('postgres', $coordinator->safe_psql('postgres', 'SHOW server_version_num') >= 160000
+    ? 'CREATE ROLE lesser LOGIN; GRANT app TO lesser WITH INHERIT TRUE, SET FALSE' : 'CREATE ROLE lesser LOGIN NOINHERIT IN ROLE app');
+is(sql(q{UPDATE partbackfill_nodes.run_job SET source = 'SELECT 1' RETURNING 1}, 'lesser'), '', 'a member that may not become the role, or has not its rights, changes no run');
 is(sql('SELECT state, unreachable FROM partbackfill_nodes.status', 'colleague'), 'failed|2', 'a member of the role without a user mapping sees it, but not the nodes');
 like(sql('SELECT min(error) FROM partbackfill_nodes.progress', 'colleague'), qr/user mapping not found/, '... and why');
 is(sql(q{SELECT partbackfill_nodes.purge('first')}), 48, 'purge: as many as were kept');

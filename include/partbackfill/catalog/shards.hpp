@@ -40,7 +40,12 @@ struct ShardPlaces {
 };
 ShardPlaces places_of_shard(std::int64_t shard);
 
-// Whether one of them is this node; true for kNoShard.
-bool is_shard_here(std::int64_t shard);
+// Whether the rows of the table are here, as they were when it was that shard, or none: a table may be
+// distributed since, and a shard may be moved away, and back, when another table has its name.
+bool is_in_place(Oid table, std::int64_t shard);
+
+// Whether the hash of a value of the column depends on OIDs, which differ from node to node: that of an enum,
+// also within another type.
+bool has_local_hash(Oid table, const std::string &column);
 
 } // namespace partbackfill::catalog
