@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "partbackfill/catalog/shards.hpp"
+#include "partbackfill/pg/query.hpp"
 
 namespace partbackfill::checks {
 
