@@ -58,12 +58,31 @@ static void insert(Relation table, TupleTableSlot **rows, int count, CommandId c
     GetHeapamTableAmRoutine()->multi_insert(table, rows, count, command, options, state);
 }
 
+#if PG_VERSION_NUM >= 160000
+static void set_file(Relation table, const RelFileLocator *file, char persistence, TransactionId *oldest, MultiXactId *oldest_multi)
+#else
+static void set_file(Relation table, const RelFileNode *file, char persistence, TransactionId *oldest, MultiXactId *oldest_multi)
+#endif
+{
+    PreventCommandIfReadOnly("CREATE TABLE");
+#if PG_VERSION_NUM >= 160000
+    GetHeapamTableAmRoutine()->relation_set_new_filelocator(table, file, persistence, oldest, oldest_multi);
+#else
+    GetHeapamTableAmRoutine()->relation_set_new_filenode(table, file, persistence, oldest, oldest_multi);
+#endif
+}
+
 PG_FUNCTION_INFO_V1(copied_handler);
 Datum copied_handler(PG_FUNCTION_ARGS)
 {
     routine = *GetHeapamTableAmRoutine();
     routine.index_build_range_scan = build;
     routine.multi_insert = insert;
+#if PG_VERSION_NUM >= 160000
+    routine.relation_set_new_filelocator = set_file;
+#else
+    routine.relation_set_new_filenode = set_file;
+#endif
     PG_RETURN_POINTER(&routine);
 }
 
